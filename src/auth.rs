@@ -1,0 +1,205 @@
+//! Authorization header to client, in constant time over all password hashes of all clients (RFC 7617).
+
+use std::{collections::HashSet, fmt};
+
+use data_encoding::BASE64;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use crate::{ids::Context, tokenizer::Mode};
+
+/// Bytes of the longest username.
+pub const USERNAME_BYTES_MAX: usize = 64;
+
+/// Bytes of the longest header value that is looked at.
+const HEADER_BYTES_MAX: usize = 4096;
+
+/// Bytes of a SHA-256.
+pub const HASH_BYTES: usize = 32;
+
+/// Someone who may call.
+pub struct Client {
+    /// Name, as in the Authorization header; not secret.
+    pub username: Username,
+    /// SHA-256 of each password that is good; several while a password is being changed.
+    pub password_sha256: Vec<[u8; HASH_BYTES]>,
+    /// The space of this client's UIDs.
+    pub context: Context,
+    /// What this client may ask for.
+    pub modes: HashSet<Mode>,
+    /// What `Code` an answer has in which some items failed.
+    pub partial: Partial,
+}
+
+/// What `Code` an answer has in which some items failed and others did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// 0, as long as at least one was mapped.
+    Lenient,
+    /// 207.
+    Strict,
+}
+
+/// A username: 1 to 64 bytes, no colon, no control character (RFC 7617 section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Username(Box<str>);
+
+impl Username {
+    /// `text` as a username, where it can be one.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits =
+            (1..=USERNAME_BYTES_MAX).contains(&text.len()) && !text.contains(|c: char| c == ':' || c.is_control());
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name in a field of fixed width, so that comparing tells nothing but whether it is equal. A name that ends
+    /// in zero bytes has none: it would equal the name without them.
+    fn padded(name: &[u8]) -> Option<[u8; USERNAME_BYTES_MAX]> {
+        if name.contains(&0) {
+            return None;
+        }
+        let mut padded = [0; USERNAME_BYTES_MAX];
+        padded.get_mut(..name.len())?.copy_from_slice(name);
+        Some(padded)
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All clients.
+pub struct Clients {
+    clients: Vec<Client>,
+    /// One entry a password hash: whose it is, by place in `clients`.
+    hashes: Vec<(u32, [u8; USERNAME_BYTES_MAX], [u8; HASH_BYTES])>,
+}
+
+impl Clients {
+    /// These clients, whose usernames all differ.
+    pub fn new(clients: Vec<Client>) -> Self {
+        let mut hashes = Vec::new();
+        for (place, client) in (0..).zip(&clients) {
+            let name = Username::padded(client.username.as_str().as_bytes()).expect("a username fits its field");
+            hashes.extend(client.password_sha256.iter().map(|hash| (place, name, *hash)));
+        }
+        Self { clients, hashes }
+    }
+
+    /// The client whose name and password the header's `value` holds.
+    ///
+    /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
+    /// usernames there are nor how much of a hash was right.
+    pub fn authenticate(&self, value: &[u8]) -> Option<&Client> {
+        let credentials = basic_credentials(value)?;
+        let colon = credentials.iter().position(|byte| *byte == b':')?;
+        let (name, password) = (&credentials[..colon], &credentials[colon + 1..]);
+        let name = Username::padded(name)?;
+        let hash: [u8; HASH_BYTES] = Sha256::digest(password).into();
+        let mut found = Choice::from(0);
+        let mut place = 0;
+        for (whose, good_name, good_hash) in &self.hashes {
+            let equal = good_name.ct_eq(&name) & good_hash.ct_eq(&hash);
+            place.conditional_assign(whose, equal);
+            found |= equal;
+        }
+        self.clients.get(usize::try_from(place).ok()?).filter(|_| bool::from(found))
+    }
+}
+
+/// `name:password` out of `Basic <base64>`; the scheme's letter case does not matter (RFC 9110 section 11.1).
+fn basic_credentials(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let value = value.trim_ascii();
+    let (scheme, encoded) = value.split_at_checked(6).filter(|_| value.len() <= HEADER_BYTES_MAX)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    BASE64.decode(encoded.trim_ascii_start()).ok().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(name: &str, passwords: &[&str]) -> Client {
+        Client {
+            username: Username::new(name).expect("a username"),
+            password_sha256: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
+            context: Context::default(),
+            modes: HashSet::new(),
+            partial: Partial::Lenient,
+        }
+    }
+
+    #[track_caller]
+    fn check(header: &str, expected: Option<&str>) {
+        let clients = Clients::new(vec![
+            client("ccc", &["old", "new:with:colons"]),
+            client("crm", &["old"]),
+            client("客服", &["пароль"]),
+        ]);
+        let found = clients.authenticate(header.as_bytes()).map(|client| client.username.as_str());
+        assert_eq!(found, expected, "{header}");
+    }
+
+    fn basic(credentials: &str) -> String {
+        format!("Basic {}", BASE64.encode(credentials.as_bytes()))
+    }
+
+    #[test]
+    fn good_credentials() {
+        check(&basic("ccc:old"), Some("ccc"));
+        check(&basic("ccc:new:with:colons"), Some("ccc"));
+        check(&basic("crm:old"), Some("crm"));
+        check(&basic("客服:пароль"), Some("客服"));
+        check(&basic("crm:old").replace("Basic ", "bASIC   "), Some("crm"));
+    }
+
+    #[test]
+    fn bad_credentials() {
+        for credentials in [
+            "",
+            ":",
+            "ccc",
+            "ccc:",
+            "ccc:Old",
+            "ccc:old ",
+            "CCC:old",
+            "ccc\0:old",
+            "crm:new:with:colons",
+            "nobody:old",
+            ":old",
+        ] {
+            check(&basic(credentials), None);
+        }
+        check(&basic(&format!("{}:old", "c".repeat(65))), None);
+        check(&basic(&format!("ccc:{}", "o".repeat(HEADER_BYTES_MAX))), None);
+        for header in [
+            "",
+            "Basic",
+            "Basic ",
+            "Basic !",
+            "Bearer Y2NjOm9sZA==",
+            "BasicY2NjOm9sZA==",
+            "Basic Y2NjOm9sZA",
+            "Basic Y2NjOm9sZB==",
+        ] {
+            check(header, None);
+        }
+    }
+
+    #[test]
+    fn usernames() {
+        for name in ["", "a:b", "a\nb", &"a".repeat(65)] {
+            assert!(Username::new(name).is_none(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `callveil clients`: look after those who may call.
+
+use anstream::eprintln;
+use clap::Subcommand;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Failure, print};
+
+#[derive(Subcommand)]
+pub(super) enum ClientsCommand {
+    /// Make a password of 256 random bits, and the line of the configuration that accepts it
+    NewPassword {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
+    let ClientsCommand::NewPassword { json } = command;
+    let mut random = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *random)
+        .map_err(|error| Failure::failed(format_args!("no random bytes from the operating system: {error}")))?;
+    let password = Zeroizing::new(BASE64URL_NOPAD.encode(&*random));
+    let hash = HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
+    if *json {
+        return print(json!({"password": *password, "password_sha256": hash}));
+    }
+    print(format_args!("password: {}", *password))?;
+    print(format_args!("password_sha256 = [\"{hash}\"]"))?;
+    eprintln!("give the password to the client; put the other line under its [[clients]], beside the old hash while");
+    eprintln!("the password is being changed");
+    Ok(())
+}

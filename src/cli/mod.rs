@@ -1,0 +1,241 @@
+//! The command line: one file a command. It talks to people and owns stdout.
+
+mod bulk;
+mod clients;
+mod inspect;
+mod keys;
+mod log;
+mod serve;
+
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anstream::{eprintln, stdout};
+use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::{
+    config::{Config, ConfigError, KeyringConfig, Overrides},
+    keyring::file::{RingFile, RingFileError},
+    phone::TrunkZeroRegions,
+    tokenizer::{self, Tokenizer},
+};
+
+/// Where the key ring is, unless told.
+const KEYRING_DEFAULT: &str = "keys/keyring.json";
+
+/// A stateless tokenizer of phone numbers for Tencent Cloud Contact Center
+#[derive(Parser)]
+#[command(name = "callveil", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration or key ring.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer CCC
+    Serve(serve::ServeArgs),
+    /// Make, rotate and look after the keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Look after those who may call
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
+    /// Phone numbers to UIDs
+    Tokenize(bulk::BulkArgs),
+    /// UIDs to phone numbers, as CCC dials them
+    Detokenize(bulk::BulkArgs),
+    /// UIDs under any enabled key to UIDs under the primary key
+    Rewrap(bulk::BulkArgs),
+    /// Show which key made a UID and that key's state, without decrypting
+    Inspect(inspect::InspectArgs),
+}
+
+/// Runs the command that `args` tell, and gives the exit code of the process.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(log::panic_without_payload));
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a terminal that does not take the message.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Failure::USAGE));
+        }
+    };
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Keys(command) => keys::run(command),
+        Command::Clients(command) => clients::run(&command),
+        Command::Tokenize(args) => bulk::run(&args, tokenizer::Mode::PhoneToUid),
+        Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
+        Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("callveil: {}", failure.message);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    const FAILED: u8 = 1;
+    const USAGE: u8 = 2;
+    /// `EX_CONFIG` of sysexits.h.
+    const CONFIG: u8 = 78;
+
+    fn failed(message: impl Display) -> Self {
+        Self { code: Self::FAILED, message: message.to_string() }
+    }
+
+    fn usage(message: impl Display) -> Self {
+        Self { code: Self::USAGE, message: message.to_string() }
+    }
+
+    fn config(message: impl Display) -> Self {
+        Self { code: Self::CONFIG, message: message.to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::config(error)
+    }
+}
+
+impl From<RingFileError> for Failure {
+    fn from(error: RingFileError) -> Self {
+        if error.is_bad_ring() { Self::config(error) } else { Self::failed(error) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Standard output failed. A reader that has gone away, such as `head`, wants no message.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { code: Self::FAILED, message: String::new() };
+        }
+        Self::failed(format_args!("cannot write the results: {error}"))
+    }
+}
+
+/// Which key ring to use.
+#[derive(Args)]
+struct RingArgs {
+    /// The key ring file [default: keys/keyring.json]
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// Take the key ring, and how numbers are dialled, from this configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl RingArgs {
+    /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
+    fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
+        match &self.config {
+            Some(path) => {
+                let config = Config::read(path, Overrides { listen: None, keyring: self.keyring.clone() })?;
+                Ok((config.keyring, config.trunk_zero_regions))
+            }
+            None => {
+                let path = self.keyring.clone().unwrap_or_else(|| KEYRING_DEFAULT.into());
+                Ok((KeyringConfig::at(path), trunk_zero_default()))
+            }
+        }
+    }
+
+    fn file(&self) -> Result<RingFile, Failure> {
+        Ok(ring_file(&self.locate()?.0))
+    }
+
+    fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        let (keyring, trunk_zero) = self.locate()?;
+        Ok(Tokenizer::new(ring_file(&keyring).read()?, trunk_zero))
+    }
+}
+
+fn ring_file(config: &KeyringConfig) -> RingFile {
+    RingFile::new(&config.path, config.mode, tokenizer::knows)
+}
+
+fn trunk_zero_default() -> TrunkZeroRegions {
+    TrunkZeroRegions::new(["CN"]).expect("China is a region")
+}
+
+/// Writes one result, as a line.
+fn print(result: impl Display) -> Result<(), Failure> {
+    writeln!(stdout(), "{result}").map_err(Failure::from)
+}
+
+/// Rows of equal width, under a heading.
+fn print_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: [&str; N]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    print(line(heading))?;
+    rows.iter().try_for_each(|row| print(line(row.each_ref().map(String::as_str))))
+}
+
+/// `now` to `later`, in the two largest units that it has.
+fn countdown(now: Timestamp, later: Timestamp) -> String {
+    let seconds = later.as_second().saturating_sub(now.as_second()).max(0);
+    let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let first = units.iter().position(|(_, count)| *count > 0).unwrap_or(units.len() - 1);
+    let shown = units[first..].iter().take(2).filter(|(_, count)| *count > 0 || first == units.len() - 1);
+    shown.map(|(unit, count)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Makes the folder of a file that is about to be made, for its owner alone.
+fn make_folder_of(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) else { return Ok(()) };
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Failure::failed(format_args!("cannot make the folder {}: {error}", folder.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn countdowns_have_two_units() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (61, "1m 1s"), (86_399, "23h 59m"), (90_061, "1d 1h"), (-5, "0s")]
+        {
+            assert_eq!(countdown(at(0), at(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! TOML and flags to a checked [`Config`] (SPEC 6); nothing past here validates settings.
+//!
+//! An error names the key that is wrong and never quotes its value, which may be a secret in the wrong place.
+
+use std::{
+    collections::HashSet,
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use data_encoding::HEXLOWER;
+use ipnet::IpNet;
+use toml::{Table, Value};
+
+use crate::{
+    auth::{Client, HASH_BYTES, Partial, Username},
+    ids::Context,
+    keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
+    phone::TrunkZeroRegions,
+    tokenizer::Mode,
+};
+
+/// Bytes of the largest configuration file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What `serve` does, and for whom.
+pub struct Config {
+    /// Where CCC calls.
+    pub listen: SocketAddr,
+    /// The one path that is answered.
+    pub path: String,
+    /// The key ring.
+    pub keyring: KeyringConfig,
+    /// The regions whose numbers UIDToPhone gives with their trunk prefix.
+    pub trunk_zero_regions: TrunkZeroRegions,
+    /// Worker threads; `None` is as many as the CPUs that the process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// Peers that may connect; all where it is empty.
+    pub allow_from: Vec<IpNet>,
+    /// The admin listener, if there is one.
+    pub admin: Option<AdminConfig>,
+    /// Bounds of everything.
+    pub limits: Limits,
+    /// Who may call.
+    pub clients: Vec<Client>,
+}
+
+/// Where the key ring is, and which one it must be.
+pub struct KeyringConfig {
+    /// The ring file.
+    pub path: PathBuf,
+    /// Whether a plain ring may be open to others on the system.
+    pub mode: FileMode,
+    /// The ring that it must be at the start.
+    pub ring_id: Option<RingId>,
+    /// The least generation that it must have at the start.
+    pub min_generation: u64,
+}
+
+impl KeyringConfig {
+    /// The ring at `path`, whichever it is.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, mode: FileMode::default(), ring_id: None, min_generation: 0 }
+    }
+
+    /// Whether `ring` is one that the configuration allows at the start.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the key that forbids it.
+    pub fn check_pins(&self, ring: &KeyRing) -> Result<(), ConfigError> {
+        if self.ring_id.is_some_and(|pinned| pinned != ring.ring()) {
+            return Err(ConfigError::new("ring_id", format!("the key ring is another one, {}", ring.ring())));
+        }
+        if ring.generation() < self.min_generation {
+            let found = format!("the key ring is older: its generation is {}", ring.generation());
+            return Err(ConfigError::new("min_generation", found));
+        }
+        Ok(())
+    }
+}
+
+/// The listener for the people who run callveil.
+pub struct AdminConfig {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// SHA-256 of the bearer token that all but health wants.
+    pub token_sha256: Option<[u8; HASH_BYTES]>,
+}
+
+/// Bounds of everything that a peer can make large, many or long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one request body.
+    pub body_bytes: usize,
+    /// Bytes of all request bodies together.
+    pub buffered_bytes: usize,
+    /// Items of one request.
+    pub numbers: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections of one peer address.
+    pub connections_per_peer: usize,
+    /// From the first byte of a request's head to its last.
+    pub header: Duration,
+    /// From the end of the head to the end of the body, and again to the end of the answer.
+    pub request: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// After SIGTERM, still taking connections, until they are refused.
+    pub drain_delay: Duration,
+    /// After that, until the last connections are cut.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            buffered_bytes: 1 << 28,
+            numbers: 10_000,
+            connections: 10_000,
+            connections_per_peer: 2_000,
+            header: Duration::from_secs(10),
+            request: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            drain_delay: Duration::from_secs(5),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What flags say instead of the file.
+#[derive(Default)]
+pub struct Overrides {
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--keyring`, relative to the working directory.
+    pub keyring: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the first key that is wrong, or why the file cannot be read.
+    pub fn read(path: &Path, overrides: Overrides) -> Result<Self, ConfigError> {
+        let failed = |error: io::Error| ConfigError::file(path, error.to_string());
+        let length = fs::metadata(path).map_err(failed)?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(ConfigError::file(path, format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::from_toml(&text, folder, overrides)
+    }
+
+    /// Reads `text`, whose relative paths begin in `folder`.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the first key that is wrong.
+    pub fn from_toml(text: &str, folder: &Path, overrides: Overrides) -> Result<Self, ConfigError> {
+        let mut top = Section::parse(text)?;
+        let listen = overrides.listen.or(top.address("listen")?).unwrap_or((Ipv4Addr::UNSPECIFIED, 8443).into());
+        let path = top.string("path")?.unwrap_or_else(|| "/".to_owned());
+        if !path.starts_with('/') || path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
+            return Err(top.wrong("path", "must begin with / and have no query"));
+        }
+        let keyring = keyring(&mut top, folder, overrides.keyring)?;
+        let trunk_zero = top.strings("trunk_zero_regions")?.unwrap_or_else(|| vec!["CN".to_owned()]);
+        let trunk_zero_regions = TrunkZeroRegions::new(trunk_zero.iter().map(String::as_str))
+            .map_err(|error| top.wrong("trunk_zero_regions", error))?;
+        let threads = top.integer("threads", 1..=1024)?.and_then(NonZeroUsize::new);
+        let plaintext = top.boolean("plaintext")?.unwrap_or(false);
+        let allow_from = networks(&mut top, "allow_from")?;
+        for later in ["identity", "tls", "trusted_proxies", "audit"] {
+            top.refuse_unbuilt(later)?;
+        }
+        if !listen.ip().is_loopback() && !plaintext {
+            let what = "another address than loopback wants TLS; behind a proxy that ends it, say plaintext = true";
+            return Err(top.wrong("listen", what));
+        }
+        let admin = top.section("admin")?.map(admin).transpose()?;
+        let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
+        let clients = top.sections("clients")?.into_iter().map(client).collect::<Result<Vec<_>, _>>()?;
+        check_clients(&clients, &top)?;
+        top.finish()?;
+        Ok(Self { listen, path, keyring, trunk_zero_regions, threads, allow_from, admin, limits, clients })
+    }
+}
+
+fn keyring(top: &mut Section, folder: &Path, instead: Option<PathBuf>) -> Result<KeyringConfig, ConfigError> {
+    let path = top.string("keyring")?.unwrap_or_else(|| "keys/keyring.json".to_owned());
+    let mode = match top.string("keyring_mode")?.as_deref() {
+        None => FileMode::default(),
+        Some("any") => FileMode::Any,
+        Some(_) => return Err(top.wrong("keyring_mode", "can only be \"any\"")),
+    };
+    let ring_id = match top.string("ring_id")? {
+        None => None,
+        Some(text) => {
+            Some(RingId::from_hex(&text).ok_or_else(|| top.wrong("ring_id", "must be 32 lower-case hex digits"))?)
+        }
+    };
+    let min_generation = top.integer("min_generation", 1..=GENERATION_MAX)?.unwrap_or(0);
+    Ok(KeyringConfig { path: instead.unwrap_or_else(|| folder.join(path)), mode, ring_id, min_generation })
+}
+
+fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
+    let parse = |text: &String| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let networks = section.strings(key)?.unwrap_or_default().iter().map(parse).collect::<Option<_>>();
+    networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))
+}
+
+fn admin(mut section: Section) -> Result<AdminConfig, ConfigError> {
+    let listen = section.address("listen")?.unwrap_or((Ipv4Addr::LOCALHOST, 9640).into());
+    let token_sha256 = section.string("token_sha256")?.map(|hex| section.sha256("token_sha256", &hex)).transpose()?;
+    if !listen.ip().is_loopback() && token_sha256.is_none() {
+        return Err(section.wrong("token_sha256", "is required where `listen` is not loopback"));
+    }
+    section.finish()?;
+    Ok(AdminConfig { listen, token_sha256 })
+}
+
+fn limits(mut section: Section) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let limits = Limits {
+        body_bytes: section.integer("body_bytes", 1024..=1 << 28)?.unwrap_or(default.body_bytes),
+        buffered_bytes: section.integer("buffered_bytes", 1024..=1 << 40)?.unwrap_or(default.buffered_bytes),
+        numbers: section.integer("numbers", 1..=1_000_000)?.unwrap_or(default.numbers),
+        connections: section.integer("connections", 1..=1_000_000)?.unwrap_or(default.connections),
+        connections_per_peer: section
+            .integer("connections_per_peer", 1..=1_000_000)?
+            .unwrap_or(default.connections_per_peer),
+        header: section.seconds("header_seconds", 1..=3600)?.unwrap_or(default.header),
+        request: section.seconds("request_seconds", 1..=3600)?.unwrap_or(default.request),
+        idle: section.seconds("idle_seconds", 1..=3600)?.unwrap_or(default.idle),
+        drain_delay: section.seconds("drain_delay_seconds", 0..=3600)?.unwrap_or(default.drain_delay),
+        drain: section.seconds("drain_seconds", 0..=3600)?.unwrap_or(default.drain),
+    };
+    if limits.buffered_bytes < limits.body_bytes {
+        return Err(section.wrong("buffered_bytes", "must be at least `body_bytes`"));
+    }
+    section.finish()?;
+    Ok(limits)
+}
+
+fn client(mut section: Section) -> Result<Client, ConfigError> {
+    let username = section.string("username")?.ok_or_else(|| section.wrong("username", "is missing"))?;
+    let username = Username::new(&username)
+        .ok_or_else(|| section.wrong("username", "must be 1 to 64 bytes without a colon or control characters"))?;
+    let hashes = section.strings("password_sha256")?.unwrap_or_default();
+    if hashes.is_empty() {
+        return Err(section.wrong("password_sha256", "is missing: `callveil clients new-password` makes one"));
+    }
+    let password_sha256 = hashes.iter().map(|hex| section.sha256("password_sha256", hex)).collect::<Result<_, _>>()?;
+    let context = match section.string("context")? {
+        None => Context::default(),
+        Some(text) => text.parse().map_err(|error| section.wrong("context", error))?,
+    };
+    let modes = match section.strings("modes")? {
+        None => HashSet::from([Mode::PhoneToUid, Mode::UidToPhone]),
+        Some(names) => names
+            .iter()
+            .map(|name| Mode::from_name(name).ok_or_else(|| section.wrong("modes", "names an unknown mode")))
+            .collect::<Result<_, _>>()?,
+    };
+    let partial = match section.string("partial")?.as_deref() {
+        None | Some("lenient") => Partial::Lenient,
+        Some("strict") => Partial::Strict,
+        Some(_) => return Err(section.wrong("partial", "must be \"lenient\" or \"strict\"")),
+    };
+    for rate in ["tokenize_per_minute", "detokenize_per_minute"] {
+        if section.take(rate).is_some_and(|value| value.as_str() != Some("unlimited")) {
+            return Err(section.wrong(rate, "can only be \"unlimited\" in this version"));
+        }
+    }
+    section.finish()?;
+    Ok(Client { username, password_sha256, context, modes, partial })
+}
+
+fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
+    if clients.is_empty() {
+        return Err(top.wrong("clients", "is missing: nobody could call"));
+    }
+    let mut seen = HashSet::new();
+    if !clients.iter().all(|client| seen.insert(&client.username)) {
+        return Err(top.wrong("clients", "has two with one username"));
+    }
+    Ok(())
+}
+
+/// One table of the file, from which each known key is taken, so that what is left is unknown.
+struct Section {
+    /// What to put before a key's name: `limits.`, `clients[0].`, or nothing.
+    prefix: String,
+    table: Table,
+}
+
+impl Section {
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table = text.parse::<Table>().map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            ConfigError { place: format!("line {line}"), what: "not TOML, or a key that stands twice".to_owned() }
+        })?;
+        Ok(Self { prefix: String::new(), table })
+    }
+
+    fn wrong(&self, key: &str, what: impl fmt::Display) -> ConfigError {
+        ConfigError::new(&format!("{}{key}", self.prefix), what.to_string())
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.table.remove(key)
+    }
+
+    fn typed<T>(&mut self, key: &str, kind: &str, read: impl Fn(Value) -> Option<T>) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        read(value).map(Some).ok_or_else(|| self.wrong(key, format_args!("must be {kind}")))
+    }
+
+    fn string(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        self.typed(key, "a string", into_string)
+    }
+
+    fn strings(&mut self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        self.typed(key, "an array of strings", |value| match value {
+            Value::Array(values) => values.into_iter().map(into_string).collect(),
+            _ => None,
+        })
+    }
+
+    fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+        self.typed(key, "true or false", |value| value.as_bool())
+    }
+
+    fn integer<T: TryFrom<i64> + PartialOrd + fmt::Display>(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let kind = format!("an integer from {} to {}", range.start(), range.end());
+        self.typed(key, &kind, |value| {
+            value.as_integer().and_then(|integer| T::try_from(integer).ok()).filter(|integer| range.contains(integer))
+        })
+    }
+
+    fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Duration>, ConfigError> {
+        Ok(self.integer(key, range)?.map(Duration::from_secs))
+    }
+
+    fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
+        self.typed(key, "an address and a port, such as \"127.0.0.1:8443\"", |value| value.as_str()?.parse().ok())
+    }
+
+    fn sha256(&self, key: &str, hex: &str) -> Result<[u8; HASH_BYTES], ConfigError> {
+        let decoded = HEXLOWER.decode(hex.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        decoded.ok_or_else(|| self.wrong(key, "must be a SHA-256 as 64 lower-case hex digits"))
+    }
+
+    fn section(&mut self, key: &str) -> Result<Option<Section>, ConfigError> {
+        let prefix = format!("{}{key}.", self.prefix);
+        self.typed(key, "a table", |value| match value {
+            Value::Table(table) => Some(Section { prefix: prefix.clone(), table }),
+            _ => None,
+        })
+    }
+
+    fn sections(&mut self, key: &str) -> Result<Vec<Section>, ConfigError> {
+        let prefix = |at| format!("{}{key}[{at}].", self.prefix);
+        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let tables = match value {
+            Value::Array(values) => values.iter().map(|value| value.as_table().cloned()).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        let tables = tables.ok_or_else(|| self.wrong(key, format_args!("must be tables, each under [[{key}]]")))?;
+        let sections =
+            tables.into_iter().enumerate().map(|(at, table)| Section { prefix: prefix(at), table }).collect();
+        self.table.remove(key);
+        Ok(sections)
+    }
+
+    fn refuse_unbuilt(&self, key: &str) -> Result<(), ConfigError> {
+        if self.table.contains_key(key) { Err(self.wrong(key, "is not built yet")) } else { Ok(()) }
+    }
+
+    fn finish(self) -> Result<(), ConfigError> {
+        match self.table.keys().next() {
+            Some(key) => Err(self.wrong(key, "is not a key of the configuration")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn into_string(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    place: String,
+    what: String,
+}
+
+impl ConfigError {
+    fn new(key: &str, what: String) -> Self {
+        Self { place: format!("`{key}`"), what }
+    }
+
+    fn file(path: &Path, what: String) -> Self {
+        Self { place: path.display().to_string(), what }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}: {}", self.place, self.what)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: &str = r#"
+        [[clients]]
+        username = "ccc"
+        password_sha256 = ["5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"]
+    "#;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        Config::from_toml(text, Path::new("/etc/callveil"), Overrides::default())
+    }
+
+    #[track_caller]
+    fn check(text: &str, place: &str) {
+        let Err(error) = read(text) else { panic!("accepted {text}") };
+        assert_eq!(error.place, place, "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_specification() {
+        let config = read(&format!("plaintext = true\n{CLIENT}")).expect("a good configuration");
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(
+            (config.path.as_str(), config.keyring.path),
+            ("/", PathBuf::from("/etc/callveil/keys/keyring.json"))
+        );
+        assert!(config.admin.is_none() && config.threads.is_none() && config.allow_from.is_empty());
+        assert_eq!((config.limits.numbers, config.limits.idle), (10_000, Duration::from_secs(75)));
+        let client = &config.clients[0];
+        assert_eq!((client.context.as_str(), client.partial), ("default", Partial::Lenient));
+        assert_eq!(client.modes, HashSet::from([Mode::PhoneToUid, Mode::UidToPhone]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_not_quoted() {
+        let top = |line: &str| format!("listen = \"127.0.0.1:0\"\n{line}\n{CLIENT}");
+        let limit = |line: &str| top(&format!("[limits]\n{line}"));
+        let in_client = |line: &str| format!("{}\n{line}", top(""));
+        check(&format!("listen = \"0.0.0.0:8443\"{CLIENT}"), "`listen`");
+        check("listen = \"127.0.0.1:0\"", "`clients`");
+        check(&top("password = \"s3cret\""), "`password`");
+        check(&top("path = \"s3cret\""), "`path`");
+        check(&top("path = 5"), "`path`");
+        check(&top("keyring_mode = \"s3cret\""), "`keyring_mode`");
+        check(&top("ring_id = \"s3cret\""), "`ring_id`");
+        check(&top("min_generation = 0"), "`min_generation`");
+        check(&top("trunk_zero_regions = [\"s3cret\"]"), "`trunk_zero_regions`");
+        check(&top("trunk_zero_regions = [\"ZZ\"]"), "`trunk_zero_regions`");
+        check(&top("threads = 0"), "`threads`");
+        check(&top("allow_from = [\"10.0.0.0/33\"]"), "`allow_from`");
+        check(&top("[tls]"), "`tls`");
+        check(&top("[audit]"), "`audit`");
+        check(&top("[admin]\nlisten = \"0.0.0.0:9640\""), "`admin.token_sha256`");
+        check(&top("[admin]\ntoken_sha256 = \"s3cret\""), "`admin.token_sha256`");
+        check(&top("[admin]\ntoken = \"s3cret\""), "`admin.token`");
+        check(&limit("numbers = 0"), "`limits.numbers`");
+        check(&limit("numbers = \"s3cret\""), "`limits.numbers`");
+        check(&limit("numbers = 1.5"), "`limits.numbers`");
+        check(&limit("numbers = -1"), "`limits.numbers`");
+        check(&limit("body_bytes = 2000000\nbuffered_bytes = 1000000"), "`limits.buffered_bytes`");
+        check(&limit("nmubers = 1"), "`limits.nmubers`");
+        check(&in_client("password = \"s3cret\""), "`clients[0].password`");
+        check(&in_client("context = \"S3CRET\""), "`clients[0].context`");
+        check(&in_client("modes = [\"s3cret\"]"), "`clients[0].modes`");
+        check(&in_client("partial = \"s3cret\""), "`clients[0].partial`");
+        check(&in_client("tokenize_per_minute = 5"), "`clients[0].tokenize_per_minute`");
+        check(&in_client(CLIENT), "`clients`");
+        check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
+        check(&top("x = \"s3cret"), "line 2");
+        check(&in_client("[[clients]]\nusername = \"s3:cret\""), "`clients[1].username`");
+        check(
+            &in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = \"s3cret\""),
+            "`clients[1].password_sha256`",
+        );
+        check(
+            &in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = [\"s3cret\"]"),
+            "`clients[1].password_sha256`",
+        );
+        check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = []"), "`clients[1].password_sha256`");
+        assert!(read(&in_client("tokenize_per_minute = \"unlimited\"")).is_ok());
+        assert!(read(&top("allow_from = [\"10.0.0.0/8\", \"::1\"]")).is_ok());
+    }
+}

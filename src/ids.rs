@@ -1,0 +1,133 @@
+//! The two names that a UID is bound to: the key that made it and the context it was made for.
+
+use std::{fmt, str::FromStr};
+
+/// The name of a key within its ring: two bytes, written as four lower-case hex digits, never `0000`.
+///
+/// ```
+/// use callveil::ids::KeyId;
+///
+/// let id: KeyId = "3fa1".parse()?;
+/// assert_eq!(id.to_bytes(), [0x3f, 0xa1]);
+/// assert_eq!(id.to_string(), "3fa1");
+/// assert!("3FA1".parse::<KeyId>().is_err());
+/// assert!("0000".parse::<KeyId>().is_err());
+/// # Ok::<(), callveil::ids::NotAKeyId>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 2]);
+
+impl KeyId {
+    /// The key id made of `bytes`, or `None` for the reserved `0000`.
+    pub fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        (bytes != [0, 0]).then_some(Self(bytes))
+    }
+
+    /// The two bytes that begin a UID of this key.
+    pub fn to_bytes(self) -> [u8; 2] {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}{:02x}", self.0[0], self.0[1])
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAKeyId)?;
+        let id = <[u8; 2]>::try_from(bytes).ok().and_then(Self::from_bytes);
+        id.ok_or(NotAKeyId)
+    }
+}
+
+/// A text that is not a key id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAKeyId;
+
+impl fmt::Display for NotAKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key id is four lower-case hex digits other than 0000")
+    }
+}
+
+impl std::error::Error for NotAKeyId {}
+
+/// Characters in the longest context.
+const CONTEXT_CHARS_MAX: usize = 64;
+
+/// The name of a space of UIDs: one number has unlinkable UIDs in two contexts.
+///
+/// ```
+/// use callveil::ids::Context;
+///
+/// assert!("crm-eu.1".parse::<Context>().is_ok());
+/// assert!("CRM".parse::<Context>().is_err());
+/// assert_eq!(Context::default().as_str(), "default");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Context(Box<str>);
+
+impl Context {
+    /// The context as it stands in the associated data.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl FromStr for Context {
+    type Err = NotAContext;
+
+    fn from_str(text: &str) -> Result<Self, NotAContext> {
+        let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let fits = (1..=CONTEXT_CHARS_MAX).contains(&text.len())
+            && text.bytes().all(|c| alphanumeric(c) || b"._-".contains(&c))
+            && text.bytes().next().is_some_and(alphanumeric);
+        if fits { Ok(Self(text.into())) } else { Err(NotAContext) }
+    }
+}
+
+/// A text that cannot name a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAContext;
+
+impl fmt::Display for NotAContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a context is 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit")
+    }
+}
+
+impl std::error::Error for NotAContext {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_ids_have_one_spelling() {
+        for text in ["", "3fa", "3fa10", "3fA1", "0000", "3fg1", " 3fa", "３fa1"] {
+            assert!(text.parse::<KeyId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn contexts_are_short_and_plain() {
+        let longest = "a".repeat(CONTEXT_CHARS_MAX);
+        for text in ["a", "0", "a-b_c.d", &longest] {
+            assert!(text.parse::<Context>().is_ok(), "{text:?}");
+        }
+        for text in ["", "-a", ".a", "A", "a/b", "a b", "ä", &format!("{longest}a")] {
+            assert!(text.parse::<Context>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,762 @@
+//! The key ring: its model, which is pure and takes `now`. [`file`] keeps it on disk, [`rotation`] changes it.
+//!
+//! A ring is a JSON file (SPEC 4). It is refused as a whole when anything in it is wrong, and all that is wrong is
+//! told at once.
+
+pub mod file;
+pub mod rotation;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::ids::KeyId;
+
+/// Value of a ring file's `format`.
+pub const FORMAT: &str = "callveil-keyring/1";
+
+/// Value of a key's `scheme`: AES-256-SIV as SPEC 3 uses it.
+pub const SCHEME: &str = "aes256-siv";
+
+/// Bytes of a key's material.
+pub const MATERIAL_BYTES: usize = 64;
+
+/// The greatest generation, 2^53 - 1: every JSON reader holds it exactly.
+pub const GENERATION_MAX: u64 = (1 << 53) - 1;
+
+/// Says whether this program knows a key's `numbers` and `region`.
+pub type Known = fn(numbers: &str, region: &str) -> bool;
+
+/// The secret of one key. It is wiped when dropped, is never printed, and stays where it is when its owner moves.
+#[derive(Clone)]
+pub struct Material(Box<[u8; MATERIAL_BYTES]>);
+
+impl Material {
+    /// Material made of these bytes, which must come from a cryptographic random source.
+    pub fn new(bytes: &[u8; MATERIAL_BYTES]) -> Self {
+        Self(Box::new(*bytes))
+    }
+
+    /// The secret itself, for the cipher and the ring file alone.
+    pub fn expose(&self) -> &[u8; MATERIAL_BYTES] {
+        &self.0
+    }
+
+    fn check(&self) -> Fingerprint {
+        Fingerprint::of(&self.0[..])
+    }
+}
+
+impl Drop for Material {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// The first 16 hex digits of a SHA-256: tells rings and materials apart and gives nothing of them away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 8]);
+
+impl Fingerprint {
+    fn of(bytes: &[u8]) -> Self {
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&Sha256::digest(bytes)[..8]);
+        Self(fingerprint)
+    }
+
+    fn from_hex(text: &str) -> Option<Self> {
+        decode_hex(text).map(Self)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// The name of a ring, made once by `keys init`: tells a ring from every other, whatever their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RingId([u8; 16]);
+
+impl RingId {
+    /// The ring id of 32 lower-case hex digits; `None` for any other text.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        decode_hex(text).map(Self)
+    }
+}
+
+impl fmt::Display for RingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// What may be done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It decrypts, and encrypts while it is the primary.
+    Enabled,
+    /// It does nothing, and can be enabled again.
+    Disabled,
+    /// Its material is gone for good; the entry stays, so that its id is never used again.
+    Destroyed,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        })
+    }
+}
+
+/// One key of a ring. All but its status, and an activation still ahead, never changes.
+#[derive(Clone)]
+pub struct Key {
+    /// Its name, never used twice in a ring.
+    pub id: KeyId,
+    /// What may be done with it.
+    pub status: Status,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it becomes the primary, if no other key does after it.
+    pub activates: Timestamp,
+    /// The rules by which it reads numbers.
+    pub numbers: Box<str>,
+    /// The region whose numbers need no country code.
+    pub region: Box<str>,
+    /// The fingerprint of its material.
+    pub check: Fingerprint,
+    material: Option<Material>,
+}
+
+impl Key {
+    /// A new, enabled key.
+    pub fn new(
+        id: KeyId,
+        material: Material,
+        (created, activates): (Timestamp, Timestamp),
+        numbers: &str,
+        region: &str,
+    ) -> Self {
+        let check = material.check();
+        let (numbers, region) = (numbers.into(), region.into());
+        Self { id, status: Status::Enabled, created, activates, numbers, region, check, material: Some(material) }
+    }
+
+    /// The material of a key that is enabled.
+    pub fn material(&self) -> Option<&Material> {
+        self.material.as_ref().filter(|_| self.status == Status::Enabled)
+    }
+
+    /// Whether this key is enabled and has yet to activate.
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        self.status == Status::Enabled && self.activates > now
+    }
+}
+
+/// A valid ring: it has an enabled key, and so a primary at any time.
+#[derive(Clone)]
+pub struct KeyRing {
+    ring: RingId,
+    generation: u64,
+    hash: Fingerprint,
+    keys: Vec<Key>,
+    index: HashMap<KeyId, usize>,
+    /// Places of the enabled keys in `keys`, by (activates, id).
+    by_activation: Vec<usize>,
+}
+
+impl KeyRing {
+    /// Reads a plain ring file.
+    ///
+    /// # Errors
+    /// [`Faults`]: everything that is wrong with it.
+    pub fn from_json(json: &[u8], known: Known) -> Result<Self, Faults> {
+        let raw: RawRing = serde_json::from_slice(json).map_err(|error| {
+            // serde_json quotes what it met, which may be a key: only the place is told.
+            Faults(vec![Fault::NotARing { line: error.line(), column: error.column() }])
+        })?;
+        let mut faults = Vec::new();
+        if raw.format != FORMAT {
+            faults.push(Fault::Format);
+        }
+        let ring = RingId::from_hex(&raw.ring);
+        if ring.is_none() {
+            faults.push(Fault::RingId);
+        }
+        if !(1..=GENERATION_MAX).contains(&raw.generation) {
+            faults.push(Fault::Generation);
+        }
+        if raw.parent.is_some_and(|parent| Fingerprint::from_hex(&parent).is_none()) {
+            faults.push(Fault::Parent);
+        }
+        let keys: Vec<Key> =
+            raw.keys.iter().enumerate().filter_map(|(at, raw)| raw.check(at, known, &mut faults)).collect();
+        let mut seen = HashSet::new();
+        faults.extend(keys.iter().filter(|key| !seen.insert(key.id)).map(|key| Fault::DuplicateId(key.id)));
+        if !raw.keys.iter().any(|key| key.status == Status::Enabled) {
+            faults.push(Fault::NoEnabledKey);
+        }
+        match ring {
+            Some(ring) if faults.is_empty() => Ok(Self::assemble(ring, raw.generation, Fingerprint::of(json), keys)),
+            _ => Err(Faults(faults)),
+        }
+    }
+
+    fn assemble(ring: RingId, generation: u64, hash: Fingerprint, keys: Vec<Key>) -> Self {
+        let index = keys.iter().enumerate().map(|(place, key)| (key.id, place)).collect();
+        let mut by_activation: Vec<usize> =
+            (0..keys.len()).filter(|place| keys[*place].status == Status::Enabled).collect();
+        by_activation.sort_by_key(|place| (keys[*place].activates, keys[*place].id));
+        Self { ring, generation, hash, keys, index, by_activation }
+    }
+
+    /// The name of this ring.
+    pub fn ring(&self) -> RingId {
+        self.ring
+    }
+
+    /// How often this ring was written.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The fingerprint of the plain file.
+    pub fn hash(&self) -> Fingerprint {
+        self.hash
+    }
+
+    /// All keys, tombstones too, in the order of the file.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The key of this id, whatever its status.
+    pub fn key(&self, id: KeyId) -> Option<&Key> {
+        self.index.get(&id).map(|place| &self.keys[*place])
+    }
+
+    /// The key that encrypts at `now`: of the enabled keys the one that activated last, the greatest id on a tie; where
+    /// none is active yet, the one that activates first.
+    pub fn primary(&self, now: Timestamp) -> &Key {
+        let activates = |place: &usize| self.keys[*place].activates;
+        let active = self.by_activation.partition_point(|place| activates(place) <= now);
+        let first = activates(&self.by_activation[0]);
+        let last =
+            if active > 0 { active } else { self.by_activation.partition_point(|place| activates(place) <= first) };
+        &self.keys[self.by_activation[last - 1]]
+    }
+
+    /// The enabled keys, newest first: by activation, then by id.
+    pub fn enabled_newest_first(&self) -> impl Iterator<Item = &Key> {
+        self.by_activation.iter().rev().map(|place| &self.keys[*place])
+    }
+
+    /// The enabled keys that have yet to activate, earliest first.
+    pub fn pending(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
+        self.by_activation.iter().map(|place| &self.keys[*place]).filter(move |key| key.is_pending(now))
+    }
+
+    /// Whether `next` may take this ring's place in a running replica, or on disk.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn check_successor(&self, next: &Self, now: Timestamp) -> Result<(), NotASuccessor> {
+        if next.ring != self.ring {
+            return Err(NotASuccessor::OtherRing);
+        }
+        if next.generation < self.generation {
+            return Err(NotASuccessor::LowerGeneration { ours: self.generation, theirs: next.generation });
+        }
+        if next.generation == self.generation && next.hash != self.hash {
+            return Err(NotASuccessor::SameGeneration(self.generation));
+        }
+        for key in &self.keys {
+            let Some(later) = next.key(key.id) else { return Err(NotASuccessor::Vanished(key.id)) };
+            if !key.may_become(later, now) {
+                return Err(NotASuccessor::Altered(key.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The plain file of the ring that follows this one, with `keys` instead of its own.
+    ///
+    /// # Errors
+    /// [`GenerationsUsedUp`] after 2^53 - 1 of them.
+    pub fn succeed(&self, keys: &[Key]) -> Result<Zeroizing<Vec<u8>>, GenerationsUsedUp> {
+        let generation =
+            self.generation.checked_add(1).filter(|next| *next <= GENERATION_MAX).ok_or(GenerationsUsedUp)?;
+        Ok(to_json(self.ring, generation, Some(self.hash), keys))
+    }
+}
+
+impl Key {
+    fn may_become(&self, later: &Self, now: Timestamp) -> bool {
+        let same = (&self.created, &self.numbers, &self.region, &self.check)
+            == (&later.created, &later.numbers, &later.region, &later.check);
+        let status = match (self.status, later.status) {
+            (Status::Destroyed, Status::Destroyed) => true,
+            (Status::Destroyed, _) => false,
+            (Status::Enabled | Status::Disabled, _) => true,
+        };
+        same && status && (self.activates == later.activates || self.activates > now)
+    }
+}
+
+/// The plain file of a first generation.
+pub fn first_generation(ring: RingId, key: &Key) -> Zeroizing<Vec<u8>> {
+    to_json(ring, 1, None, std::slice::from_ref(key))
+}
+
+fn to_json(ring: RingId, generation: u64, parent: Option<Fingerprint>, keys: &[Key]) -> Zeroizing<Vec<u8>> {
+    let raw = RawRing {
+        format: FORMAT.to_owned(),
+        ring: ring.to_string(),
+        generation,
+        parent: parent.map(|parent| parent.to_string()),
+        keys: keys.iter().map(RawKey::from).collect(),
+    };
+    // Large enough that it never grows: a buffer that grew would leave its secrets behind, unwiped.
+    let mut json = Zeroizing::new(Vec::with_capacity(512 + 1024 * keys.len()));
+    serde_json::to_writer_pretty(&mut *json, &raw).expect("strings and numbers go into a buffer");
+    json.push(b'\n');
+    json
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRing {
+    format: String,
+    ring: String,
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    keys: Vec<RawKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKey {
+    id: String,
+    status: Status,
+    created: String,
+    activates: String,
+    scheme: String,
+    numbers: String,
+    region: String,
+    check: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    material: Option<Zeroizing<String>>,
+}
+
+impl RawKey {
+    /// The key, or `None` with what is wrong with it added to `faults`. `at` is its place, from 0.
+    fn check(&self, at: usize, known: Known, faults: &mut Vec<Fault>) -> Option<Key> {
+        let Ok(id) = self.id.parse::<KeyId>() else {
+            faults.push(Fault::KeyId { at });
+            return None;
+        };
+        let before = faults.len();
+        let mut wrong = |what| faults.push(Fault::Key { id, what });
+        if self.scheme != SCHEME {
+            wrong(KeyFault::Scheme);
+        }
+        if !known(&self.numbers, &self.region) {
+            wrong(KeyFault::Numbering);
+        }
+        let created = self.created.parse::<Timestamp>();
+        if created.is_err() {
+            wrong(KeyFault::Created);
+        }
+        let activates = self.activates.parse::<Timestamp>();
+        if activates.is_err() {
+            wrong(KeyFault::Activates);
+        }
+        let check = Fingerprint::from_hex(&self.check);
+        let material = self.material.as_deref().map(|text| decode_material(text));
+        match &material {
+            None if self.status == Status::Destroyed => {}
+            Some(_) if self.status == Status::Destroyed => wrong(KeyFault::MaterialLeft),
+            None => wrong(KeyFault::MaterialMissing),
+            Some(None) => wrong(KeyFault::Material),
+            Some(Some(material)) if check.is_some_and(|check| check != material.check()) => wrong(KeyFault::Check),
+            Some(Some(_)) => {}
+        }
+        if check.is_none() {
+            wrong(KeyFault::CheckForm);
+        }
+        if faults.len() > before {
+            return None;
+        }
+        Some(Key {
+            id,
+            status: self.status,
+            created: created.ok()?,
+            activates: activates.ok()?,
+            numbers: self.numbers.as_str().into(),
+            region: self.region.as_str().into(),
+            check: check?,
+            material: material.flatten(),
+        })
+    }
+}
+
+fn decode_material(text: &str) -> Option<Material> {
+    let mut bytes = Zeroizing::new([0; MATERIAL_BYTES]);
+    let mut buffer = Zeroizing::new([0; MATERIAL_BYTES + 2]);
+    if BASE64.decode_len(text.len()) != Ok(buffer.len()) {
+        return None;
+    }
+    let decoded = BASE64.decode_mut(text.as_bytes(), &mut *buffer).ok()?;
+    bytes.copy_from_slice(buffer.get(..decoded).filter(|_| decoded == MATERIAL_BYTES)?.get(..MATERIAL_BYTES)?);
+    Some(Material::new(&bytes))
+}
+
+impl From<&Key> for RawKey {
+    fn from(key: &Key) -> Self {
+        Self {
+            id: key.id.to_string(),
+            status: key.status,
+            created: key.created.to_string(),
+            activates: key.activates.to_string(),
+            scheme: SCHEME.to_owned(),
+            numbers: key.numbers.to_string(),
+            region: key.region.to_string(),
+            check: key.check.to_string(),
+            material: key.material.as_ref().map(|material| Zeroizing::new(BASE64.encode(material.expose()))),
+        }
+    }
+}
+
+/// Everything that is wrong with a ring file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// One thing that is wrong with a ring file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Not JSON, or not of a ring's shape from here on.
+    NotARing {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// `format` is not [`FORMAT`].
+    Format,
+    /// `ring` is not 32 lower-case hex digits.
+    RingId,
+    /// `generation` is 0 or above [`GENERATION_MAX`].
+    Generation,
+    /// `parent` is not 16 lower-case hex digits.
+    Parent,
+    /// The `id` of the key at this place, from 0, is none.
+    KeyId {
+        /// The place, from 0.
+        at: usize,
+    },
+    /// Two keys have one id.
+    DuplicateId(KeyId),
+    /// No key is enabled, so none could be the primary.
+    NoEnabledKey,
+    /// Something is wrong with one key.
+    Key {
+        /// That key.
+        id: KeyId,
+        /// What is wrong with it.
+        what: KeyFault,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotARing { line, column } => write!(
+                f,
+                "not the JSON of a key ring: line {line}, column {column} (torn, or a field missing, unknown, repeated or of another type)"
+            ),
+            Self::Format => write!(f, "`format` is not \"{FORMAT}\""),
+            Self::RingId => f.write_str("`ring` is not 32 lower-case hex digits"),
+            Self::Generation => write!(f, "`generation` is not between 1 and {GENERATION_MAX}"),
+            Self::Parent => f.write_str("`parent` is not 16 lower-case hex digits"),
+            Self::KeyId { at } => {
+                write!(f, "key number {}: `id` is not four lower-case hex digits other than 0000", at + 1)
+            }
+            Self::DuplicateId(id) => write!(f, "two keys have the id {id}"),
+            Self::NoEnabledKey => f.write_str("no key is enabled"),
+            Self::Key { id, what } => write!(f, "key {id}: {what}"),
+        }
+    }
+}
+
+/// What is wrong with one key of a ring file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// `scheme` is not [`SCHEME`].
+    Scheme,
+    /// This program does not know its `numbers`, or the `region` there.
+    Numbering,
+    /// `created` is no RFC 3339 time.
+    Created,
+    /// `activates` is no RFC 3339 time.
+    Activates,
+    /// `check` is not 16 lower-case hex digits.
+    CheckForm,
+    /// `check` is not that of the material.
+    Check,
+    /// `material` is not the base64 of [`MATERIAL_BYTES`] bytes.
+    Material,
+    /// The key is not destroyed and has no `material`.
+    MaterialMissing,
+    /// The key is destroyed and has `material`.
+    MaterialLeft,
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "this program does not know its `scheme`",
+            Self::Numbering => "this program does not know its `numbers`, or the `region` there",
+            Self::Created => "`created` is no RFC 3339 time",
+            Self::Activates => "`activates` is no RFC 3339 time",
+            Self::CheckForm => "`check` is not 16 lower-case hex digits",
+            Self::Check => "`material` does not fit its `check`",
+            Self::Material => "`material` is not 64 bytes in base64",
+            Self::MaterialMissing => "`material` is missing",
+            Self::MaterialLeft => "it is destroyed, and yet has `material`",
+        })
+    }
+}
+
+/// Why one ring may not take another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotASuccessor {
+    /// It has another ring id.
+    OtherRing,
+    /// It is older.
+    LowerGeneration {
+        /// The generation of the ring in place.
+        ours: u64,
+        /// The generation of the one that would follow.
+        theirs: u64,
+    },
+    /// It was made of the same ring as ours, in another way.
+    SameGeneration(u64),
+    /// A key of ours is not in it.
+    Vanished(KeyId),
+    /// A key of ours is in it, with something changed that never may.
+    Altered(KeyId),
+}
+
+impl fmt::Display for NotASuccessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherRing => f.write_str("it is another ring"),
+            Self::LowerGeneration { ours, theirs } => write!(f, "its generation is {theirs}, lower than {ours}"),
+            Self::SameGeneration(generation) => {
+                write!(f, "it has the same generation {generation} with other content; `keys merge` joins the two")
+            }
+            Self::Vanished(id) => write!(f, "key {id} vanished from it"),
+            Self::Altered(id) => write!(f, "key {id} was altered in it"),
+        }
+    }
+}
+
+impl std::error::Error for NotASuccessor {}
+
+/// A ring whose generation cannot grow any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationsUsedUp;
+
+impl fmt::Display for GenerationsUsedUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ring's generation cannot grow beyond {GENERATION_MAX}")
+    }
+}
+
+impl std::error::Error for GenerationsUsedUp {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RING: RingId = RingId([0xab; 16]);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    fn key(id: &str, status: Status, activates: i64) -> Key {
+        let id: KeyId = id.parse().expect("a key id");
+        let material = Material::new(&[id.to_bytes()[0]; MATERIAL_BYTES]);
+        let mut key = Key::new(id, material, (at(0), at(activates)), "rules", "CN");
+        key.status = status;
+        key.material = key.material.filter(|_| status != Status::Destroyed);
+        key
+    }
+
+    fn ring(generation: u64, keys: &[Key]) -> KeyRing {
+        KeyRing::from_json(&to_json(RING, generation, None, keys), |_, _| true).expect("a valid ring")
+    }
+
+    #[track_caller]
+    fn check_primary(keys: &[Key], now: i64, primary: &str) {
+        assert_eq!(ring(1, keys).primary(at(now)).id.to_string(), primary);
+    }
+
+    #[test]
+    fn primary_is_the_enabled_key_that_activated_last() {
+        use Status::{Destroyed, Disabled, Enabled};
+        let keys = [key("0003", Enabled, 10), key("0001", Enabled, 20), key("0002", Enabled, 20)];
+        check_primary(&keys, 9, "0003");
+        check_primary(&keys, 10, "0003");
+        check_primary(&keys, 19, "0003");
+        check_primary(&keys, 20, "0002");
+        check_primary(&[key("0001", Disabled, 5), key("0002", Destroyed, 5), key("0003", Enabled, 50)], 9, "0003");
+        check_primary(&[key("0001", Enabled, 50), key("0002", Enabled, 50), key("0003", Enabled, 60)], 9, "0002");
+        let newest: Vec<_> = ring(1, &keys).enabled_newest_first().map(|key| key.id.to_string()).collect();
+        assert_eq!(newest, ["0002", "0001", "0003"]);
+    }
+
+    #[track_caller]
+    fn check_faults(change: fn(&mut serde_json::Value), faults: &[Fault]) {
+        let json = to_json(RING, 3, None, &[key("3fa1", Status::Enabled, 0), key("0b7e", Status::Destroyed, 0)]);
+        let mut value = serde_json::from_slice(&json).expect("it is JSON");
+        change(&mut value);
+        let known = |numbers: &str, region: &str| (numbers, region) == ("rules", "CN");
+        let read = KeyRing::from_json(value.to_string().as_bytes(), known);
+        assert_eq!(read.map(|_| ()).map_err(|faults| faults.0), Err(faults.to_vec()));
+    }
+
+    #[test]
+    fn a_ring_is_refused_for_anything_wrong_in_it() {
+        fn of(what: KeyFault) -> [Fault; 1] {
+            [Fault::Key { id: "3fa1".parse().expect("a key id"), what }]
+        }
+        check_faults(|ring| ring["format"] = "callveil-keyring/2".into(), &[Fault::Format]);
+        check_faults(|ring| ring["ring"] = "AB".repeat(16).into(), &[Fault::RingId]);
+        check_faults(|ring| ring["generation"] = 0.into(), &[Fault::Generation]);
+        check_faults(|ring| ring["generation"] = (GENERATION_MAX + 1).into(), &[Fault::Generation]);
+        check_faults(|ring| ring["parent"] = "ab".into(), &[Fault::Parent]);
+        check_faults(|ring| ring["keys"][0]["id"] = "0000".into(), &[Fault::KeyId { at: 0 }]);
+        check_faults(|ring| ring["keys"][0]["scheme"] = "aes128-siv".into(), &of(KeyFault::Scheme));
+        check_faults(|ring| ring["keys"][0]["numbers"] = "other".into(), &of(KeyFault::Numbering));
+        check_faults(|ring| ring["keys"][0]["region"] = "XX".into(), &of(KeyFault::Numbering));
+        check_faults(|ring| ring["keys"][0]["created"] = "yesterday".into(), &of(KeyFault::Created));
+        check_faults(|ring| ring["keys"][0]["activates"] = "".into(), &of(KeyFault::Activates));
+        check_faults(|ring| ring["keys"][0]["check"] = "0123456789abcdef".into(), &of(KeyFault::Check));
+        check_faults(|ring| ring["keys"][0]["check"] = "0123".into(), &of(KeyFault::CheckForm));
+        check_faults(|ring| ring["keys"][0]["material"] = BASE64.encode(&[1; 63]).into(), &of(KeyFault::Material));
+        check_faults(|ring| ring["keys"][0]["material"] = BASE64.encode(&[1; 65]).into(), &of(KeyFault::Material));
+        check_faults(|ring| ring["keys"][0]["material"] = "A".repeat(88).into(), &of(KeyFault::Material));
+        check_faults(|ring| ring["keys"][0]["material"] = serde_json::Value::Null, &of(KeyFault::MaterialMissing));
+        check_faults(
+            |ring| ring["keys"][0]["status"] = "destroyed".into(),
+            &[of(KeyFault::MaterialLeft)[0].clone(), Fault::NoEnabledKey],
+        );
+        check_faults(|ring| ring["keys"][0]["status"] = "disabled".into(), &[Fault::NoEnabledKey]);
+        check_faults(|ring| ring["keys"] = serde_json::json!([]), &[Fault::NoEnabledKey]);
+        check_faults(
+            |ring| {
+                let copy = ring["keys"][0].clone();
+                ring["keys"].as_array_mut().expect("an array").push(copy);
+            },
+            &[Fault::DuplicateId("3fa1".parse().expect("a key id"))],
+        );
+        check_faults(
+            |ring| {
+                ring["format"] = "".into();
+                ring["keys"][0]["check"] = "".into();
+                ring["keys"][1]["scheme"] = "".into();
+            },
+            &[
+                Fault::Format,
+                of(KeyFault::CheckForm)[0].clone(),
+                Fault::Key { id: "0b7e".parse().expect("a key id"), what: KeyFault::Scheme },
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_ring_is_told_by_its_place_alone() {
+        let json = to_json(RING, 3, None, &[key("3fa1", Status::Enabled, 0)]);
+        let text = str::from_utf8(&json).expect("JSON is UTF-8");
+        let secret = BASE64.encode(&[0x3f; MATERIAL_BYTES]);
+        for broken in [
+            &text[..text.len() / 2],
+            "",
+            &text.replace("\"status\"", "\"statue\""),
+            &text.replace("\"enabled\"", &format!("\"{secret}\"")),
+            &text.replace("\"generation\": 3", &format!("\"generation\": \"{secret}\"")),
+            &text.replace("\"generation\": 3", "\"generation\": 3, \"generation\": 3"),
+            &text.replace("\"generation\": 3", "\"generation\": 3, \"more\": 1"),
+            &format!("{text}x"),
+        ] {
+            let Err(faults) = KeyRing::from_json(broken.as_bytes(), |_, _| true) else { panic!("read {broken:?}") };
+            assert!(matches!(faults.0[..], [Fault::NotARing { .. }]), "{faults}");
+            assert!(!faults.to_string().contains(&secret[..8]), "{faults}");
+        }
+    }
+
+    #[test]
+    fn successors_keep_every_key() {
+        use Status::{Destroyed, Disabled, Enabled};
+        let now = at(100);
+        let before =
+            [key("0001", Enabled, 0), key("0002", Disabled, 0), key("0003", Destroyed, 0), key("0004", Enabled, 200)];
+        let old = ring(5, &before);
+        let check = |generation, change: &dyn Fn(&mut Vec<Key>), expected| {
+            let mut keys = before.to_vec();
+            change(&mut keys);
+            assert_eq!(old.check_successor(&ring(generation, &keys), now), expected);
+        };
+        let id = |text: &str| text.parse::<KeyId>().expect("a key id");
+        check(6, &|_| {}, Ok(()));
+        check(5, &|_| {}, Ok(()));
+        check(9, &|keys| keys.push(key("0005", Enabled, 300)), Ok(()));
+        check(6, &|keys| keys[0] = key("0001", Disabled, 0), Ok(()));
+        check(6, &|keys| keys[1] = key("0002", Enabled, 0), Ok(()));
+        check(6, &|keys| keys[1] = key("0002", Destroyed, 0), Ok(()));
+        check(6, &|keys| keys[3] = key("0004", Enabled, 900), Ok(()));
+        check(4, &|_| {}, Err(NotASuccessor::LowerGeneration { ours: 5, theirs: 4 }));
+        check(5, &|keys| keys.truncate(4 - 1), Err(NotASuccessor::SameGeneration(5)));
+        check(6, &|keys| keys.truncate(3), Err(NotASuccessor::Vanished(id("0004"))));
+        check(6, &|keys| keys[2] = key("0003", Enabled, 0), Err(NotASuccessor::Altered(id("0003"))));
+        check(6, &|keys| keys[0] = key("0001", Enabled, 1), Err(NotASuccessor::Altered(id("0001"))));
+        check(6, &|keys| keys[0].region = "US".into(), Err(NotASuccessor::Altered(id("0001"))));
+        let other = KeyRing { ring: RingId([1; 16]), ..ring(6, &before) };
+        assert_eq!(old.check_successor(&other, now), Err(NotASuccessor::OtherRing));
+    }
+}

@@ -1,0 +1,55 @@
+//! Callveil: a stateless tokenizer of phone numbers for Tencent Cloud Contact Center (CCC).
+//!
+//! CCC posts phone numbers and shows agents the UIDs that it gets back; when an agent dials a UID, CCC posts it and gets
+//! the number. A UID *is* the number, encrypted with AES-SIV under a key of a small ring, so there is no table to keep:
+//! any replica with the same ring file gives the same answers.
+//!
+//! The way of one request is the shape of the program; the modules below stand in the order in which a request meets
+//! them, and import downwards only:
+//!
+//! ```text
+//! bytes -> server -> handler -> auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
+//! ```
+//!
+//! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async.
+//!
+//! ```
+//! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mode, Outcome, Tokenizer}};
+//!
+//! let now = "2026-11-23T00:00:00Z".parse()?;
+//! let ring = KeyRing::from_json(&rotation::init(now, phone::NUMBERS_NEWEST, "CN")?, tokenizer::knows)?;
+//! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
+//! let context = Context::default();
+//! let mut batch = tokenizer.batch(&context, now);
+//! let Outcome::Value(uid) = batch.map(Mode::PhoneToUid, "139 8888 8888") else { panic!("it is a number") };
+//! assert_eq!(uid.len(), 40);
+//! assert_eq!(batch.map(Mode::UidToPhone, &uid), Outcome::Value("008613988888888".to_owned()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+// The program around a request.
+pub mod cli;
+pub mod config;
+
+// The way of a request, from the socket down.
+pub mod server;
+
+pub mod handler;
+
+pub mod live;
+
+pub mod auth;
+
+pub mod wire;
+
+pub mod tokenizer;
+
+// What the tokenizer is made of: none of these knows another.
+pub mod keyring;
+pub mod phone;
+pub mod siv;
+pub mod uid;
+
+// Names and values that all of them speak of.
+pub mod ids;
+pub mod number;

@@ -1,0 +1,134 @@
+//! The admin listener (SPEC 7): for those who run callveil, never for CCC.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    auth::HASH_BYTES,
+    handler::{Reply, Respond, json_response, reply},
+    live::Live,
+    wire,
+};
+
+/// Whether this replica wants requests, as its probes are told.
+#[derive(Default)]
+pub struct Readiness {
+    /// It has done what the first requests would otherwise wait for.
+    pub warm: AtomicBool,
+    /// It is about to end.
+    pub draining: AtomicBool,
+}
+
+/// Answers probes and the people who run callveil.
+pub struct Admin {
+    /// What they ask about.
+    pub live: Arc<Live>,
+    /// What probes ask about.
+    pub readiness: Arc<Readiness>,
+    /// SHA-256 of the bearer token that `/keyring` wants, if it wants one.
+    pub token_sha256: Option<[u8; HASH_BYTES]>,
+}
+
+impl Admin {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let is_for_all = match path {
+            "/healthz" | "/readyz" => true,
+            "/keyring" => false,
+            _ => return refuse(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        };
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if !is_for_all && !self.may(headers) {
+            let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's bearer token is wanted");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callveil\""));
+            return response;
+        }
+        let (status, body) = match path {
+            "/readyz" => self.readyz(),
+            "/keyring" => (StatusCode::OK, self.keyring()),
+            _ => (StatusCode::OK, json!({"status": "alive"})),
+        };
+        json_response(status, body.to_string().into_bytes())
+    }
+
+    fn may(&self, headers: &HeaderMap) -> bool {
+        let Some(wanted) = &self.token_sha256 else { return true };
+        let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let Some((scheme, token)) = value.split_at_checked(7) else { return false };
+        let hash: [u8; HASH_BYTES] = Sha256::digest(token).into();
+        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(wanted.ct_eq(&hash))
+    }
+
+    fn readyz(&self) -> (StatusCode, Value) {
+        let (status, word) = if self.readiness.draining.load(Ordering::Relaxed) {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining")
+        } else if !self.readiness.warm.load(Ordering::Relaxed) {
+            (StatusCode::SERVICE_UNAVAILABLE, "warming up")
+        } else {
+            (StatusCode::OK, "ready")
+        };
+        (status, json!({"status": word}))
+    }
+
+    fn keyring(&self) -> Value {
+        let (now, tokenizer) = (Timestamp::now(), self.live.tokenizer());
+        let ring = tokenizer.ring();
+        let primary = ring.primary(now).id;
+        let keys = ring.keys().iter().map(|key| {
+            let decoded = self.live.decoded(key.id);
+            json!({
+                "id": key.id.to_string(),
+                "status": key.status,
+                "created": key.created.to_string(),
+                "activates": key.activates.to_string(),
+                "check": key.check.to_string(),
+                "primary": key.id == primary,
+                "decoded": decoded.count,
+                "last_decoded": decoded.last.map(|last| last.to_string()),
+            })
+        });
+        json!({
+            "instance": self.live.instance,
+            "started": self.live.started.to_string(),
+            "now": now.to_string(),
+            "ring": ring.ring().to_string(),
+            "ring_hash": ring.hash().to_string(),
+            "generation": ring.generation(),
+            "keys": keys.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    json_response(status, wire::refusal(status.as_u16(), message))
+}
+
+impl Respond for Admin {
+    async fn respond(&self, request: Request<Incoming>, _peer: IpAddr) -> Reply {
+        let (head, body) = request.into_parts();
+        let response = self.answer(&head.method, head.uri.path(), &head.headers);
+        reply(&head, response, Some(body))
+    }
+}

@@ -1,0 +1,131 @@
+//! The open connections, bounded: in all and of each peer. When all places are taken, the one idle for longest goes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::connection::Activity;
+
+/// Idle connections that one look through the table finds, so that not every newcomer costs a look.
+const VICTIMS: usize = 64;
+
+/// The open connections of a listener.
+pub(super) struct Connections {
+    max: usize,
+    per_peer_max: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<u64, Open>,
+    per_peer: HashMap<IpAddr, usize>,
+    /// The connections idle for longest when last looked, with since when.
+    victims: VecDeque<(u64, Duration)>,
+    next: u64,
+}
+
+struct Open {
+    peer: IpAddr,
+    activity: Arc<Activity>,
+}
+
+impl Connections {
+    pub(super) fn new(max: usize, per_peer_max: usize) -> Self {
+        Self { max, per_peer_max, table: Mutex::default() }
+    }
+
+    /// A place for a connection of `peer`; `None` where it has too many, or every place is taken by one that is not
+    /// idle.
+    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
+        let mut table = self.lock();
+        if table.per_peer.get(&peer).is_some_and(|open| *open >= self.per_peer_max) {
+            return None;
+        }
+        if table.open.len() >= self.max {
+            table.evict_one()?;
+        }
+        let (id, activity) = (table.next, Activity::new());
+        table.next += 1;
+        table.open.insert(id, Open { peer, activity: activity.clone() });
+        *table.per_peer.entry(peer).or_default() += 1;
+        Some(Slot { id, activity, connections: self.clone() })
+    }
+
+    /// Asks every connection to end after what it is doing.
+    pub(super) fn drain(&self) {
+        self.lock().open.values().for_each(|open| open.activity.drain());
+    }
+
+    /// How many there are.
+    pub(super) fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Closes the connection that has been idle for longest, and frees its place at once.
+    fn evict_one(&mut self) -> Option<()> {
+        let victim = self.next_victim().or_else(|| {
+            self.find_victims();
+            self.next_victim()
+        })?;
+        self.open.get(&victim)?.activity.close();
+        self.remove(victim);
+        Some(())
+    }
+
+    /// The first of the victims that has stayed idle since they were looked for.
+    fn next_victim(&mut self) -> Option<u64> {
+        while let Some((id, since)) = self.victims.pop_front() {
+            if self.open.get(&id).is_some_and(|open| open.activity.idle_since() == Some(since)) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn find_victims(&mut self) {
+        let idle = |(id, open): (&u64, &Open)| open.activity.idle_since().map(|since| (*id, since));
+        let mut idle: Vec<_> = self.open.iter().filter_map(idle).collect();
+        idle.sort_unstable_by_key(|(_, since)| *since);
+        idle.truncate(VICTIMS);
+        self.victims = idle.into();
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(Open { peer, .. }) = self.open.remove(&id) else { return };
+        if let Some(open) = self.per_peer.get_mut(&peer) {
+            *open -= 1;
+            if *open == 0 {
+                self.per_peer.remove(&peer);
+            }
+        }
+    }
+}
+
+/// The place of one connection, free again when this is dropped.
+pub(super) struct Slot {
+    id: u64,
+    activity: Arc<Activity>,
+    connections: Arc<Connections>,
+}
+
+impl Slot {
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.lock().remove(self.id);
+    }
+}
