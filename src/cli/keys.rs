@@ -29,7 +29,7 @@ pub(super) enum KeysCommand {
         #[command(flatten)]
         ring: RingArgs,
         /// How long until then: time enough to hand the file to every replica
-        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead)]
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead, allow_hyphen_values = true)]
         activate_in: SignedDuration,
         /// When, instead (RFC 3339)
         #[arg(long, value_name = "TIME", conflicts_with = "activate_in")]

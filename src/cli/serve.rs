@@ -92,13 +92,13 @@ async fn serve(config: Config, tokenizer: Tokenizer, dev: bool) -> Result<(), Fa
     let tokenizer = live.tokenizer();
     tokenizer.warm_up();
     let address = listener.local_addr().map_err(Failure::failed)?;
+    if dev {
+        greet_developer(address);
+    }
     let ring = tokenizer.ring();
     info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     drop(tokenizer);
-    if dev {
-        greet_developer(address);
-    }
     readiness.warm.store(true, Ordering::Relaxed);
     let handler = Arc::new(Handler::new(config.path, config.limits.clone(), live));
     server::run(listener, handler, config.limits, config.allow_from, &readiness.draining, terminations).await;

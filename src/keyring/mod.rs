@@ -1,4 +1,4 @@
-//! The key ring: its model, which is pure and takes `now`. [`file`] keeps it on disk, [`rotation`] changes it.
+//! The key ring: its model, which is pure and takes `now`. [`mod@file`] keeps it on disk, [`rotation`] changes it.
 //!
 //! A ring is a JSON file (SPEC 4). It is refused as a whole when anything in it is wrong, and all that is wrong is
 //! told at once.

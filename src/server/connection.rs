@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderValue, header::CONNECTION};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -62,10 +63,11 @@ impl Phase {
     }
 }
 
-/// What a connection has been told to do.
+/// What a connection has been told to do, each more urgent than the one before.
 const GO_ON: u8 = 0;
-const DRAIN: u8 = 1;
-const CLOSE: u8 = 2;
+const LAST_ANSWER: u8 = 1;
+const DRAIN: u8 = 2;
+const CLOSE: u8 = 3;
 
 /// What a connection is doing and since when, and what it has been told to do.
 pub(super) struct Activity {
@@ -111,6 +113,11 @@ impl Activity {
         *EPOCH + since + phase.patience(limits)
     }
 
+    /// Lets the next answer be the last: its peer then turns to another replica, with no request lost between.
+    pub(super) fn answer_last(&self) {
+        self.tell(LAST_ANSWER);
+    }
+
     /// Ends the connection after the requests that are under way.
     pub(super) fn drain(&self) {
         self.tell(DRAIN);
@@ -142,7 +149,10 @@ pub(super) async fn serve<S, R>(
         let (responder, activity, limits) = (responder.clone(), activity.clone(), limits.clone());
         async move {
             activity.enter(Phase::Request);
-            let reply = responder.respond(request, peer).await;
+            let mut reply = responder.respond(request, peer).await;
+            if activity.order.load(Ordering::Relaxed) >= LAST_ANSWER {
+                reply.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             match reply.unread {
                 None => activity.enter(Phase::Answer),
                 Some(unread) => {

@@ -26,6 +26,8 @@ struct Table {
     /// The connections idle for longest when last looked, with since when.
     victims: VecDeque<(u64, Duration)>,
     next: u64,
+    /// Whether every answer is its connection's last.
+    closing: bool,
 }
 
 struct Open {
@@ -49,10 +51,20 @@ impl Connections {
             table.evict_one()?;
         }
         let (id, activity) = (table.next, Activity::new());
+        if table.closing {
+            activity.answer_last();
+        }
         table.next += 1;
         table.open.insert(id, Open { peer, activity: activity.clone() });
         *table.per_peer.entry(peer).or_default() += 1;
         Some(Slot { id, activity, connections: self.clone() })
+    }
+
+    /// Makes the next answer of every connection its last, of those to come too.
+    pub(super) fn answer_last(&self) {
+        let mut table = self.lock();
+        table.closing = true;
+        table.open.values().for_each(|open| open.activity.answer_last());
     }
 
     /// Asks every connection to end after what it is doing.
@@ -95,7 +107,7 @@ impl Table {
     fn find_victims(&mut self) {
         let idle = |(id, open): (&u64, &Open)| open.activity.idle_since().map(|since| (*id, since));
         let mut idle: Vec<_> = self.open.iter().filter_map(idle).collect();
-        idle.sort_unstable_by_key(|(_, since)| *since);
+        idle.sort_unstable_by_key(|(id, since)| (*since, *id));
         idle.truncate(VICTIMS);
         self.victims = idle.into();
     }

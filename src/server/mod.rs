@@ -32,8 +32,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 
 /// Answers the requests that come in on `listener`, until the first of the `terminations`, and the drain after it.
 ///
-/// The drain has two parts: for `limits.drain_delay` everything goes on, and `draining` is set so that whoever balances
-/// the load can turn away; then no connection is taken any more, requests under way are answered, and after
+/// The drain has two parts: for `limits.drain_delay` connections are still taken, `draining` is set so that whoever
+/// balances the load can turn away, and every answer is its connection's last; then no connection is taken any more, requests under way are answered, and after
 /// `limits.drain` what is left is cut. A second termination ends the first part early.
 pub async fn run<R: Respond>(
     listener: TcpListener,
@@ -53,6 +53,7 @@ pub async fn run<R: Respond>(
     let stop = async {
         let _ = terminations.wait_for(|count| *count >= 1).await;
         draining.store(true, Ordering::Relaxed);
+        listener.connections.answer_last();
         info!(seconds = listener.limits.drain_delay.as_secs(), "shutting down: still taking connections");
         tokio::select! {
             () = sleep(listener.limits.drain_delay) => {}

@@ -1,0 +1,20 @@
+//! What a user sees: the real binary, real sockets, real clients. One crate, so that it is linked once.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests have no callers, and a panic is how they fail"
+)]
+
+mod support;
+
+mod clients;
+mod command_line;
+mod golden;
+mod logs;
+mod properties;
+mod replicas;
+mod ring_file;
+mod shutdown;
+mod wire;

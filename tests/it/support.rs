@@ -1,0 +1,296 @@
+//! Runs the binary: in a folder of its own, on ports of the system's choice, and never beyond the test.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+/// How long anything may take that ought to happen at once, on a machine that does much else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The client of [`Folder::config`]; a password may hold colons.
+pub const USER: &str = "ccc";
+pub const PASSWORD: &str = "pass:word-Ωmega-7f3a";
+
+pub fn callveil() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callveil"));
+    command.env_remove("CALLVEIL_LOG");
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(folder: &Path, args: &[&str]) -> Output {
+    let output = callveil().args(args).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    check_log(&String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// What no message and no log ever holds: the numbers and passwords of the tests, and UIDs.
+#[track_caller]
+pub fn check_log(log: &str) {
+    for secret in ["1398888", "1378888", "86013388", "88888888", PASSWORD, "hunter2"] {
+        let line = log.lines().find(|line| line.contains(secret) && !line.trim_start().starts_with("curl "));
+        assert_eq!(line, None, "{secret}");
+    }
+    let in_base32 = |c: char| c.is_ascii_lowercase() || ('2'..='7').contains(&c);
+    let longest = log.split(|c| !in_base32(c)).map(str::len).max().unwrap_or(0);
+    assert!(longest < 40, "a UID:\n{log}");
+}
+
+/// Runs the binary with `input`, and gives its standard output; it must succeed.
+pub fn pipe(folder: &Path, args: &[&str], input: &str) -> String {
+    let mut command = callveil();
+    command.args(args).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    check_log(&stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn sha256_hex(text: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(text))
+}
+
+/// A folder with a key ring, for one test.
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// A folder with a ring of one key.
+    pub fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let made = run(folder.path(), &["keys", "init"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        folder
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn ring(&self) -> PathBuf {
+        self.path().join("keys/keyring.json")
+    }
+
+    /// A configuration on free ports, with one client. `top` goes before all tables, `rest` into the client and after it.
+    pub fn config(&self, top: &str, rest: &str) -> PathBuf {
+        let (hash, path) = (sha256_hex(PASSWORD), self.path().join("callveil.toml"));
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\n{top}\n[admin]\nlisten = \"127.0.0.1:0\"\n[[clients]]\nusername = \"{USER}\"\npassword_sha256 = [\"{hash}\"]\n{rest}"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// A running `callveil serve`, killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+    lines: Receiver<Value>,
+}
+
+impl Server {
+    /// Serves what [`Folder::config`] of these says.
+    pub fn start(folder: &Folder, top: &str, rest: &str) -> Self {
+        let config = folder.config(top, rest);
+        Self::spawn(callveil().args(["serve", "--config"]).arg(config))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, lines) = mpsc::channel();
+        let shared = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                shared.lock().unwrap().push_str(&format!("{line}\n"));
+                if let Ok(record) = serde_json::from_str(&line) {
+                    let _ = sender.send(record);
+                }
+            }
+        });
+        let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { child, address: unset, admin: unset, log, lines };
+        server.admin = server.wait_for("admin listening")["address"].as_str().unwrap().parse().unwrap();
+        server.address = server.wait_for("listening")["address"].as_str().unwrap().parse().unwrap();
+        server
+    }
+
+    /// The next log record with this message.
+    pub fn wait_for(&self, message: &str) -> Value {
+        loop {
+            let Ok(record) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no {message:?} in the log:\n{}", self.log());
+            };
+            if record["message"] == message {
+                return record;
+            }
+        }
+    }
+
+    /// What was logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// All that was logged, by a process that has ended.
+    pub fn full_log(&self) -> String {
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        self.log()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the process to end, and gives its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    pub fn connect(&self) -> Http {
+        Http::connect(self.address)
+    }
+
+    /// One request over a connection of its own: the answer's envelope.
+    pub fn call(&self, mode: &str, numbers: &[&str]) -> Value {
+        let answer = self.connect().post(&json!({"Numbers": numbers, "Mode": mode}).to_string());
+        answer.json()
+    }
+
+    /// The values of a call whose items all succeed.
+    pub fn values(&self, mode: &str, numbers: &[&str]) -> Vec<String> {
+        let answer = self.call(mode, numbers);
+        assert_eq!(answer["Code"], 0, "{answer}");
+        let results = answer["Results"].as_array().unwrap();
+        assert!(results.iter().all(|result| result.get("Error").is_none()), "{answer}");
+        results.iter().map(|result| result["Value"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub fn admin_get(&self, path: &str) -> Answer {
+        Http::connect(self.admin).send(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            check_log(&self.full_log());
+        }
+    }
+}
+
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes()))
+}
+
+/// A plain HTTP/1.1 connection that sends just what it is told.
+pub struct Http(pub BufReader<TcpStream>);
+
+/// An answer, whose body is as long as its Content-Length says.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Http {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn read(&mut self) -> Answer {
+        self.try_read().expect("an answer")
+    }
+
+    /// The next answer; `None` where the connection ends instead.
+    pub fn try_read(&mut self) -> Option<Answer> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.0.read_line(&mut head).ok()? == 0 {
+                return None;
+            }
+        }
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).ok()?;
+        Some(Answer { status, head, body: String::from_utf8(body).unwrap() })
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
+        self.write(bytes);
+        self.read()
+    }
+
+    pub fn post(&mut self, body: &str) -> Answer {
+        self.send(post(&basic(USER, PASSWORD), body))
+    }
+
+    /// Whether the other side has ended the connection, with nothing more to read.
+    pub fn is_over(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+pub fn post(authorization: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST / HTTP/1.1\r\nhost: callveil\r\nauthorization: {authorization}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, v)| v.trim())
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    pub fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
