@@ -20,6 +20,7 @@ use crate::{
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
     keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
+    limits::Limits,
     phone::TrunkZeroRegions,
     tokenizer::Mode,
 };
@@ -53,7 +54,9 @@ pub struct Config {
 pub struct KeyringConfig {
     /// The ring file.
     pub path: PathBuf,
-    /// Whether a plain ring may be open to others on the system.
+    /// The age identity that opens it, where it is encrypted; without one it must be plain.
+    pub identity: Option<PathBuf>,
+    /// Whether a plain ring, or an identity, may be open to others on the system.
     pub mode: FileMode,
     /// The ring that it must be at the start.
     pub ring_id: Option<RingId>,
@@ -64,7 +67,7 @@ pub struct KeyringConfig {
 impl KeyringConfig {
     /// The ring at `path`, whichever it is.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, mode: FileMode::default(), ring_id: None, min_generation: 0 }
+        Self { path, identity: None, mode: FileMode::default(), ring_id: None, min_generation: 0 }
     }
 
     /// Whether `ring` is one that the configuration allows at the start.
@@ -91,48 +94,6 @@ pub struct AdminConfig {
     pub token_sha256: Option<[u8; HASH_BYTES]>,
 }
 
-/// Bounds of everything that a peer can make large, many or long.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of one request body.
-    pub body_bytes: usize,
-    /// Bytes of all request bodies together.
-    pub buffered_bytes: usize,
-    /// Items of one request.
-    pub numbers: usize,
-    /// Open connections.
-    pub connections: usize,
-    /// Open connections of one peer address.
-    pub connections_per_peer: usize,
-    /// From the first byte of a request's head to its last.
-    pub header: Duration,
-    /// From the end of the head to the end of the body, and again to the end of the answer.
-    pub request: Duration,
-    /// Without a request.
-    pub idle: Duration,
-    /// After SIGTERM, still taking connections, until they are refused.
-    pub drain_delay: Duration,
-    /// After that, until the last connections are cut.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            buffered_bytes: 1 << 28,
-            numbers: 10_000,
-            connections: 10_000,
-            connections_per_peer: 2_000,
-            header: Duration::from_secs(10),
-            request: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            drain_delay: Duration::from_secs(5),
-            drain: Duration::from_secs(20),
-        }
-    }
-}
-
 /// What flags say instead of the file.
 #[derive(Default)]
 pub struct Overrides {
@@ -140,6 +101,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--keyring`, relative to the working directory.
     pub keyring: Option<PathBuf>,
+    /// `--identity`, relative to the working directory.
+    pub identity: Option<PathBuf>,
 }
 
 impl Config {
@@ -169,14 +132,14 @@ impl Config {
         if !path.starts_with('/') || path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
             return Err(top.wrong("path", "must begin with / and have no query"));
         }
-        let keyring = keyring(&mut top, folder, overrides.keyring)?;
+        let keyring = keyring(&mut top, folder, overrides.keyring, overrides.identity)?;
         let trunk_zero = top.strings("trunk_zero_regions")?.unwrap_or_else(|| vec!["CN".to_owned()]);
         let trunk_zero_regions = TrunkZeroRegions::new(trunk_zero.iter().map(String::as_str))
             .map_err(|error| top.wrong("trunk_zero_regions", error))?;
         let threads = top.integer("threads", 1..=1024)?.and_then(NonZeroUsize::new);
         let plaintext = top.boolean("plaintext")?.unwrap_or(false);
         let allow_from = networks(&mut top, "allow_from")?;
-        for later in ["identity", "tls", "trusted_proxies", "audit"] {
+        for later in ["tls", "trusted_proxies", "audit"] {
             top.refuse_unbuilt(later)?;
         }
         if !listen.ip().is_loopback() && !plaintext {
@@ -192,8 +155,15 @@ impl Config {
     }
 }
 
-fn keyring(top: &mut Section, folder: &Path, instead: Option<PathBuf>) -> Result<KeyringConfig, ConfigError> {
+fn keyring(
+    top: &mut Section,
+    folder: &Path,
+    keyring: Option<PathBuf>,
+    identity: Option<PathBuf>,
+) -> Result<KeyringConfig, ConfigError> {
     let path = top.string("keyring")?.unwrap_or_else(|| "keys/keyring.json".to_owned());
+    let path = keyring.unwrap_or_else(|| folder.join(path));
+    let identity = identity.or(top.string("identity")?.map(|path| folder.join(path)));
     let mode = match top.string("keyring_mode")?.as_deref() {
         None => FileMode::default(),
         Some("any") => FileMode::Any,
@@ -206,12 +176,14 @@ fn keyring(top: &mut Section, folder: &Path, instead: Option<PathBuf>) -> Result
         }
     };
     let min_generation = top.integer("min_generation", 1..=GENERATION_MAX)?.unwrap_or(0);
-    Ok(KeyringConfig { path: instead.unwrap_or_else(|| folder.join(path)), mode, ring_id, min_generation })
+    Ok(KeyringConfig { path, identity, mode, ring_id, min_generation })
 }
 
 fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
     let parse = |text: &String| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    let networks = section.strings(key)?.unwrap_or_default().iter().map(parse).collect::<Option<_>>();
+    let Some(texts) = section.strings(key)? else { return Ok(Vec::new()) };
+    // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
+    let networks = texts.iter().map(parse).collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty());
     networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))
 }
 
@@ -480,6 +452,7 @@ mod tests {
         check(&top("trunk_zero_regions = [\"ZZ\"]"), "`trunk_zero_regions`");
         check(&top("threads = 0"), "`threads`");
         check(&top("allow_from = [\"10.0.0.0/33\"]"), "`allow_from`");
+        check(&top("allow_from = []"), "`allow_from`");
         check(&top("[tls]"), "`tls`");
         check(&top("[audit]"), "`audit`");
         check(&top("[admin]\nlisten = \"0.0.0.0:9640\""), "`admin.token_sha256`");

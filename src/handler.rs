@@ -13,7 +13,7 @@ use std::{
 
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, WWW_AUTHENTICATE},
+    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body_util::{BodyExt as _, Full};
@@ -26,7 +26,7 @@ use tracing::debug;
 
 use crate::{
     auth::{Client, Partial},
-    config::Limits,
+    limits::Limits,
     live::Live,
     tokenizer::{Mode, Outcome},
     wire::{self, Answer, Call},
@@ -61,13 +61,18 @@ impl Handler {
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
-    async fn answer(&self, head: &Parts, body: &mut Incoming, log: &mut RequestLog) -> Result<Vec<u8>, Refusal> {
+    async fn answer(
+        &self,
+        head: &Parts,
+        unread: &mut Option<Incoming>,
+        log: &mut RequestLog,
+    ) -> Result<Vec<u8>, Refusal> {
         self.check_route(head)?;
         let clients = self.live.clients();
         let credentials = head.headers.get(AUTHORIZATION).ok_or(Refusal::Unauthorized)?;
         let client = clients.authenticate(credentials.as_bytes()).ok_or(Refusal::Unauthorized)?;
         log.client = Some(client.username.as_str().to_owned());
-        let body = self.read(body).await?;
+        let body = self.read(unread).await?;
         let call = wire::parse(body.bytes(), self.limits.numbers).map_err(Refusal::NotACall)?;
         (log.mode, log.items) = (Some(call.mode), call.count);
         if !client.modes.contains(&call.mode) {
@@ -76,7 +81,7 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
-        let results = self.map(call, client);
+        let results = self.map(call, client).await;
         log.failed = results.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))).count();
         let code = match client.partial {
             _ if log.failed == 0 => 0,
@@ -97,25 +102,28 @@ impl Handler {
         Ok(())
     }
 
-    /// The whole body, while it and all others together stay within their limits.
-    async fn read<'h>(&'h self, body: &mut Incoming) -> Result<Buffered<'h>, Refusal> {
+    /// The whole body, while it and all others together stay within their limits; what is left in `unread` otherwise.
+    async fn read<'h>(&'h self, unread: &mut Option<Incoming>) -> Result<Buffered<'h>, Refusal> {
+        let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
         if body.size_hint().lower() > self.limits.body_bytes as u64 {
             return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
         }
         let mut buffered = Buffered { first: Bytes::new(), rest: Vec::new(), counted: 0, total: &self.buffered };
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refusal::Interrupted)?.into_data() else { continue };
-            buffered.count(data.len(), self.limits.buffered_bytes)?;
-            if buffered.counted > self.limits.body_bytes {
+            if buffered.counted + data.len() > self.limits.body_bytes {
                 return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
             }
+            buffered.count(data.len(), self.limits.buffered_bytes)?;
             buffered.push(data);
         }
+        *unread = None;
         Ok(buffered)
     }
 
-    /// Maps with one ring and one `now`.
-    fn map<'c>(&self, call: Call<'c>, client: &Client) -> Vec<(Cow<'c, str>, Outcome)> {
+    /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and those
+    /// items are tried once more.
+    async fn map<'c>(&self, call: Call<'c>, client: &Client) -> Vec<(Cow<'c, str>, Outcome)> {
         let now = Timestamp::now();
         let tokenizer = self.live.tokenizer();
         let mut batch = tokenizer.batch(&client.context, now);
@@ -123,8 +131,17 @@ impl Handler {
             let outcome = batch.map(call.mode, &item);
             (item, outcome)
         };
-        let results = call.numbers.into_iter().map(map).collect();
+        let mut results: Vec<_> = call.numbers.into_iter().map(map).collect();
         self.live.count_decoded(batch.opened(), now);
+        let lacks_key = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if error.is_about_the_key());
+        if results.iter().any(|(_, outcome)| lacks_key(outcome)) && self.live.look().await {
+            let newer = self.live.tokenizer();
+            let mut batch = newer.batch(&client.context, now);
+            for (item, outcome) in results.iter_mut().filter(|(_, outcome)| lacks_key(outcome)) {
+                *outcome = batch.map(call.mode, item);
+            }
+            self.live.count_decoded(batch.opened(), now);
+        }
         results
     }
 }
@@ -132,13 +149,13 @@ impl Handler {
 impl Respond for Handler {
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
         let started = Instant::now();
-        let (head, mut body) = request.into_parts();
-        let mut log = RequestLog::default();
-        let (response, refused) = match self.answer(&head, &mut body, &mut log).await {
-            Ok(json) => (json_response(StatusCode::OK, json), false),
+        let (head, body) = request.into_parts();
+        let (mut unread, mut log) = (Some(body), RequestLog::default());
+        let response = match self.answer(&head, &mut unread, &mut log).await {
+            Ok(json) => json_response(StatusCode::OK, json),
             Err(refusal) => {
                 log.code = refusal.status().as_u16();
-                (refusal.response(), true)
+                refusal.response()
             }
         };
         debug!(
@@ -152,7 +169,7 @@ impl Respond for Handler {
             microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "request"
         );
-        reply(&head, response, Some(body).filter(|_| refused))
+        reply(response, unread)
     }
 }
 
@@ -276,12 +293,11 @@ pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>>
 
 /// `response`, with the `body` that was not read to its end, if it must be.
 ///
-/// A connection with a body still under way takes no other request. A client that waits for `100 Continue` has sent
-/// none of it, and will not.
-pub fn reply(head: &Parts, mut response: Response<Full<Bytes>>, body: Option<Incoming>) -> Reply {
+/// A connection with a body still under way takes no other request.
+pub fn reply(mut response: Response<Full<Bytes>>, body: Option<Incoming>) -> Reply {
     let unread = body.filter(|body| !body.is_end_stream());
     if unread.is_some() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Reply { response, unread: unread.filter(|_| !head.headers.contains_key(EXPECT)) }
+    Reply { response, unread }
 }

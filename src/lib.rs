@@ -17,7 +17,7 @@
 //! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mode, Outcome, Tokenizer}};
 //!
 //! let now = "2026-11-23T00:00:00Z".parse()?;
-//! let ring = KeyRing::from_json(&rotation::init(now, phone::NUMBERS_NEWEST, "CN")?, tokenizer::knows)?;
+//! let ring = KeyRing::from_json(&rotation::init(now, phone::NUMBERS_NEWEST, "CN", &[])?, tokenizer::knows)?;
 //! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);
@@ -52,4 +52,5 @@ pub mod uid;
 
 // Names and values that all of them speak of.
 pub mod ids;
+pub mod limits;
 pub mod number;

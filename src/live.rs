@@ -1,20 +1,36 @@
-//! What is in use now: the ring that requests map with, and what they did with it. Reloading swaps it, requests read it.
+//! What is in use now: the ring and the clients that requests are answered with, and what was done with them. Reloading
+//! swaps them, requests read them.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use crate::{auth::Clients, ids::KeyId, tokenizer::Tokenizer};
+
+/// The least time between two looks at the ring file that requests ask for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a request waits for such a look.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 /// The shared state of a replica.
 pub struct Live {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
     decoded: Mutex<HashMap<KeyId, Decoded>>,
+    reloads: Mutex<Reloads>,
+    looks: Mutex<Looks>,
+    look_wanted: Notify,
+    looks_done: watch::Sender<u64>,
     /// Random, made at this start, so that two answers can be told to come from one process.
     pub instance: String,
     /// When this process started.
@@ -30,6 +46,25 @@ pub struct Decoded {
     pub last: Option<Timestamp>,
 }
 
+/// What became of the last reloads.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads {
+    /// Why the key ring that is there now is not in use, where it is not.
+    pub ring_refused: Option<String>,
+    /// Why the configuration that is there now is not in use, where it is not.
+    pub config_refused: Option<String>,
+    /// Reloads that were refused, since the start.
+    pub failures: u64,
+    /// When the ring in use was taken up.
+    pub ring_since: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Looks {
+    running: bool,
+    last: Option<Instant>,
+}
+
 impl Live {
     /// A replica that starts with these.
     pub fn new(tokenizer: Tokenizer, clients: Clients, instance: String, started: Timestamp) -> Self {
@@ -37,6 +72,10 @@ impl Live {
             tokenizer: ArcSwap::from_pointee(tokenizer),
             clients: ArcSwap::from_pointee(clients),
             decoded: Mutex::default(),
+            reloads: Mutex::new(Reloads { ring_since: Some(started), ..Reloads::default() }),
+            looks: Mutex::default(),
+            look_wanted: Notify::new(),
+            looks_done: watch::channel(0).0,
             instance,
             started,
         }
@@ -52,13 +91,45 @@ impl Live {
         self.clients.load_full()
     }
 
+    /// Puts another ring in use.
+    pub fn use_tokenizer(&self, tokenizer: Tokenizer, now: Timestamp) {
+        self.tokenizer.store(Arc::new(tokenizer));
+        lock(&self.reloads).ring_since = Some(now);
+    }
+
+    /// Lets these clients call, instead of those before.
+    pub fn use_clients(&self, clients: Clients) {
+        self.clients.store(Arc::new(clients));
+    }
+
+    /// What became of the last reloads.
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.reloads).clone()
+    }
+
+    /// Notes why the ring that is there is not in use, or that it is; says whether that is news.
+    pub fn note_ring(&self, refused: Option<String>) -> bool {
+        let mut reloads = lock(&self.reloads);
+        let news = reloads.ring_refused != refused;
+        reloads.failures += u64::from(news && refused.is_some());
+        reloads.ring_refused = refused;
+        news
+    }
+
+    /// Notes why the configuration that is there is not in use, or that it is.
+    pub fn note_config(&self, refused: Option<String>) {
+        let mut reloads = lock(&self.reloads);
+        reloads.failures += u64::from(refused.is_some());
+        reloads.config_refused = refused;
+    }
+
     /// Counts UIDs that were decoded at `now`.
     pub fn count_decoded(&self, opened: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
         let mut opened = opened.peekable();
         if opened.peek().is_none() {
             return;
         }
-        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut decoded = lock(&self.decoded);
         for (id, count) in opened {
             let entry = decoded.entry(id).or_default();
             entry.count += count;
@@ -68,6 +139,40 @@ impl Live {
 
     /// How much was decoded with the key `id`.
     pub fn decoded(&self, id: KeyId) -> Decoded {
-        self.decoded.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or_default()
+        lock(&self.decoded).get(&id).copied().unwrap_or_default()
     }
+
+    /// Has the ring file looked at now, and waits a little for that: whether a look came to its end.
+    ///
+    /// There is one look at a time, and at most one a second, however many requests ask.
+    pub async fn look(&self) -> bool {
+        let mut done = {
+            let mut looks = lock(&self.looks);
+            if !looks.running {
+                if looks.last.is_some_and(|last| last.elapsed() < LOOK_INTERVAL) {
+                    return false;
+                }
+                *looks = Looks { running: true, last: Some(Instant::now()) };
+                self.look_wanted.notify_one();
+            }
+            self.looks_done.subscribe()
+        };
+        timeout(LOOK_WAIT, done.changed()).await.is_ok()
+    }
+
+    /// Completes when a request wants the ring file looked at.
+    pub async fn look_wanted(&self) {
+        self.look_wanted.notified().await;
+    }
+
+    /// Tells those who wait that the look is over.
+    pub fn look_done(&self) {
+        lock(&self.looks).running = false;
+        self.looks_done.send_modify(|done| *done += 1);
+    }
+}
+
+/// What these locks guard is whole at any time, also where a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

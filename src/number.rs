@@ -1,6 +1,6 @@
 //! What a UID stands for: an E.164 number, or any other text that must come back as it was.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 /// One more than the greatest number of 15 digits.
 const E164_END: u64 = 1_000_000_000_000_000;
@@ -37,8 +37,8 @@ pub const TEXT_BYTES_MAX: usize = 128;
 /// assert!(Text::strip(" \u{200e} ").is_none());
 /// assert!(Text::strip("139\n8888").is_none());
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text<'a>(Cow<'a, str>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a>(&'a str);
 
 impl<'a> Text<'a> {
     /// `text` without what contact lists put around numbers; `None` where nothing is left, or too much, or a control
@@ -46,7 +46,7 @@ impl<'a> Text<'a> {
     pub fn strip(text: &'a str) -> Option<Self> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || is_mark(c));
         let fits = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(char::is_control);
-        fits.then_some(Self(Cow::Borrowed(text)))
+        fits.then_some(Self(text))
     }
 
     /// `text`, where [`Text::strip`] would leave it as it is.
@@ -54,16 +54,9 @@ impl<'a> Text<'a> {
         Self::strip(text).filter(|stripped| stripped.0.len() == text.len())
     }
 
-    /// The same text, borrowing nothing.
-    pub fn into_owned(self) -> Text<'static> {
-        Text(Cow::Owned(self.0.into_owned()))
-    }
-}
-
-impl Text<'_> {
     /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn as_str(&self) -> &'a str {
+        self.0
     }
 }
 
@@ -73,7 +66,7 @@ fn is_mark(c: char) -> bool {
 }
 
 /// What a UID stands for.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Number<'a> {
     /// A phone number.
     E164(E164),

@@ -23,7 +23,8 @@ pub const SIV_BYTES: usize = 16;
 
 /// A cipher that is bound to one key and one context.
 pub struct Cipher {
-    siv: Aes256Siv,
+    /// Boxed, so that it stays where it is wiped.
+    siv: Box<Aes256Siv>,
     associated_data: Box<[u8]>,
 }
 
@@ -31,7 +32,7 @@ impl Cipher {
     /// The cipher for UIDs that `id`, whose key is `key`, makes in `context`.
     pub fn new(key: &[u8; KEY_BYTES], id: KeyId, context: &Context) -> Self {
         let associated_data = format!("callveil/1/{id}/{}", context.as_str()).into_bytes().into();
-        Self { siv: Aes256Siv::new(key.into()), associated_data }
+        Self { siv: Box::new(Aes256Siv::new(key.into())), associated_data }
     }
 
     /// `V || C`: AES-SIV-ENCRYPT of RFC 5297 section 2.6, [`SIV_BYTES`] longer than `plaintext`.

@@ -77,6 +77,11 @@ pub enum ItemError {
 }
 
 impl ItemError {
+    /// Whether another ring might open the UID.
+    pub fn is_about_the_key(self) -> bool {
+        matches!(self, Self::UnknownKey | Self::KeyDisabled | Self::KeyDestroyed)
+    }
+
     /// The error as it is written on the wire.
     pub fn code(self) -> &'static str {
         match self {

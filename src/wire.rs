@@ -26,7 +26,8 @@ pub struct Call<'a> {
 /// [`NotACall`] where the body is not JSON, a field is missing, repeated or of a wrong type, or the mode unknown.
 /// Unknown fields are ignored.
 pub fn parse(body: &[u8], numbers_max: usize) -> Result<Call<'_>, NotACall> {
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let body = str::from_utf8(body).map_err(|_| NotACall)?;
+    let mut json = serde_json::Deserializer::from_str(body);
     // What serde_json says quotes the body, so that nothing of it may go on from here.
     let call = CallSeed { numbers_max }.deserialize(&mut json).map_err(|_| NotACall)?;
     json.end().map_err(|_| NotACall)?;

@@ -6,12 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-use anstream::eprintln;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Failure, RingArgs};
+use super::{Failure, RingArgs, tell};
 use crate::{
     ids::Context,
     tokenizer::{Batch, Mode, Outcome},
@@ -27,7 +26,7 @@ pub(super) struct BulkArgs {
     #[arg(conflicts_with = "value")]
     file: Option<PathBuf>,
     /// A value, instead of a file; may be repeated
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     value: Vec<String>,
     /// How the file is laid out
     #[arg(long, value_enum, default_value_t = Format::Lines)]
@@ -67,11 +66,12 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     sink.finish()
 }
 
-/// Gives each line of `input` to `each`, without its end. A line that is too long, or no UTF-8, is given as one that can
-/// be neither a number nor a UID.
+/// Gives each line of `input` to `each`, without its end, and the first without a byte order mark. A line that is too
+/// long, or no UTF-8, is given with a character in it that neither a number nor a UID can have.
 fn lines(mut input: impl BufRead, mut each: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("cannot read: {error}"));
     let mut line = Zeroizing::new(Vec::with_capacity(4096 + 1));
+    let mut first = true;
     loop {
         line.clear();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
@@ -81,11 +81,16 @@ fn lines(mut input: impl BufRead, mut each: impl FnMut(&str) -> Result<(), Failu
         let ended = line.last() == Some(&b'\n');
         if !ended && read as u64 == LINE_BYTES_MAX {
             input.skip_until(b'\n').map_err(failed)?;
-            each("\0")?;
-            continue;
+            line.push(0);
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        each(str::from_utf8(text.strip_suffix(b"\r").unwrap_or(text)).unwrap_or("\0"))?;
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let text = if first { text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(text) } else { text };
+        first = false;
+        match str::from_utf8(text) {
+            Ok(text) => each(text)?,
+            Err(_) => each(&(String::from_utf8_lossy(text) + "\0"))?,
+        }
     }
 }
 
@@ -102,7 +107,7 @@ impl<W: Write> Sink<W> {
         self.rows += 1;
         if let Outcome::Failed(error) = outcome {
             self.failed += 1;
-            eprintln!("row {}: {}", self.rows, error.code());
+            tell(format_args!("row {}: {}", self.rows, error.code()));
         }
         if self.json {
             serde_json::to_writer(&mut self.out, &Item { key: item, outcome: &outcome }).map_err(io::Error::from)?;

@@ -1,13 +1,12 @@
 //! `callveil clients`: look after those who may call.
 
-use anstream::eprintln;
 use clap::Subcommand;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Failure, print};
+use super::{Failure, print, tell};
 
 #[derive(Subcommand)]
 pub(super) enum ClientsCommand {
@@ -31,7 +30,7 @@ pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
     }
     print(format_args!("password: {}", *password))?;
     print(format_args!("password_sha256 = [\"{hash}\"]"))?;
-    eprintln!("give the password to the client; put the other line under its [[clients]], beside the old hash while");
-    eprintln!("the password is being changed");
+    tell("give the password to the client; put the other line under its [[clients]], beside the old hash while");
+    tell("the password is being changed");
     Ok(())
 }

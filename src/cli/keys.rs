@@ -1,13 +1,20 @@
 //! `callveil keys`: make, rotate and look after the keys.
 
-use anstream::eprintln;
-use clap::Subcommand;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use std::path::PathBuf;
 
-use super::{Failure, RingArgs, countdown, make_folder_of, print, print_table};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Failure, RingArgs, check, countdown, make_folder_of, print, print_table, tell};
 use crate::{
-    keyring::{Key, KeyRing, Status, file::RingFileError, rotation},
+    ids::KeyId,
+    keyring::{
+        Key, KeyRing, Status,
+        file::RingFileError,
+        rotation::{self, ChangeError, Revision},
+        sealed::Recipient,
+    },
     phone,
 };
 
@@ -23,17 +30,19 @@ pub(super) enum KeysCommand {
         /// The region whose numbers need no country code (ISO 3166-1)
         #[arg(long, value_name = "CC", default_value = "CN")]
         region: String,
+        /// Encrypt the ring for this age public key; may be repeated
+        #[arg(long, value_name = "AGE1…", value_parser = recipient)]
+        recipient: Vec<Recipient>,
+        /// What was done, as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Add a key that becomes the primary at a time ahead, on all replicas by themselves
     Rotate {
         #[command(flatten)]
-        ring: RingArgs,
-        /// How long until then: time enough to hand the file to every replica
-        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead, allow_hyphen_values = true)]
-        activate_in: SignedDuration,
-        /// When, instead (RFC 3339)
-        #[arg(long, value_name = "TIME", conflicts_with = "activate_in")]
-        activate_at: Option<Timestamp>,
+        change: ChangeArgs,
+        #[command(flatten)]
+        lead: LeadArgs,
         /// The new key's region [default: the region of the key made last]
         #[arg(long, value_name = "CC")]
         region: Option<String>,
@@ -46,6 +55,29 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let a disabled key open UIDs again
+    Enable {
+        id: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+        #[command(flatten)]
+        lead: LeadArgs,
+    },
+    /// Let a key open no UID any more, until it is enabled again
+    Disable {
+        id: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Wipe a disabled key, for good: its UIDs can never be opened again
+    Destroy {
+        id: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// Yes, for good
+        #[arg(long)]
+        yes: bool,
+    },
     /// Tell everything that is wrong with the key ring
     Verify {
         #[command(flatten)]
@@ -54,51 +86,210 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show for whom the ring is encrypted, or encrypt it for others
+    Recipients {
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// Encrypt it for these age public keys, and for nobody else
+        #[arg(long, value_name = "AGE1…", num_args = 1.., value_parser = recipient)]
+        set: Vec<Recipient>,
+    },
+    /// Join another copy of the ring, in which other things were changed
+    Merge {
+        /// The other copy
+        file: PathBuf,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Ask replicas which ring they use, and what may be done next
+    Check(check::CheckArgs),
+}
+
+#[derive(Args)]
+pub(super) struct ChangeArgs {
+    #[command(flatten)]
+    ring: RingArgs,
+    /// What was done, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct LeadArgs {
+    /// How long until it activates: time enough to hand the file to every replica
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead, allow_hyphen_values = true)]
+    activate_in: SignedDuration,
+    /// When it activates, instead (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "activate_in")]
+    activate_at: Option<Timestamp>,
+}
+
+impl LeadArgs {
+    fn activates(&self, now: Timestamp) -> Result<Timestamp, Failure> {
+        let in_a_while = || now.checked_add(self.activate_in);
+        self.activate_at.map_or_else(in_a_while, Ok).map_err(|_| Failure::usage("--activate-in is too far ahead"))
+    }
 }
 
 fn lead(text: &str) -> Result<SignedDuration, String> {
-    let lead: SignedDuration = text.parse().map_err(|_| "a duration is such as 24h, 90m or 2d".to_owned())?;
-    if lead.is_negative() { Err("it must not be negative".to_owned()) } else { Ok(lead) }
+    let days = SpanRelativeTo::days_are_24_hours();
+    let lead = text.parse::<Span>().and_then(|span| span.to_duration(days));
+    match lead.map_err(|_| "a duration is such as 24h, 90m or 2d".to_owned())? {
+        lead if lead.is_negative() => Err("it must not be negative".to_owned()),
+        lead => Ok(lead),
+    }
+}
+
+fn recipient(text: &str) -> Result<Recipient, String> {
+    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
 }
 
 pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
     let now = Timestamp::now();
     match command {
-        KeysCommand::Init { ring, region } => init(&ring, &region, now),
-        KeysCommand::Rotate { ring, activate_in, activate_at, region } => {
-            let activates = match activate_at {
-                Some(time) => time,
-                None => now.checked_add(activate_in).map_err(|_| Failure::usage("--activate-in is too far ahead"))?,
-            };
-            rotate(&ring, region.as_deref(), activates, now)
-        }
-        KeysCommand::List { ring, json } => list(&ring.file()?.read()?, now, json),
+        KeysCommand::Init { ring, region, recipient, json } => init(&ring, &region, &recipient, now, json),
+        KeysCommand::Rotate { change, lead, region } => rotate(&change, region.as_deref(), lead.activates(now)?, now),
+        KeysCommand::List { ring, json } => list(&ring.ring()?, now, json),
+        KeysCommand::Enable { id, change, lead } => enable(&change, id, lead.activates(now)?, now),
+        KeysCommand::Disable { id, change } => disable(&change, id, now),
+        KeysCommand::Destroy { id, change, yes } => destroy(&change, id, now, yes),
         KeysCommand::Verify { ring, json } => verify(&ring, json),
+        KeysCommand::Recipients { change, set } => recipients(&change, &set, now),
+        KeysCommand::Merge { file, change } => merge(&change, &file, now),
+        KeysCommand::Check(args) => check::run(&args),
     }
 }
 
-fn init(ring: &RingArgs, region: &str, now: Timestamp) -> Result<(), Failure> {
+impl ChangeArgs {
+    /// Changes the ring on disk, which must be one that the configuration allows.
+    fn update<T>(
+        &self,
+        now: Timestamp,
+        change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
+    ) -> Result<(KeyRing, T), Failure> {
+        let file = self.ring.file()?;
+        if self.ring.config.is_some() {
+            self.ring.ring()?;
+        }
+        Ok(file.update(now, change)?)
+    }
+
+    /// Tells what was done, as the result of the command.
+    fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
+        if !self.json {
+            print(text)?;
+            tell(format_args!("generation {}: hand the file to every replica", ring.generation()));
+            return Ok(());
+        }
+        fields["generation"] = ring.generation().into();
+        fields["ring_hash"] = ring.hash().to_string().into();
+        print(fields)
+    }
+}
+
+fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], now: Timestamp, json: bool) -> Result<(), Failure> {
     check_region(region)?;
     let file = ring.file()?;
     make_folder_of(file.path())?;
-    let plain = rotation::init(now, phone::NUMBERS_NEWEST, region).map_err(Failure::failed)?;
+    let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
+    let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients).map_err(Failure::failed)?;
     let made = file.create(&plain)?;
-    eprintln!("made {} with the key {}, which is active", file.path().display(), made.primary(now).id);
-    eprintln!("keep a copy where it cannot be lost: without it no UID can be opened");
+    let key = made.primary(now).id;
+    if json {
+        return print(json!({"key": key.to_string(), "ring": made.ring().to_string(), "generation": 1}));
+    }
+    print(format_args!("made {} with the key {key}, which is active", file.path().display()))?;
+    tell("keep a copy where it cannot be lost: without it no UID can be opened");
     Ok(())
 }
 
-fn rotate(ring: &RingArgs, region: Option<&str>, activates: Timestamp, now: Timestamp) -> Result<(), Failure> {
+fn rotate(change: &ChangeArgs, region: Option<&str>, activates: Timestamp, now: Timestamp) -> Result<(), Failure> {
     region.map_or(Ok(()), check_region)?;
-    let (made, id) = ring.file()?.update(now, |ring| {
+    let (ring, id) = change.update(now, |ring| {
         let newest = ring.keys().iter().max_by_key(|key| key.created).map_or("CN", |key| &key.region);
         rotation::rotate(ring, now, activates, phone::NUMBERS_NEWEST, region.unwrap_or(newest))
     })?;
-    let key = made.key(id).expect("it was just made");
-    eprintln!("key {id} becomes the primary at {} (in {})", key.activates, countdown(now, key.activates));
-    eprintln!("generation {}: hand the file to every replica before then", made.generation());
-    if key.activates.duration_since(now) < LEAD_WARN {
-        eprintln!("warning: a replica that gets the file later than that refuses the UIDs of the others until it does");
+    tell_activation(change, &ring, id, now)
+}
+
+fn tell_activation(change: &ChangeArgs, ring: &KeyRing, id: KeyId, now: Timestamp) -> Result<(), Failure> {
+    let activates = ring.key(id).expect("the change was about this key").activates;
+    let text = format!("key {id} becomes the primary at {activates} (in {})", countdown(now, activates));
+    change.done(ring, &text, json!({"key": id.to_string(), "activates": activates.to_string()}))?;
+    if activates.duration_since(now) < LEAD_WARN {
+        tell("warning: a replica that gets the file later than that refuses the UIDs of the others until it does");
+    }
+    Ok(())
+}
+
+fn enable(change: &ChangeArgs, id: KeyId, activates: Timestamp, now: Timestamp) -> Result<(), Failure> {
+    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::enable(ring, now, id, activates)?)))?;
+    if ring.key(id).is_some_and(|key| key.is_pending(now)) {
+        return tell_activation(change, &ring, id, now);
+    }
+    change.done(
+        &ring,
+        &format!("key {id} is enabled: its UIDs open again"),
+        json!({"key": id.to_string(), "status": "enabled"}),
+    )
+}
+
+fn disable(change: &ChangeArgs, id: KeyId, now: Timestamp) -> Result<(), Failure> {
+    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::disable(ring, now, id)?)))?;
+    let text = format!("key {id} is disabled: its UIDs open no more, until it is enabled again");
+    change.done(&ring, &text, json!({"key": id.to_string(), "status": "disabled"}))
+}
+
+fn destroy(change: &ChangeArgs, id: KeyId, now: Timestamp, yes: bool) -> Result<(), Failure> {
+    if !yes {
+        return Err(Failure::usage(format_args!(
+            "no UID of key {id} can ever be opened again: say --yes if that is meant"
+        )));
+    }
+    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::destroy(ring, id)?)))?;
+    let text = format!("key {id} is destroyed, here and in the ring before");
+    change.done(&ring, &text, json!({"key": id.to_string(), "status": "destroyed"}))?;
+    tell(
+        "not reached: backups, other copies of the file, old versions of a Kubernetes Secret, exported keys, and what",
+    );
+    tell("the disk keeps of deleted files");
+    Ok(())
+}
+
+fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<(), Failure> {
+    if set.is_empty() {
+        let ring = change.ring.ring()?;
+        if change.json {
+            return print(json!({"recipients": ring.recipients()}));
+        }
+        if ring.recipients().is_empty() {
+            tell("the ring is plain, or was encrypted by something else: it names no recipients");
+        }
+        return ring.recipients().iter().try_for_each(print);
+    }
+    let file = change.ring.file_to_seal()?;
+    let texts: Vec<_> = set.iter().map(ToString::to_string).collect();
+    let (ring, ()) = file.update(now, |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
+    let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
+    change.done(&ring, &text, json!({"recipients": texts}))?;
+    tell(
+        "a removed recipient may still know the keys: to shut one out, rotate, rewrap the UIDs, and destroy the old key",
+    );
+    tell("not reached: backups, other copies of the file, old versions of a Kubernetes Secret, exported keys");
+    Ok(())
+}
+
+fn merge(change: &ChangeArgs, other: &std::path::Path, now: Timestamp) -> Result<(), Failure> {
+    let theirs = change.ring.file()?.read_other(other)?;
+    let (ring, added) = change.update(now, |ring| {
+        let added: Vec<_> = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id).collect();
+        Ok((added, rotation::merge(ring, &theirs, now)?))
+    })?;
+    let added: Vec<_> = added.iter().map(KeyId::to_string).collect();
+    let text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
+    change.done(&ring, &text, json!({"added": added}))?;
+    for key in ring.pending(now).filter(|key| key.activates.duration_since(now) < LEAD_WARN) {
+        tell(format_args!("warning: key {} becomes the primary in {}", key.id, countdown(now, key.activates)));
     }
     Ok(())
 }
@@ -123,45 +314,41 @@ fn list(ring: &KeyRing, now: Timestamp, json: bool) -> Result<(), Failure> {
                 "check": key.check.to_string(),
             })
         });
-        let keys: Vec<_> = keys.collect();
         return print(json!({
             "ring": ring.ring().to_string(), "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
-            "keys": keys,
+            "recipients": ring.recipients(), "keys": keys.collect::<Vec<_>>(),
         }));
     }
     print(format_args!("ring {}  generation {}  hash {}", ring.ring(), ring.generation(), ring.hash()))?;
-    let rows: Vec<_> = ring
-        .keys()
-        .iter()
-        .map(|key| {
-            let (created, activates) = (key.created.to_string(), key.activates.to_string());
-            [key.id.to_string(), state(key), created, activates, key.region.to_string(), key.numbers.to_string()]
-        })
-        .collect();
+    let row = |key: &Key| {
+        let (created, activates) = (key.created.to_string(), key.activates.to_string());
+        [key.id.to_string(), state(key), created, activates, key.region.to_string(), key.numbers.to_string()]
+    };
+    let rows: Vec<_> = ring.keys().iter().map(row).collect();
     print_table(["KEY", "STATE", "CREATED", "ACTIVATES", "REGION", "NUMBERS"], &rows)
 }
 
 fn verify(ring: &RingArgs, json: bool) -> Result<(), Failure> {
     let file = ring.file()?;
-    match file.read() {
-        Ok(ring) if json => {
-            print(json!({"ok": true, "ring": ring.ring().to_string(), "generation": ring.generation()}))
-        }
-        Ok(ring) => print(format_args!(
-            "ok: ring {}, generation {}, {} keys",
-            ring.ring(),
-            ring.generation(),
-            ring.keys().len()
-        )),
-        Err(RingFileError::Refused { faults, .. }) => {
-            let faults: Vec<_> = faults.0.iter().map(ToString::to_string).collect();
+    let error = match file.read() {
+        Ok(_) => {
+            let ring = ring.ring()?;
+            let (id, generation, keys) = (ring.ring().to_string(), ring.generation(), ring.keys().len());
             if json {
-                print(json!({"ok": false, "faults": faults}))?;
-            } else {
-                faults.iter().try_for_each(print)?;
+                return print(json!({"ok": true, "ring": id, "generation": generation, "keys": keys}));
             }
-            Err(Failure::config(format_args!("{} is refused", file.path().display())))
+            return print(format_args!("ok: ring {id}, generation {generation}, {keys} keys"));
         }
-        Err(error) => Err(error.into()),
+        Err(error) => error,
+    };
+    let faults = match &error {
+        RingFileError::Refused { faults, .. } => faults.0.iter().map(ToString::to_string).collect(),
+        other => vec![other.to_string()],
+    };
+    if json {
+        print(json!({"ok": false, "faults": faults}))?;
+    } else {
+        faults.iter().try_for_each(print)?;
     }
+    Err(Failure::config(format_args!("{} is refused", file.path().display())))
 }

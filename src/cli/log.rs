@@ -8,7 +8,7 @@ use std::{
 use tracing::{error, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::Failure;
+use super::{Failure, tell};
 
 /// The variable that says how much is logged.
 const LEVEL_VARIABLE: &str = "CALLVEIL_LOG";
@@ -39,6 +39,6 @@ pub(super) fn panic_without_payload(info: &PanicHookInfo<'_>) {
     if tracing::dispatcher::has_been_set() {
         error!(place, "panic");
     } else {
-        anstream::eprintln!("callveil: panic at {place}: please report it");
+        tell(format_args!("callveil: panic at {place}: please report it"));
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command. It talks to people and owns stdout.
 
 mod bulk;
+mod check;
 mod clients;
 mod inspect;
 mod keys;
@@ -15,13 +16,19 @@ use std::{
     process::ExitCode,
 };
 
-use anstream::{eprintln, stdout};
+use age::secrecy::SecretString;
+use anstream::{stderr, stdout};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::{
     config::{Config, ConfigError, KeyringConfig, Overrides},
-    keyring::file::{RingFile, RingFileError},
+    keyring::{
+        KeyRing,
+        disk::{Disk as _, RealDisk},
+        file::{FileMode, RingFile, RingFileError},
+        sealed::{self, Identities},
+    },
     phone::TrunkZeroRegions,
     tokenizer::{self, Tokenizer},
 };
@@ -83,7 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("callveil: {}", failure.message);
+                tell(format_args!("callveil: {}", failure.message));
             }
             ExitCode::from(failure.code)
         }
@@ -143,7 +150,10 @@ struct RingArgs {
     /// The key ring file [default: keys/keyring.json]
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
-    /// Take the key ring, and how numbers are dialled, from this configuration
+    /// The age identity that opens an encrypted key ring
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Take the key ring, its identity, and how numbers are dialled, from this configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -151,34 +161,80 @@ struct RingArgs {
 impl RingArgs {
     /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
     fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
+        let (keyring, identity) = (self.keyring.clone(), self.identity.clone());
         match &self.config {
             Some(path) => {
-                let config = Config::read(path, Overrides { listen: None, keyring: self.keyring.clone() })?;
+                let config = Config::read(path, Overrides { listen: None, keyring, identity })?;
                 Ok((config.keyring, config.trunk_zero_regions))
             }
             None => {
-                let path = self.keyring.clone().unwrap_or_else(|| KEYRING_DEFAULT.into());
-                Ok((KeyringConfig::at(path), trunk_zero_default()))
+                let path = keyring.unwrap_or_else(|| KEYRING_DEFAULT.into());
+                Ok((KeyringConfig { identity, ..KeyringConfig::at(path) }, trunk_zero_default()))
             }
         }
     }
 
     fn file(&self) -> Result<RingFile, Failure> {
-        Ok(ring_file(&self.locate()?.0))
+        ring_file(&self.locate()?.0, Asking::OnTheTerminal)
+    }
+
+    /// The ring that is to be encrypted: it may still be plain, although there is an identity.
+    fn file_to_seal(&self) -> Result<RingFile, Failure> {
+        Ok(self.file()?.or_plain())
+    }
+
+    /// The ring, if it is one that the configuration allows.
+    fn ring(&self) -> Result<KeyRing, Failure> {
+        let config = self.locate()?.0;
+        let ring = ring_file(&config, Asking::OnTheTerminal)?.read()?;
+        config.check_pins(&ring)?;
+        Ok(ring)
     }
 
     fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        let (keyring, trunk_zero) = self.locate()?;
-        Ok(Tokenizer::new(ring_file(&keyring).read()?, trunk_zero))
+        Ok(Tokenizer::new(self.ring()?, self.locate()?.1))
     }
 }
 
-fn ring_file(config: &KeyringConfig) -> RingFile {
-    RingFile::new(&config.path, config.mode, tokenizer::knows)
+/// Whether there is somebody to ask for a passphrase.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    OnTheTerminal,
+    Nobody,
+}
+
+/// The ring file of `config`. Without an identity there, systemd's credential of that name is one.
+fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure> {
+    let credential = || {
+        let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("identity");
+        path.exists().then_some(path)
+    };
+    let identity = config.identity.clone().or_else(credential);
+    let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
+    Ok(RingFile::new(&config.path, config.mode, tokenizer::knows, identities))
+}
+
+fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
+    let failed = |reason: &dyn Display| Failure::config(format_args!("identity {}: {reason}", path.display()));
+    let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
+    if !sealed::is_age(&file) && !mode.allows(access) {
+        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    }
+    let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
+    let passphrase: Option<&dyn Fn() -> io::Result<SecretString>> = match asking {
+        Asking::OnTheTerminal => Some(&ask),
+        Asking::Nobody => None,
+    };
+    Identities::read(&file, passphrase).map_err(|error| failed(&error))
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {
     TrunkZeroRegions::new(["CN"]).expect("China is a region")
+}
+
+/// Tells people something, on stderr. A terminal that does not take it changes nothing of what was done.
+fn tell(message: impl Display) {
+    let _ = writeln!(stderr(), "{message}");
 }
 
 /// Writes one result, as a line.
@@ -210,12 +266,21 @@ fn countdown(now: Timestamp, later: Timestamp) -> String {
     shown.map(|(unit, count)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Makes the folder of a file that is about to be made, for its owner alone.
+/// Makes the folder of a file that is about to be made, for its owner alone, so that it lasts.
 fn make_folder_of(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) else { return Ok(()) };
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Failure::failed(format_args!("cannot make the folder {}: {error}", folder.display())))
+    let Some(folder) = path.parent().filter(|folder| *folder != Path::new("") && !folder.exists()) else {
+        return Ok(());
+    };
+    let failed = |error| Failure::failed(format_args!("cannot make the folder {}: {error}", folder.display()));
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        RealDisk.sync_folder(parent).map_err(failed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

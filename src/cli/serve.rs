@@ -3,31 +3,32 @@
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use anstream::eprintln;
 use clap::Args;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{Failure, log, make_folder_of, ring_file, trunk_zero_default};
+use super::{Asking, Failure, log, make_folder_of, ring_file, tell, trunk_zero_default};
 use crate::{
     auth::{Client, Clients, Partial, Username},
-    config::{AdminConfig, Config, KeyringConfig, Limits, Overrides},
+    config::{AdminConfig, Config, KeyringConfig, Overrides},
     handler::Handler,
     ids::Context,
-    keyring::{file::FileMode, rotation},
+    keyring::{file::RingFile, rotation},
+    limits::Limits,
     live::Live,
     phone,
     server::{
         self,
         admin::{Admin, Readiness},
+        reload::Reloader,
     },
     tokenizer::{Mode, Tokenizer},
 };
@@ -37,6 +38,9 @@ const DEV_KEYRING: &str = "keys/dev.json";
 
 /// The client of `--dev`.
 const DEV_CREDENTIALS: (&str, &str) = ("dev", "dev-password");
+
+/// Files that are open beside connections: logs, the ring, sockets of the runtime.
+const FILES_OF_OUR_OWN: usize = 64;
 
 /// Connections of the admin listener: probes, scrapes and a few people.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -52,31 +56,47 @@ pub(super) struct ServeArgs {
     /// Use this key ring, whatever the configuration says
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
+    /// The age identity that opens an encrypted key ring
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// For development: on loopback, with a known password and a key ring made on first use
     #[arg(long)]
     dev: bool,
 }
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let dev = args.dev;
-    let config = match args.config {
-        Some(path) => Config::read(&path, Overrides { listen: args.listen, keyring: args.keyring })?,
-        None => dev_config(args.listen, args.keyring)?,
+    let mut config = match &args.config {
+        Some(path) => {
+            let (listen, keyring, identity) = (args.listen, args.keyring.clone(), args.identity.clone());
+            Config::read(path, Overrides { listen, keyring, identity })?
+        }
+        None => dev_config(args.listen, args.keyring.clone(), args.identity.clone())?,
     };
     log::init()?;
-    if dev {
-        make_dev_ring(&config.keyring.path)?;
+    raise_open_files(&mut config.limits);
+    let file = ring_file(&config.keyring, Asking::Nobody)?;
+    if args.dev {
+        make_dev_ring(&file)?;
     }
-    let ring = ring_file(&config.keyring).read()?;
+    let Ok(Some((ring, seen))) = file.read_if_other_than(None) else {
+        return Err(file.read().err().map_or_else(|| Failure::failed("the key ring changes too fast"), Failure::from));
+    };
     config.keyring.check_pins(&ring)?;
-    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
+    let trunk_zero = config.trunk_zero_regions.clone();
+    let tokenizer = Tokenizer::new(ring, trunk_zero.clone());
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
-    runtime.block_on(serve(config, tokenizer, dev))
+    let reload = |live| Reloader { live, ring: file, trunk_zero, config: args.config, seen: Some(seen) };
+    runtime.block_on(serve(config, tokenizer, reload, args.dev))
 }
 
-async fn serve(config: Config, tokenizer: Tokenizer, dev: bool) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    tokenizer: Tokenizer,
+    reload: impl FnOnce(Arc<Live>) -> Reloader,
+    dev: bool,
+) -> Result<(), Failure> {
     let terminations = server::terminations().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let listener = bind(config.listen).await?;
     let admin_listener = match &config.admin {
@@ -84,6 +104,7 @@ async fn serve(config: Config, tokenizer: Tokenizer, dev: bool) -> Result<(), Fa
         None => None,
     };
     let live = Arc::new(Live::new(tokenizer, Clients::new(config.clients), new_instance()?, Timestamp::now()));
+    reload(live.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let readiness = Arc::new(Readiness::default());
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
         let admin = Admin { live: live.clone(), readiness: readiness.clone(), token_sha256 };
@@ -132,7 +153,11 @@ fn new_instance() -> Result<String, Failure> {
     Ok(HEXLOWER.encode(&random))
 }
 
-fn dev_config(listen: Option<SocketAddr>, keyring: Option<PathBuf>) -> Result<Config, Failure> {
+fn dev_config(
+    listen: Option<SocketAddr>,
+    keyring: Option<PathBuf>,
+    identity: Option<PathBuf>,
+) -> Result<Config, Failure> {
     let listen = listen.unwrap_or((Ipv4Addr::LOCALHOST, 8080).into());
     if !listen.ip().is_loopback() {
         return Err(Failure::usage("--dev listens on loopback only: its password is known to everybody"));
@@ -150,7 +175,7 @@ fn dev_config(listen: Option<SocketAddr>, keyring: Option<PathBuf>) -> Result<Co
     Ok(Config {
         listen,
         path: "/".to_owned(),
-        keyring: KeyringConfig::at(keyring.unwrap_or_else(|| DEV_KEYRING.into())),
+        keyring: KeyringConfig { identity, ..KeyringConfig::at(keyring.unwrap_or_else(|| DEV_KEYRING.into())) },
         trunk_zero_regions: trunk_zero_default(),
         threads: None,
         allow_from: Vec::new(),
@@ -160,22 +185,38 @@ fn dev_config(listen: Option<SocketAddr>, keyring: Option<PathBuf>) -> Result<Co
     })
 }
 
-fn make_dev_ring(path: &Path) -> Result<(), Failure> {
-    if path.exists() {
+fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {
+    if file.path().exists() {
         return Ok(());
     }
-    make_folder_of(path)?;
-    let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN").map_err(Failure::failed)?;
-    ring_file(&KeyringConfig { mode: FileMode::Guarded, ..KeyringConfig::at(path.to_owned()) }).create(&plain)?;
+    make_folder_of(file.path())?;
+    let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[]).map_err(Failure::failed)?;
+    file.create(&plain)?;
     Ok(())
+}
+
+/// Lets the process have as many files open as the system allows it, and takes no more connections than that leaves
+/// room for: out of files, it could not even take one to refuse it.
+fn raise_open_files(limits: &mut Limits) {
+    let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) else { return };
+    let room =
+        usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(ADMIN_CONNECTIONS_MAX + FILES_OF_OUR_OWN).max(1);
+    if room < limits.connections {
+        warn!(
+            open_files = files,
+            connections = room,
+            "fewer connections than configured: raise the limit of open files"
+        );
+        limits.connections = room;
+    }
 }
 
 fn greet_developer(address: SocketAddr) {
     let (username, password) = DEV_CREDENTIALS;
-    eprintln!("For development only: everybody knows this password. Try:");
-    eprintln!();
-    eprintln!(
+    tell("For development only: everybody knows this password. Try:");
+    tell("");
+    tell(format_args!(
         "  curl -s -u {username}:{password} http://{address}/ -d '{{\"Numbers\": [\"13988888888\", \"13788888888\"], \"Mode\": \"PhoneToUID\"}}'"
-    );
-    eprintln!();
+    ));
+    tell("");
 }

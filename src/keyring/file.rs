@@ -1,33 +1,35 @@
-//! The ring on disk: locked, atomic, synced writes (SPEC 4).
+//! The ring on disk: locked, atomic, synced writes (SPEC 4), of a plain ring or of one encrypted with age.
 //!
 //! A write goes through these steps, each of which may be the last before a crash:
 //!
 //! ```text
-//! lock <name>.lock -> read -> write and sync <name>.previous.new -> rename to <name>.previous
-//!                          -> write and sync <name>.new          -> rename to <name> -> sync the folder
+//! lock <name>.lock -> remove what an earlier crash left -> read
+//!   -> create and sync <name>.previous.new -> rename to <name>.previous
+//!   -> create and sync <name>.new          -> rename to <name>          -> sync the folder
 //! ```
 
 use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Faults, KeyRing, Known, NotASuccessor, rotation::ChangeError};
-
-/// Bytes of the largest ring file that is read: room for some ten thousand keys.
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// Permission bits of a plain ring that mean that others on the system can reach it.
-const OTHERS: u32 = 0o007;
+use super::{
+    Faults, KeyRing, Known, NotASuccessor,
+    disk::{Access, Disk, FILE_BYTES_MAX, Lock, RealDisk},
+    rotation::{ChangeError, Previous, Revision},
+    sealed::{Identities, Recipient, SealError, is_age, seal},
+};
 
 /// What was being done when a ring could not be read.
 const READ: &str = "read";
+
+/// Permission bits of a plain ring that mean that others on the system can reach it.
+const OTHERS: u32 = 0o007;
 
 /// Who may be able to read a plain ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -39,18 +41,76 @@ pub enum FileMode {
     Any,
 }
 
+impl FileMode {
+    /// Whether a file with secrets may have this access.
+    pub fn allows(self, access: Access) -> bool {
+        self == Self::Any || access.mode & OTHERS == 0
+    }
+
+    /// The access of a file that takes the place of one with `access`: whoever could read that can read this.
+    fn kept(self, access: Access) -> Access {
+        let mask = match self {
+            Self::Guarded => 0o070,
+            Self::Any => 0o077,
+        };
+        Access { mode: access.mode & mask, ..access }
+    }
+}
+
 /// Where a ring is kept, and how to read it there.
 #[derive(Clone)]
 pub struct RingFile {
     path: PathBuf,
     mode: FileMode,
     known: Known,
+    identities: Option<Arc<Identities>>,
+    plain: Plain,
+    disk: Arc<dyn Disk>,
+}
+
+/// Whether a plain ring is taken although there are identities.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    Refused,
+    Taken,
+}
+
+/// Tells two contents of a ring file apart, encrypted or not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ContentHash([u8; 32]);
+
+/// A ring as it was found.
+struct Found {
+    ring: KeyRing,
+    plain: Zeroizing<Vec<u8>>,
+    /// The file itself: `plain`, or the age file.
+    raw: Zeroizing<Vec<u8>>,
+    access: Access,
+}
+
+impl Found {
+    fn is_sealed(&self) -> bool {
+        is_age(&self.raw)
+    }
 }
 
 impl RingFile {
-    /// The ring at `path`.
-    pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known) -> Self {
-        Self { path: path.into(), mode, known }
+    /// The ring at `path`. With `identities` it must be encrypted, for one of them.
+    pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known, identities: Option<Identities>) -> Self {
+        let (path, identities) = (path.into(), identities.map(Arc::new));
+        Self { path, mode, known, identities, plain: Plain::Refused, disk: Arc::new(RealDisk) }
+    }
+
+    /// The same, also where it is still plain although there are identities: for the change that encrypts it.
+    #[must_use]
+    pub fn or_plain(self) -> Self {
+        Self { plain: Plain::Taken, ..self }
+    }
+
+    /// The same, kept on another disk.
+    #[must_use]
+    pub fn on(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
     }
 
     /// The path, as it was given.
@@ -63,38 +123,77 @@ impl RingFile {
     /// # Errors
     /// [`RingFileError`] where it cannot be read, others can reach it, or anything in it is wrong.
     pub fn read(&self) -> Result<KeyRing, RingFileError> {
-        self.read_plain(&self.path).map(|(ring, ..)| ring)
+        self.find(&self.path).map(|found| found.ring)
     }
 
-    fn read_plain(&self, path: &Path) -> Result<(KeyRing, Zeroizing<Vec<u8>>, fs::Metadata), RingFileError> {
-        let failed = |error| RingFileError::Io { doing: READ, path: path.to_owned(), error };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+    /// Reads the ring if its file is not the one of `known`; gives `None` where it is.
+    ///
+    /// # Errors
+    /// Those of [`RingFile::read`], with the content that they are about, where it could be read.
+    pub fn read_if_other_than(
+        &self,
+        known: Option<ContentHash>,
+    ) -> Result<Option<(KeyRing, ContentHash)>, (RingFileError, Option<ContentHash>)> {
+        let (raw, access) = self.read_raw(&self.path).map_err(|error| (error, None))?;
+        let hash = ContentHash(Sha256::digest(&*raw).into());
+        if known == Some(hash) {
+            return Ok(None);
         }
-        let mode = metadata.mode();
-        if self.mode == FileMode::Guarded && mode & OTHERS != 0 {
-            return Err(RingFileError::Exposed { path: path.to_owned(), mode: mode & 0o7777 });
-        }
-        let plain = read_bounded(&file, metadata.len()).map_err(failed)?;
+        let found = self.open(&self.path, raw, access).map_err(|error| (error, Some(hash)))?;
+        Ok(Some((found.ring, hash)))
+    }
+
+    /// Reads any other ring file under the same rules, for `keys merge`.
+    ///
+    /// # Errors
+    /// Those of [`RingFile::read`].
+    pub fn read_other(&self, path: &Path) -> Result<KeyRing, RingFileError> {
+        self.find(path).map(|found| found.ring)
+    }
+
+    fn find(&self, path: &Path) -> Result<Found, RingFileError> {
+        let (raw, access) = self.read_raw(path)?;
+        self.open(path, raw, access)
+    }
+
+    fn read_raw(&self, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Access), RingFileError> {
+        self.disk.read(path).map_err(|error| RingFileError::Io { doing: READ, path: path.to_owned(), error })
+    }
+
+    fn open(&self, path: &Path, raw: Zeroizing<Vec<u8>>, access: Access) -> Result<Found, RingFileError> {
+        let plain = match (&self.identities, is_age(&raw)) {
+            (Some(_), false) if self.plain == Plain::Refused => {
+                return Err(RingFileError::Plain { path: path.to_owned() });
+            }
+            (None, true) => return Err(RingFileError::IdentityWanted { path: path.to_owned() }),
+            (_, false) if !self.mode.allows(access) => {
+                return Err(RingFileError::Exposed { path: path.to_owned(), mode: access.mode });
+            }
+            (_, false) => raw.clone(),
+            (Some(identities), true) => {
+                identities.open(&raw).map_err(|error| RingFileError::Sealed { path: path.to_owned(), error })?
+            }
+        };
         let ring = KeyRing::from_json(&plain, self.known)
             .map_err(|faults| RingFileError::Refused { path: path.to_owned(), faults })?;
-        Ok((ring, plain, metadata))
+        Ok(Found { ring, plain, raw, access })
     }
 
-    /// Writes the first generation of a ring.
+    /// Writes the first generation of a ring, encrypted for the recipients that it names, if it names any.
     ///
     /// # Errors
     /// [`RingFileError::Exists`] where there is anything at the path already.
     pub fn create(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
-        let target = Target::of(&self.path)?;
-        let _lock = target.lock()?;
-        if fs::symlink_metadata(&self.path).is_ok() {
+        let target = Target::of(&self.path, &*self.disk)?;
+        let _lock = target.lock(None)?;
+        if self.disk.exists(&self.path) {
             return Err(RingFileError::Exists { path: self.path.clone() });
         }
         let ring = self.check(plain)?;
-        target.replace(&target.ring, plain, None)?;
+        let bytes =
+            if ring.recipients().is_empty() { Zeroizing::new(plain.to_vec()) } else { self.seal(&ring, plain)? };
+        target.tidy()?;
+        target.replace(&target.ring, &bytes, None)?;
         target.sync_folder()?;
         Ok(ring)
     }
@@ -102,71 +201,76 @@ impl RingFile {
     /// Replaces the ring by the one that `change` makes of it, and keeps the one before as `<name>.previous`.
     ///
     /// The lock is held from before the ring is read until the new one is safe on disk. `change` gives, beside the
-    /// plain file, something to return.
+    /// revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
+    /// plain one stays plain, unless the revision names recipients and it named none before.
     ///
     /// # Errors
     /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, the new one.
     pub fn update<T>(
         &self,
         now: Timestamp,
-        change: impl FnOnce(&KeyRing) -> Result<(T, Zeroizing<Vec<u8>>), ChangeError>,
+        change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), RingFileError> {
-        let target = Target::of(&self.path)?;
-        let _lock = target.lock()?;
-        let (old, old_plain, metadata) = self.read_plain(&target.ring)?;
-        let (made, plain) = change(&old).map_err(RingFileError::Change)?;
-        let new = self.check(&plain)?;
-        old.check_successor(&new, now).map_err(RingFileError::Successor)?;
-        target.replace(&target.beside(".previous"), &old_plain, Some(&metadata))?;
-        target.replace(&target.ring, &plain, Some(&metadata))?;
+        let target = Target::of(&self.path, &*self.disk)?;
+        let before = self.read_raw(&target.ring)?.1;
+        let _lock = target.lock(Some(self.mode.kept(before)))?;
+        target.tidy()?;
+        let old = self.find(&target.ring)?;
+        let (made, revision) = change(&old.ring).map_err(RingFileError::Change)?;
+        let new = self.check(&revision.next)?;
+        old.ring.check_successor(&new, now).map_err(RingFileError::Successor)?;
+        let newly_sealed = !new.recipients().is_empty() && old.ring.recipients().is_empty();
+        let encode = |plain: &Zeroizing<Vec<u8>>| {
+            if old.is_sealed() || newly_sealed { self.seal(&new, plain) } else { Ok(plain.clone()) }
+        };
+        let previous = match &revision.previous {
+            Previous::AsItWas if newly_sealed => encode(&old.plain)?,
+            Previous::AsItWas => old.raw.clone(),
+            Previous::Rewritten(plain) => encode(plain)?,
+        };
+        let next = encode(&revision.next)?;
+        let access = Some(self.mode.kept(old.access));
+        target.replace(&target.beside(".previous"), &previous, access)?;
+        target.replace(&target.ring, &next, access)?;
         target.sync_folder()?;
         Ok((new, made))
     }
 
     /// What is about to be written must be readable, by us and by every replica.
     fn check(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
-        if plain.len() as u64 > FILE_BYTES_MAX {
+        if plain.len() as u64 >= FILE_BYTES_MAX {
             return Err(RingFileError::TooLarge);
         }
         KeyRing::from_json(plain, self.known)
             .map_err(|faults| RingFileError::Refused { path: self.path.clone(), faults })
     }
-}
 
-/// Reads at most [`FILE_BYTES_MAX`] bytes into a buffer that never grows, so that no copy of a key is left behind.
-fn read_bounded(file: &File, length: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {FILE_BYTES_MAX} bytes"));
-    let capacity = usize::try_from(length.min(FILE_BYTES_MAX) + 1).map_err(|_| too_large())?;
-    let mut buffer = Zeroizing::new(vec![0; capacity]);
-    let mut filled = 0;
-    while filled < capacity {
-        match (&*file).read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody
+    /// locks themselves out.
+    fn seal(&self, ring: &KeyRing, plain: &[u8]) -> Result<Zeroizing<Vec<u8>>, RingFileError> {
+        let failed = |error| RingFileError::Sealed { path: self.path.clone(), error };
+        let recipients = ring.recipients().iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
+        let recipients = recipients.filter(|recipients| !recipients.is_empty()).ok_or(RingFileError::NoRecipients)?;
+        let sealed = Zeroizing::new(seal(plain, &recipients).map_err(failed)?);
+        if let Some(identities) = &self.identities
+            && identities.open(&sealed).map_err(failed)?.as_slice() != plain
+        {
+            return Err(failed(SealError::NotAge));
         }
+        Ok(sealed)
     }
-    if filled == capacity {
-        return Err(if length >= FILE_BYTES_MAX {
-            too_large()
-        } else {
-            io::Error::other("it changed while it was read")
-        });
-    }
-    buffer.truncate(filled);
-    Ok(buffer)
 }
 
-/// The file that is written: what `<name>` is in the end, where it is a symbolic link.
-struct Target {
+/// The file that is written, and its folder.
+struct Target<'d> {
     ring: PathBuf,
     folder: PathBuf,
+    disk: &'d dyn Disk,
 }
 
-impl Target {
-    fn of(path: &Path) -> Result<Self, RingFileError> {
-        let ring = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+impl<'d> Target<'d> {
+    fn of(path: &Path, disk: &'d dyn Disk) -> Result<Self, RingFileError> {
+        let ring = disk.resolve(path);
         let folder = match ring.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -175,59 +279,52 @@ impl Target {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it names no file");
             return Err(RingFileError::Io { doing: "write", path: path.to_owned(), error });
         }
-        Ok(Self { ring, folder })
+        Ok(Self { ring, folder, disk })
     }
 
     /// `<name>` with `suffix` added to it.
     fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = self.ring.clone().into_os_string();
-        path.push(suffix);
-        path.into()
+        with_suffix(&self.ring, suffix)
     }
 
-    /// Waits for all other writers. The file is never deleted: a second lock on a new file would exclude nobody.
-    fn lock(&self) -> Result<File, RingFileError> {
+    fn lock(&self, like: Option<Access>) -> Result<Lock, RingFileError> {
         let path = self.beside(".lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let locked = lock.and_then(|lock| lock.lock().map(|()| lock));
-        locked.map_err(|error| RingFileError::Io { doing: "lock", path, error })
+        self.disk.lock(&path, like).map_err(|error| RingFileError::Io { doing: "lock", path, error })
     }
 
-    /// Puts `plain` in the place of `path`, in one step for every reader. Whoever could read the file that `like`
-    /// describes can read the new one, but others never.
-    fn replace(&self, path: &Path, plain: &[u8], like: Option<&fs::Metadata>) -> Result<(), RingFileError> {
-        let mut new = path.to_owned().into_os_string();
-        new.push(".new");
-        let new = PathBuf::from(new);
-        let written = write_synced(&new, plain, like).and_then(|()| fs::rename(&new, path));
+    /// Removes what a crash may have left half-written: it may hold keys.
+    fn tidy(&self) -> Result<(), RingFileError> {
+        [".new", ".previous.new"].into_iter().try_for_each(|suffix| {
+            let path = self.beside(suffix);
+            self.disk.remove(&path).map_err(|error| RingFileError::Io { doing: "write", path, error })
+        })
+    }
+
+    /// Puts `bytes` in the place of `path`, in one step for every reader.
+    fn replace(&self, path: &Path, bytes: &[u8], access: Option<Access>) -> Result<(), RingFileError> {
+        let new = with_suffix(path, ".new");
+        let written = self
+            .disk
+            .create(&new, bytes, access)
+            .and_then(|()| self.disk.sync(&new))
+            .and_then(|()| self.disk.rename(&new, path));
         written.map_err(|error| {
-            // Best effort: what stays behind is overwritten, or removed, by the next write.
-            let _ = fs::remove_file(&new);
+            // What cannot be removed now, the next write removes.
+            let _ = self.disk.remove(&new);
             RingFileError::Io { doing: "write", path: path.to_owned(), error }
         })
     }
 
     fn sync_folder(&self) -> Result<(), RingFileError> {
-        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        let synced = self.disk.sync_folder(&self.folder);
         synced.map_err(|error| RingFileError::Io { doing: "sync the folder of", path: self.ring.clone(), error })
     }
 }
 
-fn write_synced(path: &Path, plain: &[u8], like: Option<&fs::Metadata>) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if let Some(like) = like {
-        // A group that may read the ring (Kubernetes' fsGroup, a service's own) must be able to read the next one.
-        let _ = std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()));
-        let kept = file.metadata()?.gid() == like.gid();
-        let group = if kept { like.mode() & 0o070 } else { 0 };
-        file.set_permissions(fs::Permissions::from_mode(0o600 | group))?;
-    }
-    file.write_all(plain)?;
-    file.sync_all()
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(suffix);
+    path.into()
 }
 
 /// Why a ring file could not be read or written.
@@ -250,6 +347,25 @@ pub enum RingFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// An identity is configured, and the ring is plain: it could be anybody's.
+    Plain {
+        /// The ring.
+        path: PathBuf,
+    },
+    /// The ring is encrypted, and no identity is configured.
+    IdentityWanted {
+        /// The ring.
+        path: PathBuf,
+    },
+    /// The ring could not be opened, or encrypted.
+    Sealed {
+        /// The ring.
+        path: PathBuf,
+        /// Why.
+        error: SealError,
+    },
+    /// The ring is encrypted, and does not say for whom the next one should be.
+    NoRecipients,
     /// Something in the ring is wrong.
     Refused {
         /// The ring.
@@ -275,8 +391,12 @@ impl RingFileError {
     pub fn is_bad_ring(&self) -> bool {
         match self {
             Self::Io { doing, .. } => *doing == READ,
-            Self::Exposed { .. } | Self::Refused { .. } => true,
-            Self::Exists { .. } | Self::TooLarge | Self::Change(_) | Self::Successor(_) => false,
+            Self::Exposed { .. }
+            | Self::Plain { .. }
+            | Self::IdentityWanted { .. }
+            | Self::Sealed { .. }
+            | Self::Refused { .. } => true,
+            Self::Exists { .. } | Self::TooLarge | Self::NoRecipients | Self::Change(_) | Self::Successor(_) => false,
         }
     }
 }
@@ -289,6 +409,18 @@ impl fmt::Display for RingFileError {
                 f,
                 "key ring {} is open to others on this system (mode {mode:04o}): chmod 0600 it, or set keyring_mode = \"any\"",
                 path.display()
+            ),
+            Self::Plain { path } => write!(
+                f,
+                "key ring {} is plain, and an identity is configured: it could be anybody's (`keys recipients --set` encrypts it)",
+                path.display()
+            ),
+            Self::IdentityWanted { path } => {
+                write!(f, "key ring {} is encrypted with age: an identity is wanted", path.display())
+            }
+            Self::Sealed { path, error } => write!(f, "key ring {}: {error}", path.display()),
+            Self::NoRecipients => f.write_str(
+                "the key ring does not say for whom to encrypt the next one: tell it with `keys recipients --set`",
             ),
             Self::Refused { path, faults } => write!(f, "key ring {} is refused: {faults}", path.display()),
             Self::Exists { path } => write!(f, "{} exists already, and is left as it is", path.display()),

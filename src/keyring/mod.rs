@@ -1,10 +1,13 @@
-//! The key ring: its model, which is pure and takes `now`. [`mod@file`] keeps it on disk, [`rotation`] changes it.
+//! The key ring: its model, which is pure and takes `now`. [`mod@file`] keeps it on a
+//! [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
 //!
 //! A ring is a JSON file (SPEC 4). It is refused as a whole when anything in it is wrong, and all that is wrong is
 //! told at once.
 
+pub mod disk;
 pub mod file;
 pub mod rotation;
+pub mod sealed;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -104,7 +107,7 @@ fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// What may be done with a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It decrypts, and encrypts while it is the primary.
@@ -176,6 +179,7 @@ pub struct KeyRing {
     ring: RingId,
     generation: u64,
     hash: Fingerprint,
+    recipients: Vec<String>,
     keys: Vec<Key>,
     index: HashMap<KeyId, usize>,
     /// Places of the enabled keys in `keys`, by (activates, id).
@@ -209,12 +213,16 @@ impl KeyRing {
         let keys: Vec<Key> =
             raw.keys.iter().enumerate().filter_map(|(at, raw)| raw.check(at, known, &mut faults)).collect();
         let mut seen = HashSet::new();
-        faults.extend(keys.iter().filter(|key| !seen.insert(key.id)).map(|key| Fault::DuplicateId(key.id)));
+        let ids = raw.keys.iter().filter_map(|key| key.id.parse::<KeyId>().ok());
+        faults.extend(ids.filter(|id| !seen.insert(*id)).map(Fault::DuplicateId));
         if !raw.keys.iter().any(|key| key.status == Status::Enabled) {
             faults.push(Fault::NoEnabledKey);
         }
         match ring {
-            Some(ring) if faults.is_empty() => Ok(Self::assemble(ring, raw.generation, Fingerprint::of(json), keys)),
+            Some(ring) if faults.is_empty() => {
+                let hash = Fingerprint::of(json);
+                Ok(Self { recipients: raw.recipients, ..Self::assemble(ring, raw.generation, hash, keys) })
+            }
             _ => Err(Faults(faults)),
         }
     }
@@ -224,7 +232,7 @@ impl KeyRing {
         let mut by_activation: Vec<usize> =
             (0..keys.len()).filter(|place| keys[*place].status == Status::Enabled).collect();
         by_activation.sort_by_key(|place| (keys[*place].activates, keys[*place].id));
-        Self { ring, generation, hash, keys, index, by_activation }
+        Self { ring, generation, hash, recipients: Vec::new(), keys, index, by_activation }
     }
 
     /// The name of this ring.
@@ -240,6 +248,11 @@ impl KeyRing {
     /// The fingerprint of the plain file.
     pub fn hash(&self) -> Fingerprint {
         self.hash
+    }
+
+    /// For whom the ring is encrypted, as age public keys; none where it is plain.
+    pub fn recipients(&self) -> &[String] {
+        &self.recipients
     }
 
     /// All keys, tombstones too, in the order of the file.
@@ -296,45 +309,52 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The plain file of the ring that follows this one, with `keys` instead of its own.
-    ///
-    /// # Errors
-    /// [`GenerationsUsedUp`] after 2^53 - 1 of them.
-    pub fn succeed(&self, keys: &[Key]) -> Result<Zeroizing<Vec<u8>>, GenerationsUsedUp> {
-        let generation =
-            self.generation.checked_add(1).filter(|next| *next <= GENERATION_MAX).ok_or(GenerationsUsedUp)?;
-        Ok(to_json(self.ring, generation, Some(self.hash), keys))
+    /// The plain file of the ring that follows this one after `generation`, with these keys and recipients.
+    fn succeed(
+        &self,
+        generation: u64,
+        recipients: &[String],
+        keys: &[Key],
+    ) -> Result<Zeroizing<Vec<u8>>, GenerationsUsedUp> {
+        let generation = generation.checked_add(1).filter(|next| *next <= GENERATION_MAX).ok_or(GenerationsUsedUp)?;
+        Ok(to_json(self.ring, generation, Some(self.hash), recipients, keys))
     }
 }
 
 impl Key {
+    /// Whether all that never changes of a key is the same in both.
+    fn is_made_like(&self, other: &Self) -> bool {
+        (&self.created, &self.numbers, &self.region, &self.check)
+            == (&other.created, &other.numbers, &other.region, &other.check)
+    }
+
     fn may_become(&self, later: &Self, now: Timestamp) -> bool {
-        let same = (&self.created, &self.numbers, &self.region, &self.check)
-            == (&later.created, &later.numbers, &later.region, &later.check);
         let status = match (self.status, later.status) {
             (Status::Destroyed, Status::Destroyed) => true,
             (Status::Destroyed, _) => false,
             (Status::Enabled | Status::Disabled, _) => true,
         };
-        same && status && (self.activates == later.activates || self.activates > now)
+        self.is_made_like(later) && status && (self.activates == later.activates || self.activates > now)
     }
 }
 
-/// The plain file of a first generation.
-pub fn first_generation(ring: RingId, key: &Key) -> Zeroizing<Vec<u8>> {
-    to_json(ring, 1, None, std::slice::from_ref(key))
-}
-
-fn to_json(ring: RingId, generation: u64, parent: Option<Fingerprint>, keys: &[Key]) -> Zeroizing<Vec<u8>> {
+fn to_json(
+    ring: RingId,
+    generation: u64,
+    parent: Option<Fingerprint>,
+    recipients: &[String],
+    keys: &[Key],
+) -> Zeroizing<Vec<u8>> {
     let raw = RawRing {
         format: FORMAT.to_owned(),
         ring: ring.to_string(),
         generation,
         parent: parent.map(|parent| parent.to_string()),
+        recipients: recipients.to_vec(),
         keys: keys.iter().map(RawKey::from).collect(),
     };
     // Large enough that it never grows: a buffer that grew would leave its secrets behind, unwiped.
-    let mut json = Zeroizing::new(Vec::with_capacity(512 + 1024 * keys.len()));
+    let mut json = Zeroizing::new(Vec::with_capacity(512 + 128 * recipients.len() + 1024 * keys.len()));
     serde_json::to_writer_pretty(&mut *json, &raw).expect("strings and numbers go into a buffer");
     json.push(b'\n');
     json
@@ -348,6 +368,9 @@ struct RawRing {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
+    /// For whom an encrypted ring is encrypted. age files do not tell, and the next one must be for the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
     keys: Vec<RawKey>,
 }
 
@@ -628,7 +651,7 @@ mod tests {
     }
 
     fn ring(generation: u64, keys: &[Key]) -> KeyRing {
-        KeyRing::from_json(&to_json(RING, generation, None, keys), |_, _| true).expect("a valid ring")
+        KeyRing::from_json(&to_json(RING, generation, None, &[], keys), |_, _| true).expect("a valid ring")
     }
 
     #[track_caller]
@@ -652,7 +675,7 @@ mod tests {
 
     #[track_caller]
     fn check_faults(change: fn(&mut serde_json::Value), faults: &[Fault]) {
-        let json = to_json(RING, 3, None, &[key("3fa1", Status::Enabled, 0), key("0b7e", Status::Destroyed, 0)]);
+        let json = to_json(RING, 3, None, &[], &[key("3fa1", Status::Enabled, 0), key("0b7e", Status::Destroyed, 0)]);
         let mut value = serde_json::from_slice(&json).expect("it is JSON");
         change(&mut value);
         let known = |numbers: &str, region: &str| (numbers, region) == ("rules", "CN");
@@ -711,7 +734,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_ring_is_told_by_its_place_alone() {
-        let json = to_json(RING, 3, None, &[key("3fa1", Status::Enabled, 0)]);
+        let json = to_json(RING, 3, None, &[], &[key("3fa1", Status::Enabled, 0)]);
         let text = str::from_utf8(&json).expect("JSON is UTF-8");
         let secret = BASE64.encode(&[0x3f; MATERIAL_BYTES]);
         for broken in [

@@ -1,24 +1,52 @@
 //! What the `keys` commands do to a ring: pure but for the random source, each giving the plain file of the next
 //! generation.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::{GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, RingId, first_generation};
+use super::{GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, RingId, Status, to_json};
 use crate::ids::KeyId;
 
-/// A ring of one key, made and active at `now`.
+/// The ring that takes another's place.
+pub struct Revision {
+    /// Its plain file.
+    pub next: Zeroizing<Vec<u8>>,
+    /// What becomes of the ring before.
+    pub previous: Previous,
+}
+
+/// What is kept of the ring before.
+pub enum Previous {
+    /// All of it.
+    AsItWas,
+    /// This plain file instead, to be encrypted as the new one is.
+    Rewritten(Zeroizing<Vec<u8>>),
+}
+
+impl Revision {
+    fn new(ring: &KeyRing, keys: &[Key]) -> Result<Self, ChangeError> {
+        let next = ring.succeed(ring.generation, &ring.recipients, keys)?;
+        Ok(Self { next, previous: Previous::AsItWas })
+    }
+}
+
+/// The plain file of a ring of one key, made and active at `now`, to be encrypted for `recipients` if there are any.
 ///
 /// # Errors
 /// [`ChangeError::Random`] where the operating system gives no random bytes.
-pub fn init(now: Timestamp, numbers: &str, region: &str) -> Result<Zeroizing<Vec<u8>>, ChangeError> {
+pub fn init(
+    now: Timestamp,
+    numbers: &str,
+    region: &str,
+    recipients: &[String],
+) -> Result<Zeroizing<Vec<u8>>, ChangeError> {
     let mut ring = [0; 16];
     fill_random(&mut ring)?;
     let now = whole_second(now);
     let key = Key::new(new_key_id(|_| false)?, new_material()?, (now, now), numbers, region);
-    Ok(first_generation(RingId(ring), &key))
+    Ok(to_json(RingId(ring), 1, None, recipients, &[key]))
 }
 
 /// `ring` with a new key that becomes the primary at `activates`.
@@ -32,25 +60,149 @@ pub fn rotate(
     activates: Timestamp,
     numbers: &str,
     region: &str,
-) -> Result<(KeyId, Zeroizing<Vec<u8>>), ChangeError> {
+) -> Result<(KeyId, Revision), ChangeError> {
+    check_activation(ring, now, activates)?;
+    let id = new_key_id(|id| ring.key(id).is_some())?;
+    let key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)), numbers, region);
+    Ok((id, Revision::new(ring, &[ring.keys(), &[key]].concat())?))
+}
+
+/// `ring` with the key `id` enabled again.
+///
+/// A key whose activation is still ahead is as good as a new one: it wants a lead, and gets `activates`.
+///
+/// # Errors
+/// [`ChangeError`] where there is no such key, it is not disabled, or it would be the primary at once.
+pub fn enable(ring: &KeyRing, now: Timestamp, id: KeyId, activates: Timestamp) -> Result<Revision, ChangeError> {
+    let key = find(ring, id, Status::Disabled)?;
+    if key.activates <= now {
+        let keys = keys_with_status(ring, id, Status::Enabled);
+        let enabled = KeyRing::assemble(ring.ring, ring.generation, ring.hash, keys);
+        if enabled.primary(now).id == id {
+            return Err(ChangeError::PrimaryAtOnce(id));
+        }
+        return Revision::new(ring, enabled.keys());
+    }
+    check_activation(ring, now, activates)?;
+    let mut keys = ring.keys().to_vec();
+    for key in keys.iter_mut().filter(|key| key.id == id) {
+        (key.status, key.activates) = (Status::Enabled, after_all(ring, activates));
+    }
+    Revision::new(ring, &keys)
+}
+
+/// `ring` with the key `id` disabled.
+///
+/// # Errors
+/// [`ChangeError`] where there is no such key, it is not enabled, it is the primary, or no other is enabled.
+pub fn disable(ring: &KeyRing, now: Timestamp, id: KeyId) -> Result<Revision, ChangeError> {
+    find(ring, id, Status::Enabled)?;
+    if ring.enabled_newest_first().all(|key| key.id == id) {
+        return Err(ChangeError::LastEnabled(id));
+    }
+    if ring.primary(now).id == id {
+        return Err(ChangeError::Primary(id));
+    }
+    with_status(ring, id, Status::Disabled)
+}
+
+/// `ring` without the material of the key `id`, which must be disabled; the entry stays as a tombstone. The ring before
+/// is kept without that material, too.
+///
+/// # Errors
+/// [`ChangeError`] where there is no such key, or it is not disabled.
+pub fn destroy(ring: &KeyRing, id: KeyId) -> Result<Revision, ChangeError> {
+    find(ring, id, Status::Disabled)?;
+    let next = with_status(ring, id, Status::Destroyed)?.next;
+    let previous =
+        to_json(ring.ring, ring.generation, None, &ring.recipients, &keys_with_status(ring, id, Status::Destroyed));
+    Ok(Revision { next, previous: Previous::Rewritten(previous) })
+}
+
+/// `ring`, encrypted for `recipients` instead of those that it names; the ring before, too.
+///
+/// # Errors
+/// [`ChangeError::GenerationsUsedUp`].
+pub fn set_recipients(ring: &KeyRing, recipients: &[String]) -> Result<Revision, ChangeError> {
+    let next = ring.succeed(ring.generation, recipients, ring.keys())?;
+    let previous = to_json(ring.ring, ring.generation, None, recipients, ring.keys());
+    Ok(Revision { next, previous: Previous::Rewritten(previous) })
+}
+
+/// `ring` with what happened to `other`, another copy of it: all keys of both. Where they differ about a key, the more
+/// cautious wins: destroyed before disabled before enabled, and the later of two activations ahead.
+///
+/// # Errors
+/// [`ChangeError`] where they are no copies of one ring, or nothing is to be joined.
+pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Revision, ChangeError> {
+    if ring.ring != other.ring {
+        return Err(ChangeError::OtherRing);
+    }
+    if ring.hash == other.hash {
+        return Err(ChangeError::Same);
+    }
+    let mut keys = ring.keys().to_vec();
+    for key in &mut keys {
+        let Some(theirs) = other.key(key.id) else { continue };
+        if !key.is_made_like(theirs) {
+            return Err(ChangeError::Altered(key.id));
+        }
+        if key.activates != theirs.activates {
+            if key.activates.min(theirs.activates) <= now {
+                return Err(ChangeError::Altered(key.id));
+            }
+            key.activates = key.activates.max(theirs.activates);
+        }
+        key.set_status(key.status.max(theirs.status));
+    }
+    keys.extend(other.keys().iter().filter(|theirs| ring.key(theirs.id).is_none()).cloned());
+    let next = ring.succeed(ring.generation.max(other.generation), &ring.recipients, &keys)?;
+    let destroyed = |id| keys.iter().any(|key| key.id == id && key.status == Status::Destroyed);
+    let mut before = ring.keys().to_vec();
+    before.iter_mut().filter(|key| destroyed(key.id)).for_each(|key| key.set_status(Status::Destroyed));
+    let previous = to_json(ring.ring, ring.generation, None, &ring.recipients, &before);
+    Ok(Revision { next, previous: Previous::Rewritten(previous) })
+}
+
+fn check_activation(ring: &KeyRing, now: Timestamp, activates: Timestamp) -> Result<(), ChangeError> {
     if let Some(pending) = ring.pending(now).next() {
         return Err(ChangeError::Pending { id: pending.id, activates: pending.activates });
     }
-    if activates < now {
-        return Err(ChangeError::Past);
-    }
-    let id = new_key_id(|id| ring.key(id).is_some())?;
-    let key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)), numbers, region);
-    let keys = [ring.keys(), &[key]].concat();
-    Ok((id, ring.succeed(&keys)?))
+    if activates < now { Err(ChangeError::Past) } else { Ok(()) }
 }
 
-/// `activates` as a whole second, or the second after the last activation of the ring: on a tie the greater id would
-/// be the primary, and that need not be the new one.
+fn find(ring: &KeyRing, id: KeyId, wanted: Status) -> Result<&Key, ChangeError> {
+    let key = ring.key(id).ok_or(ChangeError::NoSuchKey(id))?;
+    if key.status == wanted { Ok(key) } else { Err(ChangeError::Status { id, status: key.status, wanted }) }
+}
+
+fn with_status(ring: &KeyRing, id: KeyId, status: Status) -> Result<Revision, ChangeError> {
+    Revision::new(ring, &keys_with_status(ring, id, status))
+}
+
+fn keys_with_status(ring: &KeyRing, id: KeyId, status: Status) -> Vec<Key> {
+    let mut keys = ring.keys().to_vec();
+    keys.iter_mut().filter(|key| key.id == id).for_each(|key| key.set_status(status));
+    keys
+}
+
+impl Key {
+    /// Gives it this status; a destroyed key loses its material.
+    fn set_status(&mut self, status: Status) {
+        self.status = status;
+        if status == Status::Destroyed {
+            drop(mem::take(&mut self.material));
+        }
+    }
+}
+
+/// `activates` as a whole second, or the second after the last activation of the enabled keys: on a tie the greater id
+/// would be the primary, and that need not be the new one.
 fn after_all(ring: &KeyRing, activates: Timestamp) -> Timestamp {
-    let last = ring.keys().iter().map(|key| key.activates).max().unwrap_or(Timestamp::MIN);
+    let activates = whole_second(activates);
+    let last = ring.enabled_newest_first().next().map_or(Timestamp::MIN, |key| key.activates);
     let next = last.checked_add(SignedDuration::from_secs(1)).unwrap_or(last);
-    whole_second(activates).max(if whole_second(activates) <= last { next } else { Timestamp::MIN })
+    if activates <= last { next } else { activates }
 }
 
 fn whole_second(time: Timestamp) -> Timestamp {
@@ -99,6 +251,29 @@ pub enum ChangeError {
     },
     /// The time of activation is past.
     Past,
+    /// The ring has no such key.
+    NoSuchKey(KeyId),
+    /// The key has another status than the change wants.
+    Status {
+        /// The key.
+        id: KeyId,
+        /// What it is.
+        status: Status,
+        /// What it would have to be.
+        wanted: Status,
+    },
+    /// The key is the primary.
+    Primary(KeyId),
+    /// No other key is enabled.
+    LastEnabled(KeyId),
+    /// The key would be the primary at once, with no lead for the replicas.
+    PrimaryAtOnce(KeyId),
+    /// The other copy is of another ring.
+    OtherRing,
+    /// The other copy is the same.
+    Same,
+    /// The two copies differ about something of this key that never changes.
+    Altered(KeyId),
 }
 
 impl From<GenerationsUsedUp> for ChangeError {
@@ -114,9 +289,23 @@ impl fmt::Display for ChangeError {
             Self::IdsUsedUp => f.write_str("nearly all key ids of this ring are used: begin another ring"),
             Self::GenerationsUsedUp => GenerationsUsedUp.fmt(f),
             Self::Pending { id, activates } => {
-                write!(f, "key {id} is pending until {activates}: one rotation at a time")
+                write!(
+                    f,
+                    "key {id} is pending until {activates}: one rotation at a time (`keys disable {id}` takes it back)"
+                )
             }
             Self::Past => f.write_str("the time of activation is past"),
+            Self::NoSuchKey(id) => write!(f, "the ring has no key {id}"),
+            Self::Status { id, status, wanted } => write!(f, "key {id} is {status}, and would have to be {wanted}"),
+            Self::Primary(id) => write!(f, "key {id} is the primary: rotate first, and wait until another key is"),
+            Self::LastEnabled(id) => write!(f, "key {id} is the only one that is enabled"),
+            Self::PrimaryAtOnce(id) => write!(
+                f,
+                "key {id} would be the primary at once, before any replica has the file: rotate, and enable it once another key is the primary"
+            ),
+            Self::OtherRing => f.write_str("the other file is of another ring"),
+            Self::Same => f.write_str("the other file is the same"),
+            Self::Altered(id) => write!(f, "the two files differ about key {id} in something that never changes"),
         }
     }
 }

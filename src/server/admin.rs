@@ -89,7 +89,13 @@ impl Admin {
         } else {
             (StatusCode::OK, "ready")
         };
-        (status, json!({"status": word}))
+        let reloads = self.live.reloads();
+        let body = json!({
+            "status": word,
+            "keyring_refused": reloads.ring_refused,
+            "configuration_refused": reloads.config_refused,
+        });
+        (status, body)
     }
 
     fn keyring(&self) -> Value {
@@ -113,6 +119,8 @@ impl Admin {
             "instance": self.live.instance,
             "started": self.live.started.to_string(),
             "now": now.to_string(),
+            "since": self.live.reloads().ring_since.map(|since| since.to_string()),
+            "refused": self.live.reloads().ring_refused,
             "ring": ring.ring().to_string(),
             "ring_hash": ring.hash().to_string(),
             "generation": ring.generation(),
@@ -129,6 +137,6 @@ impl Respond for Admin {
     async fn respond(&self, request: Request<Incoming>, _peer: IpAddr) -> Reply {
         let (head, body) = request.into_parts();
         let response = self.answer(&head.method, head.uri.path(), &head.headers);
-        reply(&head, response, Some(body))
+        reply(response, Some(body))
     }
 }

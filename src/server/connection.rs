@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{config::Limits, handler::Respond};
+use crate::{handler::Respond, limits::Limits};
 
 /// Bytes that hyper buffers of a request at a time, and so of the longest head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -75,13 +75,15 @@ pub(super) struct Activity {
     state: AtomicU64,
     order: AtomicU8,
     ordered: Notify,
+    answered: Notify,
 }
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        let activity = Self { state: AtomicU64::new(0), order: AtomicU8::new(GO_ON), ordered: Notify::new() };
+        let (ordered, answered) = (Notify::new(), Notify::new());
+        let activity = Self { state: AtomicU64::new(0), order: AtomicU8::new(GO_ON), ordered, answered };
         activity.enter(Phase::Idle);
         Arc::new(activity)
     }
@@ -128,6 +130,10 @@ impl Activity {
         self.tell(CLOSE);
     }
 
+    fn order(&self) -> u8 {
+        self.order.load(Ordering::Relaxed)
+    }
+
     fn tell(&self, order: u8) {
         self.order.fetch_max(order, Ordering::Relaxed);
         self.ordered.notify_one();
@@ -150,14 +156,14 @@ pub(super) async fn serve<S, R>(
         async move {
             activity.enter(Phase::Request);
             let mut reply = responder.respond(request, peer).await;
-            if activity.order.load(Ordering::Relaxed) >= LAST_ANSWER {
+            if activity.order() >= LAST_ANSWER {
                 reply.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             match reply.unread {
                 None => activity.enter(Phase::Answer),
                 Some(unread) => {
                     activity.enter(Phase::Discard);
-                    tokio::spawn(discard(unread, limits));
+                    tokio::spawn(discard(unread, limits, activity));
                 }
             }
             Ok::<_, Infallible>(reply.response)
@@ -165,21 +171,22 @@ pub(super) async fn serve<S, R>(
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    // A peer that has sent its request and closed its half is still waiting for the answer.
+    builder.half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
     let mut ordered = pin!(activity.ordered.notified());
     std::future::poll_fn(|cx| {
         while ordered.as_mut().poll(cx).is_ready() {
             ordered.set(activity.ordered.notified());
-            match activity.order.load(Ordering::Relaxed) {
-                CLOSE => return Poll::Ready(()),
-                DRAIN => connection.as_mut().graceful_shutdown(),
-                _ => {}
-            }
         }
         // What went wrong with a connection is its peer's to know: here it is over, either way.
         if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Only now, with everything read that had arrived, is an idle connection one that no request is lost with. Any
+        // other ends with its answer.
+        if activity.order() >= DRAIN && activity.idle_since().is_some() {
             return Poll::Ready(());
         }
         loop {
@@ -198,9 +205,11 @@ pub(super) async fn serve<S, R>(
 }
 
 /// Reads and drops what is left of a body, within bounds.
-async fn discard(mut body: Incoming, limits: Arc<Limits>) {
+async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity>) {
     let mut left = limits.body_bytes.saturating_mul(4);
     let all = async {
+        // Reading earlier would have hyper ask a client that waits for `100 Continue` to go on.
+        activity.answered.notified().await;
         while let Some(Ok(frame)) = body.frame().await {
             let bytes = frame.data_ref().map_or(0, hyper::body::Bytes::len);
             match left.checked_sub(bytes) {
@@ -223,7 +232,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
-        if buffer.filled().len() > before {
+        // Some clients send a line end after a body: it begins nothing.
+        if buffer.filled()[before..].iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
             self.activity.enter_from(Phase::Idle, Phase::Head);
         }
         Poll::Ready(read)
@@ -239,6 +249,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         // hyper flushes once its own buffer is empty: then the whole answer is with the kernel.
         let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
         self.activity.enter_from(Phase::Answer, Phase::Idle);
+        if self.activity.phase().0 == Phase::Discard {
+            self.activity.answered.notify_one();
+        }
         Poll::Ready(flushed)
     }
 

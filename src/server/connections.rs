@@ -60,6 +60,11 @@ impl Connections {
         Some(Slot { id, activity, connections: self.clone() })
     }
 
+    /// Closes the connection that has been idle for longest, if there is one.
+    pub(super) fn evict_idle(&self) {
+        self.lock().evict_one();
+    }
+
     /// Makes the next answer of every connection its last, of those to come too.
     pub(super) fn answer_last(&self) {
         let mut table = self.lock();

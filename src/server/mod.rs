@@ -3,15 +3,16 @@
 pub mod admin;
 mod connection;
 mod connections;
+pub mod reload;
 
 use std::{
     io,
     net::IpAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -25,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::connections::Connections;
-use crate::{config::Limits, handler::Respond};
+use crate::{handler::Respond, limits::Limits};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -48,6 +49,7 @@ pub async fn run<R: Respond>(
         allow_from,
         connections: Arc::new(Connections::new(limits.connections, limits.connections_per_peer)),
         limits: Arc::new(limits),
+        refusals: Refusals::new(),
     };
     let mut tasks = JoinSet::new();
     let stop = async {
@@ -80,6 +82,33 @@ struct Listener {
     allow_from: Vec<IpNet>,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
+    refusals: Refusals,
+}
+
+/// Connections that were refused, told of at most once every [`Refusals::QUIET`]: whoever knocks must not fill the log.
+struct Refusals {
+    count: AtomicU64,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Refusals {
+    const QUIET: Duration = Duration::from_secs(10);
+
+    fn new() -> Self {
+        Self { count: AtomicU64::new(0), told: Mutex::new(None) }
+    }
+
+    fn count(&self) {
+        let refused = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= Self::QUIET) {
+            *told = Some(Instant::now());
+            warn!(
+                since_start = refused,
+                "refused connections: no place left, too many of one peer, or not in allow_from"
+            );
+        }
+    }
 }
 
 impl Listener {
@@ -98,6 +127,8 @@ impl Listener {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
+                    // Where it is files that are lacking, an idle connection has one to give.
+                    self.connections.evict_idle();
                     warn!(%error, wait_ms = back_off.as_millis(), "cannot take connections");
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF.1);
@@ -107,11 +138,12 @@ impl Listener {
     }
 
     fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
-        if !self.allow_from.is_empty() && !self.allow_from.iter().any(|network| network.contains(&peer)) {
+        let allowed = self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(&peer));
+        // Dropping the socket closes it.
+        let Some(slot) = allowed.then(|| self.connections.admit(peer)).flatten() else {
+            self.refusals.count();
             return;
-        }
-        // Without room, dropping the socket closes it.
-        let Some(slot) = self.connections.admit(peer) else { return };
+        };
         let (responder, limits) = (responder.clone(), self.limits.clone());
         tasks.spawn(async move {
             // An answer is written whole: there is nothing for Nagle's algorithm to wait for.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 const REGIONS: [&str; 8] = ["CN", "US", "IT", "DE", "AR", "MX", "HU", "SG"];
 
 fn tokenizer(region: &str, trunk_zero: &[&str]) -> Tokenizer {
-    let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region).unwrap();
+    let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[]).unwrap();
     let ring = KeyRing::from_json(&ring, tokenizer::knows).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap())
 }

@@ -1,0 +1,290 @@
+//! `callveil keys check`: what the replicas know and did, before a key activates or goes.
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+use clap::Args;
+use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{net::TcpStream, time::timeout};
+use zeroize::Zeroizing;
+
+use super::{Failure, countdown, print, print_table, tell};
+use crate::{ids::KeyId, keyring::Status};
+
+/// How long one replica is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of the longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Clocks further apart than this are told of.
+const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
+
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// The admin listeners of all replicas, such as http://10.0.0.7:9640
+    #[arg(required = true, value_name = "URL")]
+    urls: Vec<Uri>,
+    /// How many replicas there are: fewer instances that answer are a failure
+    #[arg(long, value_name = "N")]
+    expect: Option<usize>,
+    /// Count what was decoded since then (RFC 3339): a replica started later is a failure, since its counters forgot
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Fail if this key may not be disabled: a replica decoded with it
+    #[arg(long, value_name = "ID")]
+    disable: Option<KeyId>,
+    /// A file with the bearer token of the admin listeners
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a replica says of itself, at `/keyring`.
+#[derive(Deserialize)]
+struct Replica {
+    instance: String,
+    started: Timestamp,
+    now: Timestamp,
+    ring: String,
+    ring_hash: String,
+    generation: u64,
+    refused: Option<String>,
+    keys: Vec<ReplicaKey>,
+}
+
+#[derive(Deserialize)]
+struct ReplicaKey {
+    id: String,
+    status: Status,
+    activates: Timestamp,
+    primary: bool,
+    decoded: u64,
+    last_decoded: Option<Timestamp>,
+}
+
+/// Replicas that answered, by URL, each instance once.
+struct Fleet {
+    replicas: Vec<(String, Replica)>,
+    asked: Timestamp,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let token = args.token_file.as_ref().map(|path| {
+        let read = std::fs::read_to_string(path).map(|token| Zeroizing::new(token.trim().to_owned()));
+        read.map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
+    });
+    let token = token.transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    let asked = Timestamp::now();
+    let answers = runtime.block_on(async {
+        let mut answers = Vec::new();
+        let mut asking = tokio::task::JoinSet::new();
+        for (at, url) in args.urls.iter().cloned().enumerate() {
+            let token = token.clone();
+            asking.spawn(async move { (at, ask(url, token).await) });
+        }
+        while let Some(Ok(answer)) = asking.join_next().await {
+            answers.push(answer);
+        }
+        answers.sort_by_key(|(at, _)| *at);
+        answers
+    });
+    let mut fleet = Fleet { replicas: Vec::new(), asked, problems: Vec::new(), notes: Vec::new() };
+    for (at, answer) in answers {
+        fleet.add(args.urls[at].to_string(), answer);
+    }
+    fleet.check_instances(args.expect);
+    fleet.check_rings();
+    fleet.check_pending();
+    fleet.check_counters(args.since, args.disable);
+    fleet.report(args.json)
+}
+
+async fn ask(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
+    let answer = timeout(PATIENCE, get_keyring(url, token)).await;
+    answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+}
+
+async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
+    if url.scheme_str().is_some_and(|scheme| scheme != "http") {
+        return Err("the admin listener speaks plain http://".to_owned());
+    }
+    let authority = url.authority().ok_or("the URL names no host")?;
+    let port = authority.port_u16().unwrap_or(80);
+    let socket = TcpStream::connect((authority.host().trim_matches(['[', ']']), port))
+        .await
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let path = format!("{}/keyring", url.path().trim_end_matches('/'));
+    let mut request = Request::get(path).header(HOST, authority.as_str());
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", *token));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| "the URL or the token is not fit for a request")?;
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("it answers {}", answer.status()));
+    }
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|_| "it answers as no callveil does".to_owned())
+}
+
+impl Fleet {
+    fn add(&mut self, url: String, answer: Result<Replica, String>) {
+        match answer {
+            Err(reason) => self.problems.push(format!("{url} could not be asked: {reason}")),
+            Ok(replica) => {
+                if let Some((other, _)) = self.replicas.iter().find(|(_, known)| known.instance == replica.instance) {
+                    self.notes.push(format!("{url} is the same instance as {other}"));
+                    return;
+                }
+                if let Some(reason) = &replica.refused {
+                    self.problems.push(format!("{url} refused the file that it has now: {reason}"));
+                }
+                let skew = replica.now.duration_since(self.asked);
+                if skew.abs() > SKEW_MAX {
+                    self.problems.push(format!("the clock of {url} is {} s off ours", skew.as_secs()));
+                }
+                self.replicas.push((url, replica));
+            }
+        }
+    }
+
+    fn check_instances(&mut self, expected: Option<usize>) {
+        if let Some(expected) = expected.filter(|expected| *expected != self.replicas.len()) {
+            self.problems.push(format!("{} instances answered, and {expected} were expected", self.replicas.len()));
+        }
+    }
+
+    fn check_rings(&mut self) {
+        let distinct = |what: fn(&Replica) -> String| {
+            self.replicas.iter().map(|(_, replica)| what(replica)).collect::<HashSet<_>>().len()
+        };
+        if distinct(|replica| replica.ring.clone()) > 1 {
+            self.problems.push("the replicas use different rings".to_owned());
+        } else if distinct(|replica| replica.ring_hash.clone()) > 1 {
+            self.problems.push("the replicas have not all the same generation of the ring".to_owned());
+        } else if distinct(|replica| replica.primary().to_owned()) > 1 {
+            self.problems.push("the replicas have not all the same primary".to_owned());
+        }
+    }
+
+    /// A pending key may activate once every replica has it.
+    fn check_pending(&mut self) {
+        let mut seen = HashSet::new();
+        for (_, replica) in &self.replicas {
+            for key in replica.keys.iter().filter(|key| key.is_pending(replica.now)) {
+                if !seen.insert(&key.id) {
+                    continue;
+                }
+                let without = |(_, other): &&(String, Replica)| !other.keys.iter().any(|theirs| theirs.id == key.id);
+                let without: Vec<_> = self.replicas.iter().filter(without).map(|(url, _)| url.as_str()).collect();
+                let left = countdown(self.asked, key.activates);
+                if without.is_empty() {
+                    self.notes.push(format!("key {} may activate, in {left}: every replica has it", key.id));
+                } else {
+                    self.problems.push(format!(
+                        "key {} activates in {left}, and is missing on {}",
+                        key.id,
+                        without.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A key may be disabled once no replica decodes with it any more.
+    fn check_counters(&mut self, since: Option<Timestamp>, disable: Option<KeyId>) {
+        let Some(latest_start) = self.replicas.iter().map(|(_, replica)| replica.started).max() else { return };
+        let from = since.unwrap_or(latest_start);
+        for (url, replica) in self.replicas.iter().filter(|(_, replica)| replica.started > from) {
+            self.problems
+                .push(format!("{url} started {}, after {from}: its counters forgot what was before", replica.started));
+        }
+        let ids: HashSet<&str> = self.replicas.iter().flat_map(|(_, replica)| replica.retirable()).collect();
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        ids.sort_unstable();
+        let disable = disable.map(|id| id.to_string());
+        if let Some(id) = disable.as_ref().filter(|id| !ids.contains(&id.as_str())) {
+            self.problems
+                .push(format!("key {id} may not be disabled: it is unknown, not enabled, pending, or the primary"));
+        }
+        for id in ids {
+            let keys = self.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|key| key.id == id);
+            let (count, last) =
+                keys.fold((0, None), |(count, last), key| (count + key.decoded, key.last_decoded.max(last)));
+            if last.is_some_and(|last| last >= from) {
+                let used = format!(
+                    "key {id} is in use: last decoded {}, {count} UIDs since the replicas started",
+                    last.unwrap_or(from)
+                );
+                if disable.as_deref() == Some(id) { self.problems.push(used) } else { self.notes.push(used) }
+            } else {
+                self.notes.push(format!("key {id} may be disabled: no replica decoded with it since {from}"));
+            }
+        }
+    }
+
+    fn report(self, json: bool) -> Result<(), Failure> {
+        if json {
+            let replicas = self.replicas.iter().map(|(url, replica)| {
+                json!({
+                    "url": url, "instance": replica.instance, "started": replica.started.to_string(),
+                    "generation": replica.generation, "ring_hash": replica.ring_hash, "primary": replica.primary(),
+                })
+            });
+            let replicas: Vec<_> = replicas.collect();
+            print(
+                json!({"ok": self.problems.is_empty(), "replicas": replicas, "problems": self.problems, "notes": self.notes}),
+            )?;
+        } else {
+            let rows = self.replicas.iter().map(|(url, replica)| {
+                let (instance, started) =
+                    (replica.instance.chars().take(8).collect(), replica.started.strftime("%FT%TZ").to_string());
+                [
+                    url.clone(),
+                    instance,
+                    started,
+                    replica.generation.to_string(),
+                    replica.ring_hash.clone(),
+                    replica.primary().to_owned(),
+                ]
+            });
+            print_table(
+                ["REPLICA", "INSTANCE", "STARTED", "GENERATION", "HASH", "PRIMARY"],
+                &rows.collect::<Vec<_>>(),
+            )?;
+            self.notes.iter().try_for_each(|note| print(format_args!("  {note}")))?;
+            self.problems.iter().for_each(|problem| tell(format_args!("! {problem}")));
+        }
+        if self.problems.is_empty() { Ok(()) } else { Err(Failure { code: Failure::FAILED, message: String::new() }) }
+    }
+}
+
+impl Replica {
+    fn primary(&self) -> &str {
+        self.keys.iter().find(|key| key.primary).map_or("", |key| &key.id)
+    }
+
+    fn retirable(&self) -> impl Iterator<Item = &str> {
+        let retirable = |key: &&ReplicaKey| key.status == Status::Enabled && !key.primary && !key.is_pending(self.now);
+        self.keys.iter().filter(retirable).map(|key| key.id.as_str())
+    }
+}
+
+impl ReplicaKey {
+    fn is_pending(&self, now: Timestamp) -> bool {
+        self.status == Status::Enabled && self.activates > now
+    }
+}

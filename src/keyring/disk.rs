@@ -1,0 +1,191 @@
+//! The system calls of a ring's file, one method each, so that tests can fail or stop between any two.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Bytes of the largest file that is read: room for some ten thousand keys.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Who may do what with a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Keeps files. [`RealDisk`] is the system's.
+pub trait Disk: Send + Sync {
+    /// The file that `path` is in the end, where it is a symbolic link.
+    fn resolve(&self, path: &Path) -> PathBuf;
+
+    /// Waits for all other holders of the lock file. It is made where it is missing, for whoever owns a file with the
+    /// access `like`, and never deleted: a second lock on a new file would exclude nobody.
+    ///
+    /// # Errors
+    /// The system's.
+    fn lock(&self, path: &Path, like: Option<Access>) -> io::Result<Lock>;
+
+    /// Whether there is anything at `path`.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// The whole file, up to [`FILE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// The system's.
+    fn read(&self, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Access)>;
+
+    /// Removes the file, where there is one.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a file that was not there, for its owner and whoever `like` lets in.
+    ///
+    /// # Errors
+    /// The system's.
+    fn create(&self, path: &Path, bytes: &[u8], like: Option<Access>) -> io::Result<()>;
+
+    /// Makes the content of a file last.
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts a file in the place of another, in one step.
+    ///
+    /// # Errors
+    /// The system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder last.
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A lock, held until it is dropped.
+pub struct Lock(Option<File>);
+
+impl Lock {
+    /// A lock that holds nothing, for a disk that nobody else can reach.
+    pub fn of_nothing() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            // Closing it unlocks it as well.
+            let _ = file.unlock();
+        }
+    }
+}
+
+/// The system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn resolve(&self, path: &Path) -> PathBuf {
+        fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    }
+
+    fn lock(&self, path: &Path, like: Option<Access>) -> io::Result<Lock> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        if let (Ok(file), Some(like)) = (&made, like) {
+            // Best effort: only root can give a file away.
+            let _ = std::os::unix::fs::fchown(file, Some(like.uid), Some(like.gid));
+        }
+        let file = made.or_else(|_| OpenOptions::new().write(true).open(path))?;
+        file.lock()?;
+        Ok(Lock(Some(file)))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Access)> {
+        let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
+        // Looked at before it is opened, since opening a pipe waits for its other end.
+        if !fs::metadata(path)?.is_file() {
+            return Err(not_a_file());
+        }
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(not_a_file());
+        }
+        let access = Access { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() };
+        Ok((read_bounded(&file, metadata.len())?, access))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn create(&self, path: &Path, bytes: &[u8], like: Option<Access>) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        if let Some(like) = like {
+            // A group that may read the ring (Kubernetes' fsGroup, a service's own) must be able to read the next one.
+            let _ = std::os::unix::fs::fchown(&file, Some(like.uid), Some(like.gid));
+            let kept = file.metadata()?.gid() == like.gid;
+            let shared = if kept { like.mode } else { like.mode & !0o070 };
+            file.set_permissions(fs::Permissions::from_mode(0o600 | shared))?;
+        }
+        file.write_all(bytes)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// Reads into a buffer that never grows, so that no copy of a key is left behind.
+fn read_bounded(file: &File, length: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {FILE_BYTES_MAX} bytes"));
+    let capacity = usize::try_from(length.min(FILE_BYTES_MAX) + 1).map_err(|_| too_large())?;
+    let mut buffer = Zeroizing::new(vec![0; capacity]);
+    let mut filled = 0;
+    while filled < capacity {
+        match (&*file).read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if filled == capacity {
+        return Err(if length >= FILE_BYTES_MAX {
+            too_large()
+        } else {
+            io::Error::other("it changed while it was read")
+        });
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}

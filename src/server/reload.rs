@@ -1,0 +1,140 @@
+//! Picking up a new key ring, and changed clients, while requests go on.
+//!
+//! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
+//! one tick of the clock. The ring in use stays on any refusal.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+use crate::{
+    auth::Clients,
+    config::{Config, Overrides},
+    keyring::file::{ContentHash, RingFile},
+    live::Live,
+    phone::TrunkZeroRegions,
+    tokenizer::Tokenizer,
+};
+
+/// How often the file is looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps a replica up to date.
+pub struct Reloader {
+    /// What is in use.
+    pub live: Arc<Live>,
+    /// Where the ring is.
+    pub ring: RingFile,
+    /// The regions whose numbers are dialled with their trunk prefix.
+    pub trunk_zero: TrunkZeroRegions,
+    /// Where the clients are, if they are in a file.
+    pub config: Option<PathBuf>,
+    /// The content that was last looked at, in use or refused.
+    pub seen: Option<ContentHash>,
+}
+
+impl Reloader {
+    /// Looks on SIGHUP, every second, and when a request wants it; for good.
+    ///
+    /// # Errors
+    /// The operating system's, where it takes no signal handler.
+    pub fn start(mut self) -> io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut poll = interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let live = self.live.clone();
+        tokio::spawn(async move {
+            loop {
+                let asked = tokio::select! {
+                    _ = hangup.recv() => {
+                        info!("SIGHUP: reloading");
+                        self.seen = None;
+                        true
+                    }
+                    () = live.look_wanted() => false,
+                    _ = poll.tick() => false,
+                };
+                // The file system may be slow, or gone for a while: no request is to wait for it.
+                let looked = tokio::task::spawn_blocking(move || {
+                    if asked {
+                        self.reload_clients();
+                    }
+                    self.look();
+                    self
+                });
+                match looked.await {
+                    Ok(reloader) => self = reloader,
+                    Err(error) => {
+                        warn!(
+                            panicked = error.is_panic(),
+                            "the reloader ended: restart this replica to change its keys"
+                        );
+                        return;
+                    }
+                }
+                live.look_done();
+            }
+        });
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        match self.ring.read_if_other_than(self.seen) {
+            Ok(None) => {}
+            Ok(Some((ring, hash))) => {
+                self.seen = Some(hash);
+                let (now, current) = (Timestamp::now(), self.live.tokenizer());
+                if ring.hash() == current.ring().hash() {
+                    self.note(None);
+                    return;
+                }
+                if let Err(error) = current.ring().check_successor(&ring, now) {
+                    self.note(Some(format!("key ring {} is refused: {error}", self.ring.path().display())));
+                    return;
+                }
+                let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
+                tokenizer.warm_up();
+                let ring = tokenizer.ring();
+                info!(generation = ring.generation(), ring_hash = %ring.hash(), primary = %ring.primary(now).id,
+                    pending = ring.pending(now).next().map(|key| key.id.to_string()), "key ring reloaded");
+                self.live.use_tokenizer(tokenizer, now);
+                self.note(None);
+            }
+            Err((error, hash)) => {
+                self.seen = hash;
+                self.note(Some(error.to_string()));
+            }
+        }
+    }
+
+    fn note(&self, refused: Option<String>) {
+        let reason = refused.clone();
+        if self.live.note_ring(refused) {
+            match reason {
+                Some(reason) => warn!(reason, "keeping the key ring in use"),
+                None => info!("the key ring file is the ring in use again"),
+            }
+        }
+    }
+
+    /// Takes up the clients of the configuration; all else in it wants a restart.
+    fn reload_clients(&self) {
+        let Some(path) = &self.config else { return };
+        match Config::read(path, Overrides::default()) {
+            Ok(config) => {
+                info!(clients = config.clients.len(), "clients reloaded");
+                self.live.use_clients(Clients::new(config.clients));
+                self.live.note_config(None);
+            }
+            Err(error) => {
+                warn!(%error, "keeping the clients in use");
+                self.live.note_config(Some(error.to_string()));
+            }
+        }
+    }
+}
