@@ -78,9 +78,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     if args.dev {
         make_dev_ring(&file)?;
     }
-    let Ok(Some((ring, seen))) = file.read_if_other_than(None) else {
-        return Err(file.read().err().map_or_else(|| Failure::failed("the key ring changes too fast"), Failure::from));
-    };
+    let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
+    let (ring, seen) = found.expect("a ring is other than none");
     config.keyring.check_pins(&ring)?;
     let trunk_zero = config.trunk_zero_regions.clone();
     let tokenizer = Tokenizer::new(ring, trunk_zero.clone());

@@ -79,6 +79,14 @@ enum Plain {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ContentHash([u8; 32]);
 
+/// A ring file that was not taken.
+pub struct RefusedContent {
+    /// Why.
+    pub error: RingFileError,
+    /// Its content, where that could be read.
+    pub content: Option<ContentHash>,
+}
+
 /// A ring as it was found.
 struct Found {
     ring: KeyRing,
@@ -129,17 +137,18 @@ impl RingFile {
     /// Reads the ring if its file is not the one of `known`; gives `None` where it is.
     ///
     /// # Errors
-    /// Those of [`RingFile::read`], with the content that they are about, where it could be read.
+    /// [`RefusedContent`].
     pub fn read_if_other_than(
         &self,
         known: Option<ContentHash>,
-    ) -> Result<Option<(KeyRing, ContentHash)>, (RingFileError, Option<ContentHash>)> {
-        let (raw, access) = self.read_raw(&self.path).map_err(|error| (error, None))?;
+    ) -> Result<Option<(KeyRing, ContentHash)>, RefusedContent> {
+        let (raw, access) = self.read_raw(&self.path).map_err(|error| RefusedContent { error, content: None })?;
         let hash = ContentHash(Sha256::digest(&*raw).into());
         if known == Some(hash) {
             return Ok(None);
         }
-        let found = self.open(&self.path, raw, access).map_err(|error| (error, Some(hash)))?;
+        let refused = |error| RefusedContent { error, content: Some(hash) };
+        let found = self.open(&self.path, raw, access).map_err(refused)?;
         Ok(Some((found.ring, hash)))
     }
 

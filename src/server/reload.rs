@@ -105,9 +105,9 @@ impl Reloader {
                 self.live.use_tokenizer(tokenizer, now);
                 self.note(None);
             }
-            Err((error, hash)) => {
-                self.seen = hash;
-                self.note(Some(error.to_string()));
+            Err(refused) => {
+                self.seen = refused.content;
+                self.note(Some(refused.error.to_string()));
             }
         }
     }

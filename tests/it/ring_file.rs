@@ -17,8 +17,15 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
     const KILLS: u32 = 200;
     let folder = Folder::new();
     let old = fs::read_to_string(folder.ring()).unwrap();
-    let rotate =
-        || callveil().args(["keys", "rotate"]).current_dir(folder.path()).stderr(Stdio::null()).spawn().unwrap();
+    let rotate = || {
+        callveil()
+            .args(["keys", "rotate"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
     let started = Instant::now();
     assert!(rotate().wait().unwrap().success());
     let whole = started.elapsed().max(Duration::from_millis(2));
@@ -26,7 +33,7 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
     for kill in 0..KILLS {
         fs::write(folder.ring(), &old).unwrap();
         let mut child = rotate();
-        let moment = Instant::now() + whole * kill / KILLS;
+        let moment = Instant::now() + whole * 2 * kill / KILLS;
         while Instant::now() < moment {
             std::hint::spin_loop();
         }
@@ -55,8 +62,15 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
 #[test]
 fn writers_in_a_crowd_lose_no_update() {
     let folder = Folder::new();
-    let rotate =
-        |_| callveil().args(["keys", "rotate"]).current_dir(folder.path()).stderr(Stdio::null()).spawn().unwrap();
+    let rotate = |_| {
+        callveil()
+            .args(["keys", "rotate"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
     let crowd: Vec<_> = (0..20).map(rotate).collect();
     let done =
         crowd.into_iter().filter_map(|mut child| child.wait().ok()).filter(std::process::ExitStatus::success).count();
