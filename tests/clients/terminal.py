@@ -1,0 +1,25 @@
+"""Runs a command on a terminal of its own and types a line at its first prompt: usage terminal.py LINE COMMAND [ARG ...]."""
+
+import os
+import pty
+import sys
+
+line, command = sys.argv[1], sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(command[0], command)
+output = b""
+typed = False
+while True:
+    try:
+        read = os.read(terminal, 4096)
+    except OSError:  # Linux says so when the other side is closed.
+        break
+    if not read:
+        break
+    output += read
+    if not typed and output.rstrip().endswith(b":"):
+        os.write(terminal, line.encode() + b"\n")
+        typed = True
+sys.stdout.write(output.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

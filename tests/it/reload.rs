@@ -1,0 +1,258 @@
+//! A running replica and the files under it: what it takes up, and what it keeps in spite of them.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, Http, PASSWORD, Server, basic, post, run, sha256_hex};
+
+const RELOADED: &str = "key ring reloaded";
+const REFUSED: &str = "keeping the key ring in use";
+const BACK: &str = "the key ring file is the ring in use again";
+
+/// Puts `content` in the place of the file at `path`, in one step and for its owner alone.
+fn publish(path: &Path, content: impl AsRef<[u8]>) {
+    let new = path.with_extension("published");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// The ring of `folder`, and the one that a rotation with this lead makes of it.
+fn rotated(folder: &Folder, lead: &str) -> (Vec<u8>, Vec<u8>) {
+    let old = fs::read(folder.ring()).unwrap();
+    let copy = Folder::new();
+    publish(&copy.ring(), &old);
+    let done = run(copy.path(), &["keys", "rotate", "--activate-in", lead]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    (old, fs::read(copy.ring()).unwrap())
+}
+
+fn generation(server: &Server) -> u64 {
+    server.admin_get("/keyring").json()["generation"].as_u64().unwrap()
+}
+
+fn refusal(server: &Server) -> Option<String> {
+    server.admin_get("/readyz").json()["keyring_refused"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_new_ring_is_taken_up_by_itself_and_on_sighup() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, "", "");
+    let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
+    let (_, next) = rotated(&folder, "24h");
+    publish(&folder.ring(), &next);
+    let record = server.wait_for(RELOADED);
+    assert_eq!((&record["generation"], record["pending"].as_str().map(str::len)), (&json!(2), Some(4)));
+    // Pending: it changes no UID yet.
+    assert_eq!(server.values("PhoneToUID", &["13988888888"]), [&*uid]);
+    assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
+    server.signal("HUP");
+    server.wait_for("clients reloaded");
+    assert_eq!((generation(&server), refusal(&server)), (2, None));
+}
+
+#[test]
+fn kubernetes_swaps_a_link() {
+    let folder = Folder::new();
+    let (old, next) = rotated(&folder, "24h");
+    let mount = folder.path().join("mount");
+    for (version, ring) in [("..1", &old), ("..2", &next)] {
+        fs::create_dir_all(mount.join(version)).unwrap();
+        publish(&mount.join(version).join("keyring.json"), ring);
+    }
+    symlink("..1", mount.join("..data")).unwrap();
+    symlink("..data/keyring.json", mount.join("keyring.json")).unwrap();
+    let server = Server::start(&folder, "keyring = \"mount/keyring.json\"", "");
+    assert_eq!(generation(&server), 1);
+    symlink("..2", mount.join("..data_tmp")).unwrap();
+    fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+    fs::remove_dir_all(mount.join("..1")).unwrap();
+    server.wait_for(RELOADED);
+    assert_eq!(generation(&server), 2);
+}
+
+#[test]
+fn a_uid_of_an_unknown_key_has_the_file_looked_at() {
+    let folder = Folder::new();
+    let (_, next) = rotated(&folder, "0s");
+    let other = Folder::new();
+    publish(&other.ring(), &next);
+    let (behind, ahead) = (Server::start(&folder, "", ""), Server::start(&other, "", ""));
+    let old = behind.values("PhoneToUID", &["13988888888"]).remove(0);
+    let uid = std::iter::repeat_with(|| ahead.values("PhoneToUID", &["13988888888"]).remove(0))
+        .find(|uid| *uid != old)
+        .unwrap();
+    let unknown = || behind.call("UIDToPhone", &[&old, &uid])["Results"][1]["Error"].clone();
+    assert_eq!(unknown(), "unknown_key");
+    publish(&folder.ring(), &next);
+    // Looks are a second apart; the request that gets one sees the key that it asked for.
+    while unknown() == "unknown_key" {}
+    assert_eq!(behind.values("UIDToPhone", &[&old, &uid]), ["008613988888888", "008613988888888"]);
+}
+
+#[test]
+fn files_that_are_refused_leave_the_ring_in_use() {
+    let folder = Folder::new();
+    let (old, _) = rotated(&folder, "24h");
+    for command in [&["keys", "rotate", "--activate-in", "0s"][..], &["keys", "rotate", "--activate-in", "24h"]] {
+        // The first one's key activates within a second, during which it is pending.
+        while !run(folder.path(), command).status.success() {}
+    }
+    let good = fs::read(folder.ring()).unwrap();
+    let server = Server::start(&folder, "", "");
+    let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
+    let edited = |edit: fn(&mut Value)| {
+        let mut ring: Value = serde_json::from_slice(&good).unwrap();
+        edit(&mut ring);
+        ring.to_string()
+    };
+    let stranger = fs::read(Folder::new().ring()).unwrap();
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        ("truncated", good[..good.len() / 2].to_vec(), "not the JSON of a key ring"),
+        ("empty", Vec::new(), "not the JSON of a key ring"),
+        ("another ring", stranger, "it is another ring"),
+        ("lower generation", old, "generation is 1, lower than 3"),
+        (
+            "same generation",
+            edited(|ring| ring["parent"] = "0123456789abcdef".into()).into(),
+            "same generation 3 with other content",
+        ),
+        (
+            "vanished key",
+            edited(|ring| {
+                ring["generation"] = 4.into();
+                ring["keys"].as_array_mut().unwrap().remove(0);
+            })
+            .into(),
+            "vanished from it",
+        ),
+        (
+            "altered key",
+            edited(|ring| {
+                ring["generation"] = 4.into();
+                ring["keys"][0]["region"] = "US".into();
+            })
+            .into(),
+            "was altered in it",
+        ),
+        (
+            "wrong check",
+            edited(|ring| ring["keys"][0]["check"] = "0123456789abcdef".into()).into(),
+            "does not fit its `check`",
+        ),
+    ];
+    for (name, content, reason) in cases {
+        publish(&folder.ring(), content);
+        let told = server.wait_for(REFUSED)["reason"].as_str().unwrap().to_owned();
+        assert!(told.contains(reason), "{name}: {told}");
+        assert_eq!((refusal(&server), generation(&server)), (Some(told), 3), "{name}");
+        assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
+        assert_eq!(server.admin_get("/readyz").status, 200, "{name}");
+    }
+    publish(&folder.ring(), &good);
+    server.wait_for(BACK);
+    assert_eq!(refusal(&server), None);
+    // Open to others; gone; and then what may follow: a pending activation moved, a key disabled, a generation skipped.
+    fs::set_permissions(folder.ring(), fs::Permissions::from_mode(0o644)).unwrap();
+    publish(&folder.path().join("keys/x"), "");
+    fs::write(folder.ring(), &good[..good.len() - 1]).unwrap();
+    assert!(server.wait_for(REFUSED)["reason"].as_str().unwrap().contains("open to others"));
+    fs::remove_file(folder.ring()).unwrap();
+    assert!(server.wait_for(REFUSED)["reason"].as_str().unwrap().contains("cannot read"));
+    let next = edited(|ring| {
+        ring["generation"] = 9.into();
+        ring["keys"][2]["activates"] = "2999-01-01T00:00:00Z".into();
+        ring["keys"][0]["status"] = "disabled".into();
+    });
+    publish(&folder.ring(), next);
+    server.wait_for(RELOADED);
+    assert_eq!((generation(&server), refusal(&server)), (9, None));
+}
+
+#[test]
+fn a_clock_before_every_activation_uses_the_first() {
+    let folder = Folder::new();
+    let mut ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    ring["keys"][0]["activates"] = "2999-01-01T00:00:00Z".into();
+    publish(&folder.ring(), ring.to_string());
+    let server = Server::start(&folder, "", "");
+    let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
+    assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
+}
+
+#[test]
+fn a_password_is_changed_without_a_gap() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, "", "");
+    let config = folder.path().join("callveil.toml");
+    let (text, old) = (fs::read_to_string(&config).unwrap(), sha256_hex(PASSWORD));
+    let status = |password: &str| {
+        let request = post(&basic("ccc", password), r#"{"Numbers":[],"Mode":"PhoneToUID"}"#);
+        Http::connect(server.address).send(request).status
+    };
+    let hashes = |hashes: &str| fs::write(&config, text.replace(&format!("\"{old}\""), hashes)).unwrap();
+    hashes(&format!("\"{old}\", \"{}\"", sha256_hex("new")));
+    server.signal("HUP");
+    server.wait_for("clients reloaded");
+    assert_eq!((status(PASSWORD), status("new")), (200, 200));
+    hashes(&format!("\"{}\"", sha256_hex("new")));
+    server.signal("HUP");
+    server.wait_for("clients reloaded");
+    assert_eq!((status(PASSWORD), status("new")), (401, 200));
+    hashes("\"hunter2\"");
+    server.signal("HUP");
+    server.wait_for("keeping the clients in use");
+    let refused = server.admin_get("/readyz").json()["configuration_refused"].as_str().unwrap().to_owned();
+    assert!(refused.contains("`clients[0].password_sha256`"), "{refused}");
+    assert_eq!((status(PASSWORD), status("new")), (401, 200));
+}
+
+#[test]
+fn aliases_and_rewrapping_over_three_keys() {
+    let folder = Folder::new();
+    let all = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]";
+    let first = run(folder.path(), &["tokenize", "--value", "13988888888"]).stdout;
+    let mut uids = vec![String::from_utf8(first).unwrap().trim_end().to_owned()];
+    for _ in 0..2 {
+        while !run(folder.path(), &["keys", "rotate", "--activate-in", "0s"]).status.success() {}
+        let newer = || String::from_utf8(run(folder.path(), &["tokenize", "--value", "13988888888"]).stdout).unwrap();
+        let newer = std::iter::repeat_with(newer).find(|uid| !uids.contains(&uid.trim_end().to_owned())).unwrap();
+        uids.push(newer.trim_end().to_owned());
+    }
+    let server = Server::start(&folder, "", all);
+    let newest_first: Vec<&str> = uids.iter().rev().map(String::as_str).collect();
+    let aliases = server.call("PhoneToAliases", &["+86 139 8888 8888"]);
+    assert_eq!(
+        (&aliases["Results"][0]["Value"], &aliases["Results"][0]["Values"]),
+        (&json!(uids[2]), &json!(newest_first))
+    );
+    assert_eq!(server.values("RewrapUID", &newest_first), [&*uids[2]; 3]);
+    assert_eq!(server.values("UIDToPhone", &newest_first), ["008613988888888"; 3]);
+    // A pending key has aliases too, after the primary; a disabled one has none.
+    assert!(run(folder.path(), &["keys", "rotate"]).status.success());
+    let ids: Vec<String> = serde_json::from_slice::<Value>(&fs::read(folder.ring()).unwrap()).unwrap()["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(run(folder.path(), &["keys", "disable", &ids[0]]).status.success());
+    server.signal("HUP");
+    server.wait_for(RELOADED);
+    while generation(&server) < 5 {}
+    let values = server.call("PhoneToAliases", &["13988888888"])["Results"][0]["Values"].clone();
+    let values: Vec<&str> = values.as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect();
+    assert_eq!((values.len(), values[0], values[2]), (3, &*uids[2], &*uids[1]));
+    assert!(!uids.iter().any(|uid| uid == values[1]));
+    assert_eq!(server.call("UIDToPhone", &[&uids[0]])["Results"][0]["Error"], "key_disabled");
+    assert!(run(folder.path(), &["keys", "destroy", &ids[0], "--yes"]).status.success());
+    server.wait_for(RELOADED);
+    while generation(&server) < 6 {}
+    assert_eq!(server.call("UIDToPhone", &[&uids[0]])["Results"][0]["Error"], "key_destroyed");
+}
