@@ -167,10 +167,8 @@ impl ChangeArgs {
         now: Timestamp,
         change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), Failure> {
-        let file = self.ring.file()?;
-        if self.ring.config.is_some() {
-            self.ring.ring()?;
-        }
+        let (file, config) = self.ring.file()?;
+        config.check_pins(&file.read()?)?;
         Ok(file.update(now, change)?)
     }
 
@@ -189,7 +187,7 @@ impl ChangeArgs {
 
 fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], now: Timestamp, json: bool) -> Result<(), Failure> {
     check_region(region)?;
-    let file = ring.file()?;
+    let (file, _) = ring.file()?;
     make_folder_of(file.path())?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients).map_err(Failure::failed)?;
@@ -267,7 +265,10 @@ fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<
         }
         return ring.recipients().iter().try_for_each(print);
     }
-    let file = change.ring.file_to_seal()?;
+    let (file, config) = change.ring.file()?;
+    // It may still be plain, although there is an identity: this is the change that encrypts it.
+    let file = file.or_plain();
+    config.check_pins(&file.read()?)?;
     let texts: Vec<_> = set.iter().map(ToString::to_string).collect();
     let (ring, ()) = file.update(now, |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
     let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
@@ -280,8 +281,10 @@ fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<
 }
 
 fn merge(change: &ChangeArgs, other: &std::path::Path, now: Timestamp) -> Result<(), Failure> {
-    let theirs = change.ring.file()?.read_other(other)?;
-    let (ring, added) = change.update(now, |ring| {
+    let (file, config) = change.ring.file()?;
+    config.check_pins(&file.read()?)?;
+    let theirs = file.read_other(other)?;
+    let (ring, added) = file.update(now, |ring| {
         let added: Vec<_> = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id).collect();
         Ok((added, rotation::merge(ring, &theirs, now)?))
     })?;
@@ -329,10 +332,10 @@ fn list(ring: &KeyRing, now: Timestamp, json: bool) -> Result<(), Failure> {
 }
 
 fn verify(ring: &RingArgs, json: bool) -> Result<(), Failure> {
-    let file = ring.file()?;
+    let (file, config) = ring.file()?;
     let error = match file.read() {
-        Ok(_) => {
-            let ring = ring.ring()?;
+        Ok(ring) => {
+            config.check_pins(&ring)?;
             let (id, generation, keys) = (ring.ring().to_string(), ring.generation(), ring.keys().len());
             if json {
                 return print(json!({"ok": true, "ring": id, "generation": generation, "keys": keys}));

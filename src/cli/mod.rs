@@ -174,19 +174,16 @@ impl RingArgs {
         }
     }
 
-    fn file(&self) -> Result<RingFile, Failure> {
-        ring_file(&self.locate()?.0, Asking::OnTheTerminal)
-    }
-
-    /// The ring that is to be encrypted: it may still be plain, although there is an identity.
-    fn file_to_seal(&self) -> Result<RingFile, Failure> {
-        Ok(self.file()?.or_plain())
+    /// The ring file, and what the configuration says of it. A passphrase is asked for here, and only here.
+    fn file(&self) -> Result<(RingFile, KeyringConfig), Failure> {
+        let config = self.locate()?.0;
+        Ok((ring_file(&config, Asking::OnTheTerminal)?, config))
     }
 
     /// The ring, if it is one that the configuration allows.
     fn ring(&self) -> Result<KeyRing, Failure> {
-        let config = self.locate()?.0;
-        let ring = ring_file(&config, Asking::OnTheTerminal)?.read()?;
+        let (file, config) = self.file()?;
+        let ring = file.read()?;
         config.check_pins(&ring)?;
         Ok(ring)
     }

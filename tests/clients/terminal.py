@@ -1,7 +1,8 @@
-"""Runs a command on a terminal of its own and types a line at its first prompt: usage terminal.py LINE COMMAND [ARG ...]."""
+"""Runs a command on a terminal of its own and types a line at its prompt: usage terminal.py LINE COMMAND [ARG ...]."""
 
 import os
 import pty
+import signal
 import sys
 
 line, command = sys.argv[1], sys.argv[2:]
@@ -9,7 +10,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(command[0], command)
 output = b""
-typed = False
+signal.alarm(30)  # Whatever it waits for, it does not wait for ever.
 while True:
     try:
         read = os.read(terminal, 4096)
@@ -18,8 +19,7 @@ while True:
     if not read:
         break
     output += read
-    if not typed and output.rstrip().endswith(b":"):
+    if output.endswith(b": "):
         os.write(terminal, line.encode() + b"\n")
-        typed = True
 sys.stdout.write(output.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
