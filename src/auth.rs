@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::{ids::Context, tokenizer::Mode};
+use crate::{allowance::Allowance, ids::Context, tokenizer::Mode};
 
 /// Bytes of the longest username.
 pub const USERNAME_BYTES_MAX: usize = 64;
@@ -30,6 +30,20 @@ pub struct Client {
     pub modes: HashSet<Mode>,
     /// What `Code` an answer has in which some items failed.
     pub partial: Partial,
+    /// How many numbers may become UIDs.
+    pub tokenize: Allowance,
+    /// How many UIDs may become numbers.
+    pub detokenize: Allowance,
+}
+
+impl Client {
+    /// What this client may still have mapped in `mode`. Rewrapping reveals no number, and counts as making UIDs.
+    pub fn allowance(&self, mode: Mode) -> &Allowance {
+        match mode {
+            Mode::UidToPhone => &self.detokenize,
+            Mode::PhoneToUid | Mode::PhoneToAliases | Mode::RewrapUid => &self.tokenize,
+        }
+    }
 }
 
 /// What `Code` an answer has in which some items failed and others did not.
@@ -136,6 +150,8 @@ mod tests {
             context: Context::default(),
             modes: HashSet::new(),
             partial: Partial::Lenient,
+            tokenize: Allowance::new(None),
+            detokenize: Allowance::new(None),
         }
     }
 

@@ -17,13 +17,24 @@ use ipnet::IpNet;
 use toml::{Table, Value};
 
 use crate::{
+    allowance::Allowance,
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
     keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
     limits::Limits,
     phone::TrunkZeroRegions,
+    server::tls::TlsFiles,
     tokenizer::Mode,
 };
+
+/// Numbers a minute that a client may have mapped to UIDs, unless it is told otherwise.
+const TOKENIZE_PER_MINUTE: u64 = 600_000;
+
+/// UIDs a minute that a client may have mapped to numbers, unless it is told otherwise.
+const DETOKENIZE_PER_MINUTE: u64 = 60_000;
+
+/// The greatest rate that is a limit.
+const RATE_MAX: u64 = 1_000_000_000;
 
 /// Bytes of the largest configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -42,6 +53,10 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// Peers that may connect; all where it is empty.
     pub allow_from: Vec<IpNet>,
+    /// Proxies whose word about whom they speak for is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The certificate; plain HTTP where there is none.
+    pub tls: Option<TlsFiles>,
     /// The admin listener, if there is one.
     pub admin: Option<AdminConfig>,
     /// Bounds of everything.
@@ -139,19 +154,36 @@ impl Config {
         let threads = top.integer("threads", 1..=1024)?.and_then(NonZeroUsize::new);
         let plaintext = top.boolean("plaintext")?.unwrap_or(false);
         let allow_from = networks(&mut top, "allow_from")?;
-        for later in ["tls", "trusted_proxies", "audit"] {
-            top.refuse_unbuilt(later)?;
-        }
-        if !listen.ip().is_loopback() && !plaintext {
-            let what = "another address than loopback wants TLS; behind a proxy that ends it, say plaintext = true";
-            return Err(top.wrong("listen", what));
+        let trusted_proxies = networks(&mut top, "trusted_proxies")?;
+        top.refuse_unbuilt("audit")?;
+        let tls = top.section("tls")?.map(|section| tls(section, folder)).transpose()?;
+        match (&tls, plaintext) {
+            (Some(_), true) => return Err(top.wrong("plaintext", "and [tls] exclude each other")),
+            (None, false) if !listen.ip().is_loopback() => {
+                let what =
+                    "another address than loopback wants [tls]; behind a proxy that ends TLS, say plaintext = true";
+                return Err(top.wrong("listen", what));
+            }
+            _ => {}
         }
         let admin = top.section("admin")?.map(admin).transpose()?;
         let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
         let clients = top.sections("clients")?.into_iter().map(client).collect::<Result<Vec<_>, _>>()?;
         check_clients(&clients, &top)?;
         top.finish()?;
-        Ok(Self { listen, path, keyring, trunk_zero_regions, threads, allow_from, admin, limits, clients })
+        Ok(Self {
+            listen,
+            path,
+            keyring,
+            trunk_zero_regions,
+            threads,
+            allow_from,
+            trusted_proxies,
+            tls,
+            admin,
+            limits,
+            clients,
+        })
     }
 }
 
@@ -185,6 +217,14 @@ fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError>
     // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
     let networks = texts.iter().map(parse).collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty());
     networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))
+}
+
+fn tls(mut section: Section, folder: &Path) -> Result<TlsFiles, ConfigError> {
+    let mut file =
+        |key| section.string(key)?.map(|path| folder.join(path)).ok_or_else(|| section.wrong(key, "is missing"));
+    let files = TlsFiles { certificate: file("certificate")?, private_key: file("private_key")? };
+    section.finish()?;
+    Ok(files)
 }
 
 fn admin(mut section: Section) -> Result<AdminConfig, ConfigError> {
@@ -245,13 +285,10 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
         Some("strict") => Partial::Strict,
         Some(_) => return Err(section.wrong("partial", "must be \"lenient\" or \"strict\"")),
     };
-    for rate in ["tokenize_per_minute", "detokenize_per_minute"] {
-        if section.take(rate).is_some_and(|value| value.as_str() != Some("unlimited")) {
-            return Err(section.wrong(rate, "can only be \"unlimited\" in this version"));
-        }
-    }
+    let tokenize = section.rate("tokenize_per_minute", TOKENIZE_PER_MINUTE)?;
+    let detokenize = section.rate("detokenize_per_minute", DETOKENIZE_PER_MINUTE)?;
     section.finish()?;
-    Ok(Client { username, password_sha256, context, modes, partial })
+    Ok(Client { username, password_sha256, context, modes, partial, tokenize, detokenize })
 }
 
 fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
@@ -322,6 +359,19 @@ impl Section {
 
     fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Duration>, ConfigError> {
         Ok(self.integer(key, range)?.map(Duration::from_secs))
+    }
+
+    fn rate(&mut self, key: &str, default: u64) -> Result<Allowance, ConfigError> {
+        let kind = format!("numbers a minute from 1 to {RATE_MAX}, or \"unlimited\"");
+        let rate = self.typed(key, &kind, |value| match value.as_str() {
+            Some("unlimited") => Some(None),
+            _ => value
+                .as_integer()
+                .and_then(|rate| u64::try_from(rate).ok())
+                .filter(|rate| (1..=RATE_MAX).contains(rate))
+                .map(Some),
+        });
+        Ok(Allowance::new(rate?.unwrap_or(Some(default))))
     }
 
     fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
@@ -453,7 +503,10 @@ mod tests {
         check(&top("threads = 0"), "`threads`");
         check(&top("allow_from = [\"10.0.0.0/33\"]"), "`allow_from`");
         check(&top("allow_from = []"), "`allow_from`");
-        check(&top("[tls]"), "`tls`");
+        check(&top("[tls]\ncertificate = \"s3cret\""), "`tls.private_key`");
+        check(&top("[tls]\ncertificate = \"a\"\nprivate_key = \"b\"\nkey = \"s3cret\""), "`tls.key`");
+        check(&top("plaintext = true\n[tls]\ncertificate = \"a\"\nprivate_key = \"b\""), "`plaintext`");
+        check(&top("trusted_proxies = []"), "`trusted_proxies`");
         check(&top("[audit]"), "`audit`");
         check(&top("[admin]\nlisten = \"0.0.0.0:9640\""), "`admin.token_sha256`");
         check(&top("[admin]\ntoken_sha256 = \"s3cret\""), "`admin.token_sha256`");
@@ -468,7 +521,8 @@ mod tests {
         check(&in_client("context = \"S3CRET\""), "`clients[0].context`");
         check(&in_client("modes = [\"s3cret\"]"), "`clients[0].modes`");
         check(&in_client("partial = \"s3cret\""), "`clients[0].partial`");
-        check(&in_client("tokenize_per_minute = 5"), "`clients[0].tokenize_per_minute`");
+        check(&in_client("tokenize_per_minute = 0"), "`clients[0].tokenize_per_minute`");
+        check(&in_client("detokenize_per_minute = \"s3cret\""), "`clients[0].detokenize_per_minute`");
         check(&in_client(CLIENT), "`clients`");
         check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
         check(&top("x = \"s3cret"), "line 2");

@@ -2,18 +2,21 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     future::Future,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{
-    HeaderValue, Method, StatusCode,
-    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderValue, Method, StatusCode, Version,
+    header::{
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    },
     request::Parts,
 };
 use http_body_util::{BodyExt as _, Full};
@@ -21,13 +24,17 @@ use hyper::{
     Request, Response,
     body::{Body as _, Bytes, Incoming},
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::{
+    allowance::{Failures, Refused},
     auth::{Client, Partial},
     limits::Limits,
     live::Live,
+    peer, strict,
     tokenizer::{Mode, Outcome},
     wire::{self, Answer, Call},
 };
@@ -50,14 +57,19 @@ pub struct Reply {
 pub struct Handler {
     path: String,
     limits: Limits,
+    trusted_proxies: Vec<IpNet>,
     live: Arc<Live>,
     buffered: AtomicUsize,
+    failures: Failures,
+    /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
+    proxied: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Handler {
     /// A handler of requests for `path`.
-    pub fn new(path: String, limits: Limits, live: Arc<Live>) -> Self {
-        Self { path, limits, live, buffered: AtomicUsize::new(0) }
+    pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>) -> Self {
+        let (buffered, failures, proxied) = (AtomicUsize::new(0), Failures::default(), Mutex::default());
+        Self { path, limits, trusted_proxies, live, buffered, failures, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -67,12 +79,19 @@ impl Handler {
         unread: &mut Option<Incoming>,
         log: &mut RequestLog,
     ) -> Result<Vec<u8>, Refusal> {
+        strict::check(head).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(head)?;
         let clients = self.live.clients();
-        let credentials = head.headers.get(AUTHORIZATION).ok_or(Refusal::Unauthorized)?;
-        let client = clients.authenticate(credentials.as_bytes()).ok_or(Refusal::Unauthorized)?;
+        let credentials = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let client = clients.authenticate(credentials).ok_or_else(|| self.count_failure(log.peer))?;
         log.client = Some(client.username.as_str().to_owned());
-        let body = self.read(unread).await?;
+        let body = match head.version {
+            // Other streams keep the connection busy, so that a slow body must be timed by itself.
+            Version::HTTP_2 => {
+                timeout(self.limits.request, self.read(unread)).await.map_err(|_| Refusal::Interrupted)??
+            }
+            _ => self.read(unread).await?,
+        };
         let call = wire::parse(body.bytes(), self.limits.numbers).map_err(Refusal::NotACall)?;
         (log.mode, log.items) = (Some(call.mode), call.count);
         if !client.modes.contains(&call.mode) {
@@ -81,6 +100,10 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
+        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| match refused {
+            Refused::Ever => Refusal::BeyondRate,
+            Refused::For(wait) => Refusal::OverRate(wait),
+        })?;
         let results = self.map(call, client).await;
         log.failed = results.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))).count();
         let code = match client.partial {
@@ -90,6 +113,12 @@ impl Handler {
         };
         log.code = code;
         Ok(Answer { code, results: &results }.to_json())
+    }
+
+    /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
+    /// the same address as an attacker.
+    fn count_failure(&self, peer: IpAddr) -> Refusal {
+        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
     }
 
     fn check_route(&self, head: &Parts) -> Result<(), Refusal> {
@@ -147,11 +176,17 @@ impl Handler {
 }
 
 impl Respond for Handler {
-    async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    async fn respond(&self, request: Request<Incoming>, socket: IpAddr) -> Reply {
         let started = Instant::now();
         let (head, body) = request.into_parts();
-        let (mut unread, mut log) = (Some(body), RequestLog::default());
-        let response = match self.answer(&head, &mut unread, &mut log).await {
+        let peer = peer::real(socket, &head.headers, &self.trusted_proxies);
+        let (mut unread, mut log) = (Some(body), RequestLog::new(peer));
+        let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
+        let answer = match &place {
+            Ok(_) => self.answer(&head, &mut unread, &mut log).await,
+            Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
+        };
+        let response = match answer {
             Ok(json) => json_response(StatusCode::OK, json),
             Err(refusal) => {
                 log.code = refusal.status().as_u16();
@@ -169,18 +204,61 @@ impl Respond for Handler {
             microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "request"
         );
-        reply(response, unread)
+        reply(&head, response, unread)
     }
 }
 
+impl Handler {
+    /// A place for a request of `peer`, one of those behind a proxy.
+    fn place_for(&self, peer: IpAddr) -> Result<Place<'_>, TooManyOfPeer> {
+        let mut proxied = lock(&self.proxied);
+        let under_way = proxied.entry(peer).or_default();
+        if *under_way >= self.limits.connections_per_peer {
+            return Err(TooManyOfPeer);
+        }
+        *under_way += 1;
+        Ok(Place { peer, proxied: &self.proxied })
+    }
+}
+
+/// The place of one request among those of its peer.
+struct Place<'h> {
+    peer: IpAddr,
+    proxied: &'h Mutex<HashMap<IpAddr, usize>>,
+}
+
+struct TooManyOfPeer;
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut proxied = lock(self.proxied);
+        if let Some(under_way) = proxied.get_mut(&self.peer) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                proxied.remove(&self.peer);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What is told of a request: counts, never contents.
-#[derive(Default)]
 struct RequestLog {
+    peer: IpAddr,
     client: Option<String>,
     mode: Option<Mode>,
     items: usize,
     failed: usize,
     code: u16,
+}
+
+impl RequestLog {
+    fn new(peer: IpAddr) -> Self {
+        Self { peer, client: None, mode: None, items: 0, failed: 0, code: 0 }
+    }
 }
 
 /// A body in memory, counted among all others until it is dropped.
@@ -222,13 +300,18 @@ impl Drop for Buffered<'_> {
 /// Why a request was not mapped at all.
 #[derive(Debug)]
 enum Refusal {
+    Ambiguous,
     NotFound,
     MethodNotAllowed,
     Unauthorized,
+    Guessing(Duration),
+    TooManyOfPeer,
     BodyTooLarge(usize),
     NotACall(wire::NotACall),
     NotGranted(Mode),
     TooManyNumbers(usize),
+    BeyondRate,
+    OverRate(Duration),
     Busy,
     Interrupted,
 }
@@ -239,15 +322,24 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::BodyTooLarge(_) | Self::TooManyNumbers(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge(_) | Self::TooManyNumbers(_) | Self::BeyondRate => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Ambiguous | Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
+            Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotGranted(_) => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
+    fn ends_the_connection(&self) -> bool {
+        self.status() == StatusCode::PAYLOAD_TOO_LARGE
+            || matches!(self, Self::Ambiguous | Self::Unauthorized | Self::Guessing(_) | Self::Interrupted)
+    }
+
     fn message(&self) -> Cow<'static, str> {
         match self {
+            Self::Ambiguous => {
+                "Host is missing, or a header is repeated or malformed: this request is not clear".into()
+            }
             Self::NotFound => "there is nothing at this path".into(),
             Self::MethodNotAllowed => "only POST is answered here".into(),
             Self::Unauthorized => "Basic credentials of a client are wanted".into(),
@@ -255,6 +347,10 @@ impl Refusal {
             Self::NotACall(error) => error.to_string().into(),
             Self::NotGranted(mode) => format!("this client is not granted {}", mode.name()).into(),
             Self::TooManyNumbers(max) => format!("more than {max} numbers in one request").into(),
+            Self::BeyondRate => "more numbers than a whole minute's limit of this client".into(),
+            Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
+            Self::Guessing(_) => "too many failed logins from this address".into(),
+            Self::TooManyOfPeer => "too many requests at once from this address".into(),
             Self::Busy => "too much is under way: try again".into(),
             Self::Interrupted => "the body ended too early, or was no HTTP".into(),
         }
@@ -272,9 +368,17 @@ impl Refusal {
                 let challenge = HeaderValue::from_static("Basic realm=\"callveil\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
+            Self::Guessing(wait) | Self::OverRate(wait) => {
+                // Whole seconds, and never so few that the same request would be refused again.
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            }
+            Self::TooManyOfPeer => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
             _ => {}
         }
-        if matches!(self, Self::Unauthorized | Self::BodyTooLarge(_) | Self::TooManyNumbers(_)) {
+        if self.ends_the_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -293,10 +397,11 @@ pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>>
 
 /// `response`, with the `body` that was not read to its end, if it must be.
 ///
-/// A connection with a body still under way takes no other request.
-pub fn reply(mut response: Response<Full<Bytes>>, body: Option<Incoming>) -> Reply {
+/// A connection with a body still under way takes no other request. Nor does one with a chunked request: hyper drops a
+/// Content-Length beside it before anybody sees it, and a proxy before us may have gone by that (RFC 9112 section 6.1).
+pub fn reply(head: &Parts, mut response: Response<Full<Bytes>>, body: Option<Incoming>) -> Reply {
     let unread = body.filter(|body| !body.is_end_stream());
-    if unread.is_some() {
+    if unread.is_some() || head.headers.contains_key(TRANSFER_ENCODING) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Reply { response, unread }

@@ -38,6 +38,10 @@ pub mod handler;
 
 pub mod live;
 
+pub mod strict;
+
+pub mod peer;
+
 pub mod auth;
 
 pub mod wire;
@@ -51,6 +55,7 @@ pub mod siv;
 pub mod uid;
 
 // Names and values that all of them speak of.
+pub mod allowance;
 pub mod ids;
 pub mod limits;
 pub mod number;

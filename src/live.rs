@@ -53,6 +53,8 @@ pub struct Reloads {
     pub ring_refused: Option<String>,
     /// Why the configuration that is there now is not in use, where it is not.
     pub config_refused: Option<String>,
+    /// Why the certificate that is there now is not in use, where it is not.
+    pub certificate_refused: Option<String>,
     /// Reloads that were refused, since the start.
     pub failures: u64,
     /// When the ring in use was taken up.
@@ -121,6 +123,15 @@ impl Live {
         let mut reloads = lock(&self.reloads);
         reloads.failures += u64::from(refused.is_some());
         reloads.config_refused = refused;
+    }
+
+    /// Notes why the certificate that is there is not in use, or that it is; says whether that is news.
+    pub fn note_certificate(&self, refused: Option<String>) -> bool {
+        let mut reloads = lock(&self.reloads);
+        let news = reloads.certificate_refused != refused;
+        reloads.failures += u64::from(news && refused.is_some());
+        reloads.certificate_refused = refused;
+        news
     }
 
     /// Counts UIDs that were decoded at `now`.

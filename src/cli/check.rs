@@ -33,6 +33,9 @@ pub(super) struct CheckArgs {
     /// How many replicas there are: fewer instances that answer are a failure
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
+    /// The generation that they are to have: without it, replicas that all lack the newest file agree with each other
+    #[arg(long, value_name = "N")]
+    generation: Option<u64>,
     /// Count what was decoded since then (RFC 3339): a replica started later is a failure, since its counters forgot
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -104,7 +107,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         fleet.add(args.urls[at].to_string(), answer);
     }
     fleet.check_instances(args.expect);
-    fleet.check_rings();
+    fleet.check_rings(args.generation);
     fleet.check_pending();
     fleet.check_counters(args.since, args.disable);
     fleet.report(args.json)
@@ -167,7 +170,12 @@ impl Fleet {
         }
     }
 
-    fn check_rings(&mut self) {
+    fn check_rings(&mut self, generation: Option<u64>) {
+        for (url, replica) in
+            self.replicas.iter().filter(|(_, replica)| generation.is_some_and(|wanted| wanted != replica.generation))
+        {
+            self.problems.push(format!("{url} has generation {}, not {}", replica.generation, generation.unwrap_or(0)));
+        }
         let distinct = |what: fn(&Replica) -> String| {
             self.replicas.iter().map(|(_, replica)| what(replica)).collect::<HashSet<_>>().len()
         };

@@ -269,7 +269,9 @@ fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<
     // It may still be plain, although there is an identity: this is the change that encrypts it.
     let file = file.or_plain();
     config.check_pins(&file.read()?)?;
-    let texts: Vec<_> = set.iter().map(ToString::to_string).collect();
+    let mut texts: Vec<_> = set.iter().map(ToString::to_string).collect();
+    texts.sort();
+    texts.dedup();
     let (ring, ()) = file.update(now, |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
     let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
     change.done(&ring, &text, json!({"recipients": texts}))?;
@@ -291,6 +293,11 @@ fn merge(change: &ChangeArgs, other: &std::path::Path, now: Timestamp) -> Result
     let added: Vec<_> = added.iter().map(KeyId::to_string).collect();
     let text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
     change.done(&ring, &text, json!({"added": added}))?;
+    if theirs.recipients() != ring.recipients() {
+        tell(
+            "the two copies are for different recipients: those of ours were kept (`keys recipients --set` changes them)",
+        );
+    }
     for key in ring.pending(now).filter(|key| key.activates.duration_since(now) < LEAD_WARN) {
         tell(format_args!("warning: key {} becomes the primary in {}", key.id, countdown(now, key.activates)));
     }

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{Asking, Failure, log, make_folder_of, ring_file, tell, trunk_zero_default};
 use crate::{
+    allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     config::{AdminConfig, Config, KeyringConfig, Overrides},
     handler::Handler,
@@ -26,9 +27,10 @@ use crate::{
     live::Live,
     phone,
     server::{
-        self,
+        self, Access,
         admin::{Admin, Readiness},
         reload::Reloader,
+        tls::Tls,
     },
     tokenizer::{Mode, Tokenizer},
 };
@@ -86,14 +88,17 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
-    let reload = |live| Reloader { live, ring: file, trunk_zero, config: args.config, seen: Some(seen) };
-    runtime.block_on(serve(config, tokenizer, reload, args.dev))
+    let tls = config.tls.clone().map(Tls::load).transpose();
+    let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
+    let reload = |live, tls| Reloader { live, ring: file, trunk_zero, config: args.config, tls, seen: Some(seen) };
+    runtime.block_on(serve(config, tokenizer, tls, reload, args.dev))
 }
 
 async fn serve(
     config: Config,
     tokenizer: Tokenizer,
-    reload: impl FnOnce(Arc<Live>) -> Reloader,
+    tls: Option<Arc<Tls>>,
+    reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> Reloader,
     dev: bool,
 ) -> Result<(), Failure> {
     let terminations = server::terminations().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
@@ -103,7 +108,7 @@ async fn serve(
         None => None,
     };
     let live = Arc::new(Live::new(tokenizer, Clients::new(config.clients), new_instance()?, Timestamp::now()));
-    reload(live.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
+    reload(live.clone(), tls.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let readiness = Arc::new(Readiness::default());
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
         let admin = Admin { live: live.clone(), readiness: readiness.clone(), token_sha256 };
@@ -120,8 +125,10 @@ async fn serve(
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     drop(tokenizer);
     readiness.warm.store(true, Ordering::Relaxed);
-    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), live));
-    server::run(listener, handler, config.limits, config.allow_from, &readiness.draining, terminations).await;
+    let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
+    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live));
+    let access = Access { allow_from, trusted_proxies, tls };
+    server::run(listener, handler, config.limits, access, &readiness.draining, terminations).await;
     info!("stopped");
     Ok(())
 }
@@ -140,7 +147,7 @@ fn serve_admin(listener: TcpListener, admin: Admin) -> Result<(), Failure> {
     tokio::spawn(async move {
         let (_never, terminations) = tokio::sync::watch::channel(0);
         let unused = std::sync::atomic::AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), limits, Vec::new(), &unused, terminations).await;
+        server::run(listener, Arc::new(admin), limits, Access::default(), &unused, terminations).await;
         error!("the admin listener ended");
     });
     Ok(())
@@ -170,6 +177,8 @@ fn dev_config(
         context: Context::default(),
         modes: HashSet::from(Mode::ALL),
         partial: Partial::Lenient,
+        tokenize: Allowance::new(None),
+        detokenize: Allowance::new(None),
     };
     Ok(Config {
         listen,
@@ -178,6 +187,8 @@ fn dev_config(
         trunk_zero_regions: trunk_zero_default(),
         threads: None,
         allow_from: Vec::new(),
+        trusted_proxies: Vec::new(),
+        tls: None,
         admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None }),
         limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         clients: vec![client],

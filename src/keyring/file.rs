@@ -262,9 +262,9 @@ impl RingFile {
         let recipients = recipients.filter(|recipients| !recipients.is_empty()).ok_or(RingFileError::NoRecipients)?;
         let sealed = Zeroizing::new(seal(plain, &recipients).map_err(failed)?);
         if let Some(identities) = &self.identities
-            && identities.open(&sealed).map_err(failed)?.as_slice() != plain
+            && !identities.open(&sealed).is_ok_and(|opened| *opened == plain)
         {
-            return Err(failed(SealError::NotAge));
+            return Err(RingFileError::LocksUsOut);
         }
         Ok(sealed)
     }
@@ -375,6 +375,8 @@ pub enum RingFileError {
     },
     /// The ring is encrypted, and does not say for whom the next one should be.
     NoRecipients,
+    /// The new recipients leave out the identity at hand.
+    LocksUsOut,
     /// Something in the ring is wrong.
     Refused {
         /// The ring.
@@ -405,7 +407,12 @@ impl RingFileError {
             | Self::IdentityWanted { .. }
             | Self::Sealed { .. }
             | Self::Refused { .. } => true,
-            Self::Exists { .. } | Self::TooLarge | Self::NoRecipients | Self::Change(_) | Self::Successor(_) => false,
+            Self::Exists { .. }
+            | Self::TooLarge
+            | Self::NoRecipients
+            | Self::LocksUsOut
+            | Self::Change(_)
+            | Self::Successor(_) => false,
         }
     }
 }
@@ -431,6 +438,9 @@ impl fmt::Display for RingFileError {
             Self::NoRecipients => f.write_str(
                 "the key ring does not say for whom to encrypt the next one: tell it with `keys recipients --set`",
             ),
+            Self::LocksUsOut => {
+                f.write_str("the recipients leave out the identity at hand: nobody locks themselves out")
+            }
             Self::Refused { path, faults } => write!(f, "key ring {} is refused: {faults}", path.display()),
             Self::Exists { path } => write!(f, "{} exists already, and is left as it is", path.display()),
             Self::TooLarge => write!(f, "the key ring would be larger than {FILE_BYTES_MAX} bytes"),

@@ -26,7 +26,7 @@ use crate::{
     auth::HASH_BYTES,
     handler::{Reply, Respond, json_response, reply},
     live::Live,
-    wire,
+    strict, wire,
 };
 
 /// Whether this replica wants requests, as its probes are told.
@@ -94,6 +94,7 @@ impl Admin {
             "status": word,
             "keyring_refused": reloads.ring_refused,
             "configuration_refused": reloads.config_refused,
+            "certificate_refused": reloads.certificate_refused,
         });
         (status, body)
     }
@@ -136,7 +137,10 @@ fn refuse(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
 impl Respond for Admin {
     async fn respond(&self, request: Request<Incoming>, _peer: IpAddr) -> Reply {
         let (head, body) = request.into_parts();
-        let response = self.answer(&head.method, head.uri.path(), &head.headers);
-        reply(response, Some(body))
+        let response = match strict::check(&head) {
+            Ok(()) => self.answer(&head.method, head.uri.path(), &head.headers),
+            Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
+        };
+        reply(&head, response, Some(body))
     }
 }

@@ -12,7 +12,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -20,8 +20,11 @@ use std::{
 
 use http::{HeaderValue, header::CONNECTION};
 use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Version, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -35,6 +38,18 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Headers of one request.
 const HEADERS_MAX: usize = 64;
+
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 64;
+
+/// Streams that an HTTP/2 peer may reset before we have taken them, and that its errors may have us reset.
+const RESETS_MAX: usize = 20;
+
+/// Bytes of the headers of one HTTP/2 request, unpacked.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// Bytes of an answer that are buffered for one HTTP/2 stream.
+const SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +91,9 @@ pub(super) struct Activity {
     order: AtomicU8,
     ordered: Notify,
     answered: Notify,
+    /// Requests under way: several at once in HTTP/2.
+    requests: AtomicUsize,
+    multiplexed: AtomicBool,
 }
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -83,7 +101,9 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         let (ordered, answered) = (Notify::new(), Notify::new());
-        let activity = Self { state: AtomicU64::new(0), order: AtomicU8::new(GO_ON), ordered, answered };
+        let (state, order) = (AtomicU64::new(0), AtomicU8::new(GO_ON));
+        let (requests, multiplexed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let activity = Self { state, order, ordered, answered, requests, multiplexed };
         activity.enter(Phase::Idle);
         Arc::new(activity)
     }
@@ -130,6 +150,37 @@ impl Activity {
         self.tell(CLOSE);
     }
 
+    /// Notes a request, until what this gives is dropped.
+    fn begin_request(&self, multiplexed: bool) -> RequestPhase<'_> {
+        if multiplexed {
+            self.multiplexed.store(true, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.enter(Phase::Request);
+        RequestPhase(self)
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
+    /// What `future` gives, unless it takes longer than `limit`, fails, or the connection is told to close.
+    pub(super) async fn unless_closed<T>(
+        &self,
+        limit: Duration,
+        future: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
+        let closed = async {
+            while self.order() < DRAIN {
+                self.ordered.notified().await;
+            }
+        };
+        tokio::select! {
+            done = timeout(limit, future) => done.ok()?.ok(),
+            () = closed => None,
+        }
+    }
+
     fn order(&self) -> u8 {
         self.order.load(Ordering::Relaxed)
     }
@@ -137,6 +188,17 @@ impl Activity {
     fn tell(&self, order: u8) {
         self.order.fetch_max(order, Ordering::Relaxed);
         self.ordered.notify_one();
+    }
+}
+
+/// A request under way.
+struct RequestPhase<'a>(&'a Activity);
+
+impl Drop for RequestPhase<'_> {
+    fn drop(&mut self) {
+        if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.enter(Phase::Answer);
+        }
     }
 }
 
@@ -148,19 +210,23 @@ pub(super) async fn serve<S, R>(
     limits: Arc<Limits>,
     activity: Arc<Activity>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Respond,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (responder, activity, limits) = (responder.clone(), activity.clone(), limits.clone());
         async move {
-            activity.enter(Phase::Request);
+            let multiplexed = request.version() == Version::HTTP_2;
+            let request_phase = activity.begin_request(multiplexed);
             let mut reply = responder.respond(request, peer).await;
-            if activity.order() >= LAST_ANSWER {
+            drop(request_phase);
+            if activity.order() >= LAST_ANSWER && !multiplexed {
                 reply.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             match reply.unread {
-                None => activity.enter(Phase::Answer),
+                None => {}
+                // A stream of its own is reset by dropping its body; its connection goes on.
+                Some(_) if multiplexed => {}
                 Some(unread) => {
                     activity.enter(Phase::Discard);
                     tokio::spawn(discard(unread, limits, activity));
@@ -170,11 +236,19 @@ pub(super) async fn serve<S, R>(
         }
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
-    let mut builder = http1::Builder::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
     // A peer that has sent its request and closed its half is still waiting for the answer.
-    builder.half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    builder.http1().half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
+    let mut told = false;
     let mut ordered = pin!(activity.ordered.notified());
     std::future::poll_fn(|cx| {
         while ordered.as_mut().poll(cx).is_ready() {
@@ -183,6 +257,11 @@ pub(super) async fn serve<S, R>(
         // What went wrong with a connection is its peer's to know: here it is over, either way.
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
+        }
+        // HTTP/2 has a way to say that the requests so far were the last.
+        if activity.order() >= LAST_ANSWER && activity.is_multiplexed() && !std::mem::replace(&mut told, true) {
+            connection.as_mut().graceful_shutdown();
+            cx.waker().wake_by_ref();
         }
         // Only now, with everything read that had arrived, is an idle connection one that no request is lost with. Any
         // other ends with its answer.
@@ -233,7 +312,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
         // Some clients send a line end after a body: it begins nothing.
-        if buffer.filled()[before..].iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+        let begins = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        // HTTP/2 has much to say beside requests.
+        if !self.activity.is_multiplexed() && buffer.filled()[before..].iter().any(begins) {
             self.activity.enter_from(Phase::Idle, Phase::Head);
         }
         Poll::Ready(read)

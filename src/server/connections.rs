@@ -31,7 +31,7 @@ struct Table {
 }
 
 struct Open {
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     activity: Arc<Activity>,
 }
 
@@ -40,11 +40,11 @@ impl Connections {
         Self { max, per_peer_max, table: Mutex::default() }
     }
 
-    /// A place for a connection of `peer`; `None` where it has too many, or every place is taken by one that is not
-    /// idle.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
+    /// A place for a connection, counted among those of `peer`; `None` where it has too many, or every place is taken by
+    /// one that is not idle.
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
         let mut table = self.lock();
-        if table.per_peer.get(&peer).is_some_and(|open| *open >= self.per_peer_max) {
+        if peer.and_then(|peer| table.per_peer.get(&peer)).is_some_and(|open| *open >= self.per_peer_max) {
             return None;
         }
         if table.open.len() >= self.max {
@@ -56,7 +56,9 @@ impl Connections {
         }
         table.next += 1;
         table.open.insert(id, Open { peer, activity: activity.clone() });
-        *table.per_peer.entry(peer).or_default() += 1;
+        if let Some(peer) = peer {
+            *table.per_peer.entry(peer).or_default() += 1;
+        }
         Some(Slot { id, activity, connections: self.clone() })
     }
 
@@ -118,7 +120,7 @@ impl Table {
     }
 
     fn remove(&mut self, id: u64) {
-        let Some(Open { peer, .. }) = self.open.remove(&id) else { return };
+        let Some(Open { peer: Some(peer), .. }) = self.open.remove(&id) else { return };
         if let Some(open) = self.per_peer.get_mut(&peer) {
             *open -= 1;
             if *open == 0 {

@@ -4,6 +4,7 @@ pub mod admin;
 mod connection;
 mod connections;
 pub mod reload;
+pub mod tls;
 
 use std::{
     io,
@@ -25,7 +26,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::connections::Connections;
+use self::{connections::Connections, tls::Tls};
 use crate::{handler::Respond, limits::Limits};
 
 /// First and longest wait after the operating system failed to hand over a connection.
@@ -40,13 +41,13 @@ pub async fn run<R: Respond>(
     listener: TcpListener,
     responder: Arc<R>,
     limits: Limits,
-    allow_from: Vec<IpNet>,
+    access: Access,
     draining: &AtomicBool,
     mut terminations: watch::Receiver<u32>,
 ) {
     let listener = Listener {
         listener,
-        allow_from,
+        access,
         connections: Arc::new(Connections::new(limits.connections, limits.connections_per_peer)),
         limits: Arc::new(limits),
         refusals: Refusals::new(),
@@ -77,9 +78,30 @@ pub async fn run<R: Respond>(
     }
 }
 
+/// Who may connect, and how.
+#[derive(Default)]
+pub struct Access {
+    /// Peers that may connect; all where it is empty.
+    pub allow_from: Vec<IpNet>,
+    /// Proxies, which connect for many peers and so have no limit of their own.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The certificate; plain HTTP where there is none.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Access {
+    fn allows(&self, peer: &IpAddr) -> bool {
+        self.allow_from.is_empty() || contains(&self.allow_from, peer)
+    }
+}
+
+fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(peer))
+}
+
 struct Listener {
     listener: TcpListener,
-    allow_from: Vec<IpNet>,
+    access: Access,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
     refusals: Refusals,
@@ -138,17 +160,25 @@ impl Listener {
     }
 
     fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
-        let allowed = self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(&peer));
+        let counted = Some(peer).filter(|peer| !contains(&self.access.trusted_proxies, peer));
         // Dropping the socket closes it.
-        let Some(slot) = allowed.then(|| self.connections.admit(peer)).flatten() else {
+        let Some(slot) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
             self.refusals.count();
             return;
         };
         let (responder, limits) = (responder.clone(), self.limits.clone());
+        let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
         tasks.spawn(async move {
             // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
             let _ = socket.set_nodelay(true);
-            connection::serve(socket, peer, responder, limits, slot.activity().clone()).await;
+            let activity = slot.activity().clone();
+            let Some(acceptor) = acceptor else {
+                return connection::serve(socket, peer, responder, limits, activity).await;
+            };
+            // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
+            if let Some(socket) = activity.unless_closed(limits.header, acceptor.accept(socket)).await {
+                connection::serve(socket, peer, responder, limits, activity).await;
+            }
         });
     }
 }

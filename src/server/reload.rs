@@ -18,6 +18,7 @@ use crate::{
     keyring::file::{ContentHash, RingFile},
     live::Live,
     phone::TrunkZeroRegions,
+    server::tls::Tls,
     tokenizer::Tokenizer,
 };
 
@@ -34,6 +35,8 @@ pub struct Reloader {
     pub trunk_zero: TrunkZeroRegions,
     /// Where the clients are, if they are in a file.
     pub config: Option<PathBuf>,
+    /// The certificate in use, if there is one.
+    pub tls: Option<Arc<Tls>>,
     /// The content that was last looked at, in use or refused.
     pub seen: Option<ContentHash>,
 }
@@ -65,6 +68,7 @@ impl Reloader {
                         self.reload_clients();
                     }
                     self.look();
+                    self.look_at_certificate();
                     self
                 });
                 match looked.await {
@@ -119,6 +123,21 @@ impl Reloader {
                 Some(reason) => warn!(reason, "keeping the key ring in use"),
                 None => info!("the key ring file is the ring in use again"),
             }
+        }
+    }
+
+    fn look_at_certificate(&self) {
+        let Some(tls) = &self.tls else { return };
+        match tls.reload_if_changed() {
+            None => {}
+            Some(Ok(())) => {
+                info!("certificate reloaded");
+                self.live.note_certificate(None);
+            }
+            Some(Err(error)) if self.live.note_certificate(Some(error.to_string())) => {
+                warn!(%error, "keeping the certificate in use");
+            }
+            Some(Err(_)) => {}
         }
     }
 

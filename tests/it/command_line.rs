@@ -180,7 +180,7 @@ fn configurations_that_stop_the_start() {
     };
     refuse("listen", "password = \"hunter2\"\nlisten", &["`password`", "not a key"]);
     refuse("127.0.0.1:0", "0.0.0.0:0", &["`listen`", "plaintext = true"]);
-    refuse("[admin]", "[tls]\n[admin]", &["`tls`"]);
+    refuse("[admin]", "[tls]\n[admin]", &["`tls.certificate`"]);
     refuse("[admin]", "keyring = \"gone.json\"\n[admin]", &["cannot read"]);
     refuse("[admin]", "ring_id = \"00000000000000000000000000000000\"\n[admin]", &["`ring_id`"]);
     refuse("[admin]", "min_generation = 2\n[admin]", &["`min_generation`", "generation is 1"]);

@@ -1,0 +1,175 @@
+//! How much a client may have mapped in a minute, and how often a peer may guess a password.
+//!
+//! A token bucket would either let twice the limit through in its first minute, or, with a small burst, refuse a live
+//! call after any large batch, with most of the minute's numbers still unused. So this counts what was admitted in the
+//! last minute, up to the limit.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What limits are counted over.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Admissions this close to each other are counted as one, at the time of the first, which bounds what is remembered to
+/// 600 of them and makes the limit exact to 0.2 %.
+const GRAIN: Duration = Duration::from_millis(100);
+
+/// Items a minute.
+pub struct Allowance {
+    per_minute: Option<u64>,
+    spent: Mutex<Spent>,
+}
+
+#[derive(Default)]
+struct Spent {
+    /// When, and how many, earliest first.
+    admitted: VecDeque<(Instant, u64)>,
+    total: u64,
+}
+
+/// Why items were not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// They are more than a whole minute admits.
+    Ever,
+    /// They fit after this time, if nothing else is admitted before.
+    For(Duration),
+}
+
+impl Allowance {
+    /// So many items a minute; any number where it is `None`.
+    pub fn new(per_minute: Option<u64>) -> Self {
+        Self { per_minute, spent: Mutex::default() }
+    }
+
+    /// Admits `items` at `now`, all or none.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn admit(&self, items: u64, now: Instant) -> Result<(), Refused> {
+        let Some(per_minute) = self.per_minute else { return Ok(()) };
+        if items > per_minute {
+            return Err(Refused::Ever);
+        }
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Spent { admitted, total } = &mut *spent;
+        let is_over = |(at, _): &&(Instant, u64)| now.saturating_duration_since(*at) >= MINUTE;
+        let over = admitted.iter().take_while(is_over).count();
+        *total -= admitted.drain(..over).map(|(_, count)| count).sum::<u64>();
+        if *total + items > per_minute {
+            // What must be forgotten first, from the earliest on.
+            let mut excess = *total + items - per_minute;
+            let last = admitted.iter().find(|(_, count)| {
+                let enough = *count >= excess;
+                excess = excess.saturating_sub(*count);
+                enough
+            });
+            let until = last.map_or(now, |(at, _)| *at + MINUTE);
+            return Err(Refused::For(until.saturating_duration_since(now)));
+        }
+        *total += items;
+        match admitted.back_mut() {
+            Some((at, count)) if now.saturating_duration_since(*at) < GRAIN => *count += items,
+            _ => admitted.push_back((now, items)),
+        }
+        Ok(())
+    }
+}
+
+/// Guesses a minute that one address has.
+const FAILURES_PER_MINUTE: u32 = 100;
+
+/// Addresses that are remembered.
+const ADDRESSES_MAX: usize = 10_000;
+
+/// Failed logins, by address.
+#[derive(Default)]
+pub struct Failures(Mutex<HashMap<IpAddr, (Instant, u32)>>);
+
+impl Failures {
+    /// Counts a failed login of `peer` at `now`.
+    ///
+    /// # Errors
+    /// How long `peer` is to wait, where it has failed too often.
+    pub fn count(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = network(peer);
+        if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
+            failures.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);
+            // Whoever has so many addresses loses us one of them; guessing 256 random bits stays hopeless.
+            let any = failures.keys().next().copied().filter(|_| failures.len() >= ADDRESSES_MAX);
+            any.map(|any| failures.remove(&any));
+        }
+        let (since, count) = failures.entry(peer).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= MINUTE {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_duration_since(now)) } else { Ok(()) }
+    }
+}
+
+/// An IPv4 address, or the /64 network of an IPv6 one, which is the least that anybody is given.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_minute_admits_more_than_its_limit_and_none_less() {
+        let (allowance, start) = (Allowance::new(Some(1000)), Instant::now());
+        let mut admitted = Vec::new();
+        for millis in 0..300_000_u64 {
+            let now = start + Duration::from_millis(millis);
+            let items = 1 + millis * 7919 % 3;
+            if allowance.admit(items, now).is_ok() {
+                admitted.push((millis, items));
+            }
+        }
+        for from in (0..240_000).step_by(777) {
+            let within = admitted.iter().filter(|(at, _)| (from..from + 60_000).contains(at));
+            let total: u64 = within.map(|(_, items)| items).sum();
+            assert!((990..=1002).contains(&total), "{total} from {from} ms on");
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_how_long() {
+        let (allowance, start) = (Allowance::new(Some(10)), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(allowance.admit(11, start), Err(Refused::Ever));
+        assert_eq!(allowance.admit(4, start), Ok(()));
+        assert_eq!(allowance.admit(4, at(20)), Ok(()));
+        assert_eq!(allowance.admit(3, at(30)), Err(Refused::For(Duration::from_secs(30))));
+        assert_eq!(allowance.admit(7, at(30)), Err(Refused::For(Duration::from_secs(50))));
+        assert_eq!(allowance.admit(2, at(30)), Ok(()));
+        assert_eq!(allowance.admit(4, at(59)), Err(Refused::For(Duration::from_secs(1))));
+        assert_eq!(allowance.admit(4, at(60)), Ok(()));
+        assert_eq!(Allowance::new(None).admit(u64::MAX, start), Ok(()));
+    }
+
+    #[test]
+    fn guesses_are_counted_by_address_within_a_bound() {
+        let (failures, start) = (Failures::default(), Instant::now());
+        let peer: IpAddr = "2001:db8::1".parse().expect("an address");
+        let neighbour: IpAddr = "2001:db8::2".parse().expect("an address");
+        assert!((0..100).all(|_| failures.count(peer, start).is_ok()));
+        assert_eq!(failures.count(neighbour, start), Err(MINUTE));
+        assert_eq!(failures.count("192.0.2.1".parse().expect("an address"), start), Ok(()));
+        assert_eq!(failures.count(peer, start + MINUTE), Ok(()));
+        for bits in 0..20_000 {
+            let _ = failures.count(std::net::Ipv4Addr::from_bits(bits).into(), start);
+        }
+        assert!(failures.0.lock().expect("no thread panicked").len() <= ADDRESSES_MAX);
+    }
+}
