@@ -17,6 +17,7 @@ mod properties;
 mod reload;
 mod replicas;
 mod ring_file;
+mod runbook;
 mod sealed;
 mod shutdown;
 mod wire;
