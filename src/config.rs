@@ -23,7 +23,6 @@ use crate::{
     keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
     limits::Limits,
     phone::TrunkZeroRegions,
-    server::tls::TlsFiles,
     tokenizer::Mode,
 };
 
@@ -99,6 +98,15 @@ impl KeyringConfig {
         }
         Ok(())
     }
+}
+
+/// Where the certificate chain and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, leaf first, as PEM.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub private_key: PathBuf,
 }
 
 /// The listener for the people who run callveil.

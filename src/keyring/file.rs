@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Faults, KeyRing, Known, NotASuccessor,
+    KeyRing, Known, NotASuccessor,
     disk::{Access, Disk, FILE_BYTES_MAX, Lock, RealDisk},
+    json::Faults,
     rotation::{ChangeError, Previous, Revision},
     sealed::{Identities, Recipient, SealError, is_age, seal},
 };

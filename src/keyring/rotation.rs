@@ -1,12 +1,12 @@
 //! What the `keys` commands do to a ring: pure but for the random source, each giving the plain file of the next
 //! generation.
 
-use std::{fmt, mem};
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::{GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, RingId, Status, to_json};
+use super::{GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, RingId, Status, json::to_json};
 use crate::ids::KeyId;
 
 /// The ring that takes another's place.
@@ -184,16 +184,6 @@ fn keys_with_status(ring: &KeyRing, id: KeyId, status: Status) -> Vec<Key> {
     let mut keys = ring.keys().to_vec();
     keys.iter_mut().filter(|key| key.id == id).for_each(|key| key.set_status(status));
     keys
-}
-
-impl Key {
-    /// Gives it this status; a destroyed key loses its material.
-    fn set_status(&mut self, status: Status) {
-        self.status = status;
-        if status == Status::Destroyed {
-            drop(mem::take(&mut self.material));
-        }
-    }
 }
 
 /// `activates` as a whole second, or the second after the last activation of the enabled keys: on a tie the greater id

@@ -16,17 +16,10 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::config::TlsFiles;
+
 /// Bytes of the largest certificate or key file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Where the certificate chain and its key are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate chain, leaf first, as PEM.
-    pub certificate: PathBuf,
-    /// Its private key, as PEM.
-    pub private_key: PathBuf,
-}
 
 /// The certificate in use, and the files from which a newer one may come.
 pub struct Tls {
