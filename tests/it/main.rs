@@ -11,6 +11,7 @@ mod support;
 
 mod clients;
 mod command_line;
+mod fleet;
 mod golden;
 mod logs;
 mod properties;
