@@ -116,6 +116,7 @@ async fn serve(
     }
     let tokenizer = live.tokenizer();
     tokenizer.warm_up();
+    readiness.warm.store(true, Ordering::Relaxed);
     let address = listener.local_addr().map_err(Failure::failed)?;
     if dev {
         greet_developer(address);
@@ -124,7 +125,6 @@ async fn serve(
     info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     drop(tokenizer);
-    readiness.warm.store(true, Ordering::Relaxed);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
     let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live));
     let access = Access { allow_from, trusted_proxies, tls };

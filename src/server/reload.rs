@@ -103,11 +103,13 @@ impl Reloader {
                 }
                 let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
                 tokenizer.warm_up();
+                self.live.use_tokenizer(tokenizer, now);
+                self.note(None);
+                // Told only now: whoever reads it finds it so.
+                let tokenizer = self.live.tokenizer();
                 let ring = tokenizer.ring();
                 info!(generation = ring.generation(), ring_hash = %ring.hash(), primary = %ring.primary(now).id,
                     pending = ring.pending(now).next().map(|key| key.id.to_string()), "key ring reloaded");
-                self.live.use_tokenizer(tokenizer, now);
-                self.note(None);
             }
             Err(refused) => {
                 self.seen = refused.content;
