@@ -13,6 +13,8 @@ mod clients;
 mod command_line;
 mod fleet;
 mod golden;
+mod greedy;
+mod hostile;
 mod logs;
 mod properties;
 mod reload;
