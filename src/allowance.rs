@@ -6,10 +6,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::peer;
 
 /// What limits are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,6 +46,11 @@ impl Allowance {
     /// So many items a minute; any number where it is `None`.
     pub fn new(per_minute: Option<u64>) -> Self {
         Self { per_minute, spent: Mutex::default() }
+    }
+
+    /// Items a minute; any number where it is `None`.
+    pub fn per_minute(&self) -> Option<u64> {
+        self.per_minute
     }
 
     /// Admits `items` at `now`, all or none.
@@ -97,7 +104,7 @@ impl Failures {
     /// How long `peer` is to wait, where it has failed too often.
     pub fn count(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let peer = network(peer);
+        let peer = peer::network(peer);
         if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
             failures.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);
             // Whoever has so many addresses loses us one of them; guessing 256 random bits stays hopeless.
@@ -110,14 +117,6 @@ impl Failures {
         }
         *count = count.saturating_add(1);
         if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_duration_since(now)) } else { Ok(()) }
-    }
-}
-
-/// An IPv4 address, or the /64 network of an IPv6 one, which is the least that anybody is given.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Authorization header to client, in constant time over all password hashes of all clients (RFC 7617).
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
@@ -31,9 +31,9 @@ pub struct Client {
     /// What `Code` an answer has in which some items failed.
     pub partial: Partial,
     /// How many numbers may become UIDs.
-    pub tokenize: Allowance,
+    pub tokenize: Arc<Allowance>,
     /// How many UIDs may become numbers.
-    pub detokenize: Allowance,
+    pub detokenize: Arc<Allowance>,
 }
 
 impl Client {
@@ -108,6 +108,20 @@ impl Clients {
         Self { clients, hashes }
     }
 
+    /// These clients, with what those of `before` have spent of their allowances: a reload gives nobody a second minute.
+    #[must_use]
+    pub fn continuing(mut self, before: &Self) -> Self {
+        for client in &mut self.clients {
+            let Some(old) = before.clients.iter().find(|old| old.username == client.username) else { continue };
+            for (new, old) in [(&mut client.tokenize, &old.tokenize), (&mut client.detokenize, &old.detokenize)] {
+                if new.per_minute() == old.per_minute() {
+                    *new = old.clone();
+                }
+            }
+        }
+        self
+    }
+
     /// The client whose name and password the header's `value` holds.
     ///
     /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
@@ -150,8 +164,8 @@ mod tests {
             context: Context::default(),
             modes: HashSet::new(),
             partial: Partial::Lenient,
-            tokenize: Allowance::new(None),
-            detokenize: Allowance::new(None),
+            tokenize: Arc::new(Allowance::new(None)),
+            detokenize: Arc::new(Allowance::new(None)),
         }
     }
 

@@ -9,11 +9,13 @@ use std::{
     num::NonZeroUsize,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::{
@@ -118,7 +120,7 @@ pub struct AdminConfig {
 }
 
 /// What flags say instead of the file.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Overrides {
     /// `--listen`.
     pub listen: Option<SocketAddr>,
@@ -276,7 +278,12 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
     if hashes.is_empty() {
         return Err(section.wrong("password_sha256", "is missing: `callveil clients new-password` makes one"));
     }
-    let password_sha256 = hashes.iter().map(|hex| section.sha256("password_sha256", hex)).collect::<Result<_, _>>()?;
+    let password_sha256 =
+        hashes.iter().map(|hex| section.sha256("password_sha256", hex)).collect::<Result<Vec<_>, _>>()?;
+    let empty: [u8; HASH_BYTES] = Sha256::digest("").into();
+    if password_sha256.contains(&empty) {
+        return Err(section.wrong("password_sha256", "is that of an empty password"));
+    }
     let context = match section.string("context")? {
         None => Context::default(),
         Some(text) => text.parse().map_err(|error| section.wrong("context", error))?,
@@ -369,7 +376,7 @@ impl Section {
         Ok(self.integer(key, range)?.map(Duration::from_secs))
     }
 
-    fn rate(&mut self, key: &str, default: u64) -> Result<Allowance, ConfigError> {
+    fn rate(&mut self, key: &str, default: u64) -> Result<Arc<Allowance>, ConfigError> {
         let kind = format!("numbers a minute from 1 to {RATE_MAX}, or \"unlimited\"");
         let rate = self.typed(key, &kind, |value| match value.as_str() {
             Some("unlimited") => Some(None),
@@ -379,7 +386,7 @@ impl Section {
                 .filter(|rate| (1..=RATE_MAX).contains(rate))
                 .map(Some),
         });
-        Ok(Allowance::new(rate?.unwrap_or(Some(default))))
+        Ok(Arc::new(Allowance::new(rate?.unwrap_or(Some(default)))))
     }
 
     fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
@@ -542,6 +549,13 @@ mod tests {
         check(
             &in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = [\"s3cret\"]"),
             "`clients[1].password_sha256`",
+        );
+        check(
+            &top("").replace(
+                "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            ),
+            "`clients[0].password_sha256`",
         );
         check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = []"), "`clients[1].password_sha256`");
         assert!(read(&in_client("tokenize_per_minute = \"unlimited\"")).is_ok());

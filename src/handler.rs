@@ -19,7 +19,7 @@ use http::{
     },
     request::Parts,
 };
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::{
     Request, Response,
     body::{Body as _, Bytes, Incoming},
@@ -48,7 +48,7 @@ pub trait Respond: Send + Sync + 'static {
 /// An answer, and what is left of the request.
 pub struct Reply {
     /// The answer.
-    pub response: Response<Full<Bytes>>,
+    pub response: Response<Bytes>,
     /// A body that nobody will read: to be dropped, within bounds, so that the client gets to see the answer.
     pub unread: Option<Incoming>,
 }
@@ -211,7 +211,7 @@ impl Respond for Handler {
 impl Handler {
     /// A place for a request of `peer`, one of those behind a proxy.
     fn place_for(&self, peer: IpAddr) -> Result<Place<'_>, TooManyOfPeer> {
-        let mut proxied = lock(&self.proxied);
+        let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
         let under_way = proxied.entry(peer).or_default();
         if *under_way >= self.limits.connections_per_peer {
             return Err(TooManyOfPeer);
@@ -356,7 +356,7 @@ impl Refusal {
         }
     }
 
-    fn response(&self) -> Response<Full<Bytes>> {
+    fn response(&self) -> Response<Bytes> {
         let status = self.status();
         let mut response = json_response(status, wire::refusal(status.as_u16(), &self.message()));
         let headers = response.headers_mut();
@@ -386,8 +386,8 @@ impl Refusal {
 }
 
 /// An answer with this body.
-pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(json.into()));
+pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Bytes> {
+    let mut response = Response::new(json.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -399,7 +399,7 @@ pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>>
 ///
 /// A connection with a body still under way takes no other request. Nor does one with a chunked request: hyper drops a
 /// Content-Length beside it before anybody sees it, and a proxy before us may have gone by that (RFC 9112 section 6.1).
-pub fn reply(head: &Parts, mut response: Response<Full<Bytes>>, body: Option<Incoming>) -> Reply {
+pub fn reply(head: &Parts, mut response: Response<Bytes>, body: Option<Incoming>) -> Reply {
     let unread = body.filter(|body| !body.is_end_stream());
     if unread.is_some() || head.headers.contains_key(TRANSFER_ENCODING) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

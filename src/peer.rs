@@ -1,6 +1,6 @@
 //! Who is at the other end: the peer of the socket, or, where that is a proxy of ours, whom it speaks for.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -35,6 +35,15 @@ fn parse(hop: &str) -> Option<IpAddr> {
     let peer =
         hop.parse::<IpAddr>().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|peer| peer.ip())).or_else(bracketed);
     peer.map(|peer| peer.to_canonical())
+}
+
+/// What peers are told apart by: an IPv4 address, or the /64 network of an IPv6 one, which is the least that anybody is
+/// given.
+pub fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
 }
 
 #[cfg(test)]

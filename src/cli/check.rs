@@ -40,7 +40,7 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
     /// Fail if this key may not be disabled: a replica decoded with it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "since")]
     disable: Option<KeyId>,
     /// A file with the bearer token of the admin listeners
     #[arg(long, value_name = "FILE")]
@@ -77,6 +77,7 @@ struct ReplicaKey {
 struct Fleet {
     replicas: Vec<(String, Replica)>,
     asked: Timestamp,
+    unasked: usize,
     problems: Vec<String>,
     notes: Vec<String>,
 }
@@ -89,6 +90,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let token = token.transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let asked = Timestamp::now();
+    if args.since.is_some_and(|since| since > asked) {
+        return Err(Failure::usage("--since is in the future"));
+    }
     let answers = runtime.block_on(async {
         let mut answers = Vec::new();
         let mut asking = tokio::task::JoinSet::new();
@@ -102,7 +106,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         answers.sort_by_key(|(at, _)| *at);
         answers
     });
-    let mut fleet = Fleet { replicas: Vec::new(), asked, problems: Vec::new(), notes: Vec::new() };
+    let mut fleet = Fleet { replicas: Vec::new(), asked, unasked: 0, problems: Vec::new(), notes: Vec::new() };
     for (at, answer) in answers {
         fleet.add(args.urls[at].to_string(), answer);
     }
@@ -146,7 +150,10 @@ async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Repli
 impl Fleet {
     fn add(&mut self, url: String, answer: Result<Replica, String>) {
         match answer {
-            Err(reason) => self.problems.push(format!("{url} could not be asked: {reason}")),
+            Err(reason) => {
+                self.unasked += 1;
+                self.problems.push(format!("{url} could not be asked: {reason}"));
+            }
             Ok(replica) => {
                 if let Some((other, _)) = self.replicas.iter().find(|(_, known)| known.instance == replica.instance) {
                     self.notes.push(format!("{url} is the same instance as {other}"));
@@ -199,7 +206,9 @@ impl Fleet {
                 let without = |(_, other): &&(String, Replica)| !other.keys.iter().any(|theirs| theirs.id == key.id);
                 let without: Vec<_> = self.replicas.iter().filter(without).map(|(url, _)| url.as_str()).collect();
                 let left = countdown(self.asked, key.activates);
-                if without.is_empty() {
+                if without.is_empty() && self.unasked > 0 {
+                    self.notes.push(format!("key {} activates in {left}: those that answered have it", key.id));
+                } else if without.is_empty() {
                     self.notes.push(format!("key {} may activate, in {left}: every replica has it", key.id));
                 } else {
                     self.problems.push(format!(
@@ -238,6 +247,8 @@ impl Fleet {
                     last.unwrap_or(from)
                 );
                 if disable.as_deref() == Some(id) { self.problems.push(used) } else { self.notes.push(used) }
+            } else if self.unasked > 0 {
+                self.notes.push(format!("key {id}: those that answered did not decode with it since {from}"));
             } else {
                 self.notes.push(format!("key {id} may be disabled: no replica decoded with it since {from}"));
             }

@@ -43,7 +43,7 @@ pub(super) enum KeysCommand {
         change: ChangeArgs,
         #[command(flatten)]
         lead: LeadArgs,
-        /// The new key's region [default: the region of the key made last]
+        /// The new key's region [default: the primary's]
         #[arg(long, value_name = "CC")]
         region: Option<String>,
     },
@@ -125,9 +125,9 @@ pub(super) struct LeadArgs {
 }
 
 impl LeadArgs {
-    fn activates(&self, now: Timestamp) -> Result<Timestamp, Failure> {
+    fn activates(&self, now: Timestamp) -> Result<Timestamp, ChangeError> {
         let in_a_while = || now.checked_add(self.activate_in);
-        self.activate_at.map_or_else(in_a_while, Ok).map_err(|_| Failure::usage("--activate-in is too far ahead"))
+        self.activate_at.map_or_else(in_a_while, Ok).map_err(|_| ChangeError::TooFar)
     }
 }
 
@@ -145,17 +145,16 @@ fn recipient(text: &str) -> Result<Recipient, String> {
 }
 
 pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
-    let now = Timestamp::now();
     match command {
-        KeysCommand::Init { ring, region, recipient, json } => init(&ring, &region, &recipient, now, json),
-        KeysCommand::Rotate { change, lead, region } => rotate(&change, region.as_deref(), lead.activates(now)?, now),
-        KeysCommand::List { ring, json } => list(&ring.ring()?, now, json),
-        KeysCommand::Enable { id, change, lead } => enable(&change, id, lead.activates(now)?, now),
-        KeysCommand::Disable { id, change } => disable(&change, id, now),
-        KeysCommand::Destroy { id, change, yes } => destroy(&change, id, now, yes),
+        KeysCommand::Init { ring, region, recipient, json } => init(&ring, &region, &recipient, json),
+        KeysCommand::Rotate { change, lead, region } => rotate(&change, region.as_deref(), &lead),
+        KeysCommand::List { ring, json } => list(&ring.ring()?, Timestamp::now(), json),
+        KeysCommand::Enable { id, change, lead } => enable(&change, id, &lead),
+        KeysCommand::Disable { id, change } => disable(&change, id),
+        KeysCommand::Destroy { id, change, yes } => destroy(&change, id, yes),
         KeysCommand::Verify { ring, json } => verify(&ring, json),
-        KeysCommand::Recipients { change, set } => recipients(&change, &set, now),
-        KeysCommand::Merge { file, change } => merge(&change, &file, now),
+        KeysCommand::Recipients { change, set } => recipients(&change, &set),
+        KeysCommand::Merge { file, change } => merge(&change, &file),
         KeysCommand::Check(args) => check::run(&args),
     }
 }
@@ -164,12 +163,13 @@ impl ChangeArgs {
     /// Changes the ring on disk, which must be one that the configuration allows.
     fn update<T>(
         &self,
-        now: Timestamp,
-        change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
+        change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), Failure> {
         let (file, config) = self.ring.file()?;
         config.check_pins(&file.read()?)?;
-        Ok(file.update(now, change)?)
+        // The time of the change, not of the command: a passphrase may have been waited for.
+        let now = Timestamp::now();
+        Ok(file.update(now, |ring| change(ring, now))?)
     }
 
     /// Tells what was done, as the result of the command.
@@ -185,9 +185,15 @@ impl ChangeArgs {
     }
 }
 
-fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], now: Timestamp, json: bool) -> Result<(), Failure> {
+fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> Result<(), Failure> {
+    let now = Timestamp::now();
     check_region(region)?;
     let (file, _) = ring.file()?;
+    if file.wants_sealed() && recipients.is_empty() {
+        return Err(Failure::usage(
+            "an identity is given, so the ring must be encrypted: say for whom with --recipient",
+        ));
+    }
     make_folder_of(file.path())?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients).map_err(Failure::failed)?;
@@ -201,29 +207,32 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], now: Timestamp,
     Ok(())
 }
 
-fn rotate(change: &ChangeArgs, region: Option<&str>, activates: Timestamp, now: Timestamp) -> Result<(), Failure> {
+fn rotate(change: &ChangeArgs, region: Option<&str>, lead: &LeadArgs) -> Result<(), Failure> {
     region.map_or(Ok(()), check_region)?;
-    let (ring, id) = change.update(now, |ring| {
-        let newest = ring.keys().iter().max_by_key(|key| key.created).map_or("CN", |key| &key.region);
-        rotation::rotate(ring, now, activates, phone::NUMBERS_NEWEST, region.unwrap_or(newest))
+    let (ring, id) = change.update(|ring, now| {
+        let same = &ring.primary(now).region;
+        rotation::rotate(ring, now, lead.activates(now)?, phone::NUMBERS_NEWEST, region.unwrap_or(same))
     })?;
-    tell_activation(change, &ring, id, now)
+    tell_activation(change, &ring, id)
 }
 
-fn tell_activation(change: &ChangeArgs, ring: &KeyRing, id: KeyId, now: Timestamp) -> Result<(), Failure> {
+fn tell_activation(change: &ChangeArgs, ring: &KeyRing, id: KeyId) -> Result<(), Failure> {
+    let now = Timestamp::now();
     let activates = ring.key(id).expect("the change was about this key").activates;
-    let text = format!("key {id} becomes the primary at {activates} (in {})", countdown(now, activates));
-    change.done(ring, &text, json!({"key": id.to_string(), "activates": activates.to_string()}))?;
+    let region = &ring.key(id).expect("the change was about this key").region;
+    let text =
+        format!("key {id} (region {region}) becomes the primary at {activates} (in {})", countdown(now, activates));
+    change.done(ring, &text, json!({"key": id.to_string(), "activates": activates.to_string(), "region": region}))?;
     if activates.duration_since(now) < LEAD_WARN {
         tell("warning: a replica that gets the file later than that refuses the UIDs of the others until it does");
     }
     Ok(())
 }
 
-fn enable(change: &ChangeArgs, id: KeyId, activates: Timestamp, now: Timestamp) -> Result<(), Failure> {
-    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::enable(ring, now, id, activates)?)))?;
-    if ring.key(id).is_some_and(|key| key.is_pending(now)) {
-        return tell_activation(change, &ring, id, now);
+fn enable(change: &ChangeArgs, id: KeyId, lead: &LeadArgs) -> Result<(), Failure> {
+    let (ring, ()) = change.update(|ring, now| Ok(((), rotation::enable(ring, now, id, lead.activates(now)?)?)))?;
+    if ring.key(id).is_some_and(|key| key.is_pending(Timestamp::now())) {
+        return tell_activation(change, &ring, id);
     }
     change.done(
         &ring,
@@ -232,19 +241,26 @@ fn enable(change: &ChangeArgs, id: KeyId, activates: Timestamp, now: Timestamp) 
     )
 }
 
-fn disable(change: &ChangeArgs, id: KeyId, now: Timestamp) -> Result<(), Failure> {
-    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::disable(ring, now, id)?)))?;
+fn disable(change: &ChangeArgs, id: KeyId) -> Result<(), Failure> {
+    let (ring, ()) = change.update(|ring, now| Ok(((), rotation::disable(ring, now, id)?)))?;
+    let now = Timestamp::now();
+    let left = ring.key(id).map(|key| key.activates.duration_since(now)).filter(|left| !left.is_negative());
+    if left.is_some_and(|left| left < LEAD_WARN) {
+        tell(
+            "warning: a replica that gets the file after that key's activation makes UIDs of it that the others refuse",
+        );
+    }
     let text = format!("key {id} is disabled: its UIDs open no more, until it is enabled again");
     change.done(&ring, &text, json!({"key": id.to_string(), "status": "disabled"}))
 }
 
-fn destroy(change: &ChangeArgs, id: KeyId, now: Timestamp, yes: bool) -> Result<(), Failure> {
+fn destroy(change: &ChangeArgs, id: KeyId, yes: bool) -> Result<(), Failure> {
     if !yes {
         return Err(Failure::usage(format_args!(
             "no UID of key {id} can ever be opened again: say --yes if that is meant"
         )));
     }
-    let (ring, ()) = change.update(now, |ring| Ok(((), rotation::destroy(ring, id)?)))?;
+    let (ring, ()) = change.update(|ring, _| Ok(((), rotation::destroy(ring, id)?)))?;
     let text = format!("key {id} is destroyed, here and in the ring before");
     change.done(&ring, &text, json!({"key": id.to_string(), "status": "destroyed"}))?;
     tell(
@@ -254,7 +270,7 @@ fn destroy(change: &ChangeArgs, id: KeyId, now: Timestamp, yes: bool) -> Result<
     Ok(())
 }
 
-fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<(), Failure> {
+fn recipients(change: &ChangeArgs, set: &[Recipient]) -> Result<(), Failure> {
     if set.is_empty() {
         let ring = change.ring.ring()?;
         if change.json {
@@ -267,12 +283,15 @@ fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<
     }
     let (file, config) = change.ring.file()?;
     // It may still be plain, although there is an identity: this is the change that encrypts it.
+    if !file.wants_sealed() {
+        return Err(Failure::usage("say with --identity how you will open it: nobody locks themselves out"));
+    }
     let file = file.or_plain();
     config.check_pins(&file.read()?)?;
     let mut texts: Vec<_> = set.iter().map(ToString::to_string).collect();
     texts.sort();
     texts.dedup();
-    let (ring, ()) = file.update(now, |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
+    let (ring, ()) = file.update(Timestamp::now(), |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
     let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
     change.done(&ring, &text, json!({"recipients": texts}))?;
     tell(
@@ -282,14 +301,15 @@ fn recipients(change: &ChangeArgs, set: &[Recipient], now: Timestamp) -> Result<
     Ok(())
 }
 
-fn merge(change: &ChangeArgs, other: &std::path::Path, now: Timestamp) -> Result<(), Failure> {
+fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
     let (file, config) = change.ring.file()?;
     config.check_pins(&file.read()?)?;
-    let theirs = file.read_other(other)?;
+    let (theirs, now) = (file.read_other(other)?, Timestamp::now());
     let (ring, added) = file.update(now, |ring| {
         let added: Vec<_> = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id).collect();
-        Ok((added, rotation::merge(ring, &theirs, now)?))
+        Ok(((added, ring.primary(now).id), rotation::merge(ring, &theirs, now)?))
     })?;
+    let (added, was_primary): (Vec<KeyId>, KeyId) = added;
     let added: Vec<_> = added.iter().map(KeyId::to_string).collect();
     let text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
     change.done(&ring, &text, json!({"added": added}))?;
@@ -297,6 +317,12 @@ fn merge(change: &ChangeArgs, other: &std::path::Path, now: Timestamp) -> Result
         tell(
             "the two copies are for different recipients: those of ours were kept (`keys recipients --set` changes them)",
         );
+    }
+    if ring.primary(now).id != was_primary {
+        tell(format_args!(
+            "warning: key {} is the primary from now on: hand the file out at once, above all to replicas of our copy",
+            ring.primary(now).id
+        ));
     }
     for key in ring.pending(now).filter(|key| key.activates.duration_since(now) < LEAD_WARN) {
         tell(format_args!("warning: key {} becomes the primary in {}", key.id, countdown(now, key.activates)));

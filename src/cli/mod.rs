@@ -204,7 +204,9 @@ enum Asking {
 fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure> {
     let credential = || {
         let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("identity");
-        path.exists().then_some(path)
+        // One that is there and cannot be used must be told of, not passed over.
+        let missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        (!missing).then_some(path)
     };
     let identity = config.identity.clone().or_else(credential);
     let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;

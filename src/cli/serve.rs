@@ -67,12 +67,10 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let overrides = Overrides { listen: args.listen, keyring: args.keyring, identity: args.identity };
     let mut config = match &args.config {
-        Some(path) => {
-            let (listen, keyring, identity) = (args.listen, args.keyring.clone(), args.identity.clone());
-            Config::read(path, Overrides { listen, keyring, identity })?
-        }
-        None => dev_config(args.listen, args.keyring.clone(), args.identity.clone())?,
+        Some(path) => Config::read(path, overrides.clone())?,
+        None => dev_config(overrides.clone())?,
     };
     log::init()?;
     raise_open_files(&mut config.limits);
@@ -90,7 +88,14 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
-    let reload = |live, tls| Reloader { live, ring: file, trunk_zero, config: args.config, tls, seen: Some(seen) };
+    let reload = |live, tls| Reloader {
+        live,
+        ring: file,
+        trunk_zero,
+        config: args.config.map(|path| (path, overrides)),
+        tls,
+        seen: Some(seen),
+    };
     runtime.block_on(serve(config, tokenizer, tls, reload, args.dev))
 }
 
@@ -159,11 +164,7 @@ fn new_instance() -> Result<String, Failure> {
     Ok(HEXLOWER.encode(&random))
 }
 
-fn dev_config(
-    listen: Option<SocketAddr>,
-    keyring: Option<PathBuf>,
-    identity: Option<PathBuf>,
-) -> Result<Config, Failure> {
+fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Config, Failure> {
     let listen = listen.unwrap_or((Ipv4Addr::LOCALHOST, 8080).into());
     if !listen.ip().is_loopback() {
         return Err(Failure::usage("--dev listens on loopback only: its password is known to everybody"));
@@ -177,8 +178,8 @@ fn dev_config(
         context: Context::default(),
         modes: HashSet::from(Mode::ALL),
         partial: Partial::Lenient,
-        tokenize: Allowance::new(None),
-        detokenize: Allowance::new(None),
+        tokenize: Arc::new(Allowance::new(None)),
+        detokenize: Arc::new(Allowance::new(None)),
     };
     Ok(Config {
         listen,

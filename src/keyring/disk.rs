@@ -144,10 +144,14 @@ impl Disk for RealDisk {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         if let Some(like) = like {
             // A group that may read the ring (Kubernetes' fsGroup, a service's own) must be able to read the next one.
-            let _ = std::os::unix::fs::fchown(&file, Some(like.uid), Some(like.gid));
-            let kept = file.metadata()?.gid() == like.gid;
-            let shared = if kept { like.mode } else { like.mode & !0o070 };
-            file.set_permissions(fs::Permissions::from_mode(0o600 | shared))?;
+            // Only root can give a file away; whoever is in its group can let the group have it.
+            let given = std::os::unix::fs::fchown(&file, Some(like.uid), Some(like.gid));
+            let given = given.or_else(|_| std::os::unix::fs::fchown(&file, None, Some(like.gid)));
+            if like.mode & 0o070 != 0 && file.metadata()?.gid() != like.gid {
+                let error = given.err().unwrap_or_else(|| io::ErrorKind::PermissionDenied.into());
+                return Err(io::Error::new(error.kind(), "its group, which may read it, could not read the next one"));
+            }
+            file.set_permissions(fs::Permissions::from_mode(0o600 | like.mode))?;
         }
         file.write_all(bytes)
     }

@@ -122,6 +122,11 @@ impl RingFile {
         Self { disk, ..self }
     }
 
+    /// Whether the ring must be encrypted: there are identities to open it with.
+    pub fn wants_sealed(&self) -> bool {
+        self.identities.is_some()
+    }
+
     /// The path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,7 +153,11 @@ impl RingFile {
         if known == Some(hash) {
             return Ok(None);
         }
-        let refused = |error| RefusedContent { error, content: Some(hash) };
+        // Who may read the file can change without its content.
+        let refused = |error| {
+            let content = Some(hash).filter(|_| !matches!(error, RingFileError::Exposed { .. }));
+            RefusedContent { error, content }
+        };
         let found = self.open(&self.path, raw, access).map_err(refused)?;
         Ok(Some((found.ring, hash)))
     }
@@ -198,6 +207,10 @@ impl RingFile {
         let _lock = target.lock(None)?;
         if self.disk.exists(&self.path) {
             return Err(RingFileError::Exists { path: self.path.clone() });
+        }
+        let previous = target.beside(".previous");
+        if self.disk.exists(&previous) {
+            return Err(RingFileError::PreviousLeft { path: previous });
         }
         let ring = self.check(plain)?;
         let bytes =
@@ -251,8 +264,7 @@ impl RingFile {
         if plain.len() as u64 >= FILE_BYTES_MAX {
             return Err(RingFileError::TooLarge);
         }
-        KeyRing::from_json(plain, self.known)
-            .map_err(|faults| RingFileError::Refused { path: self.path.clone(), faults })
+        KeyRing::from_json(plain, self.known).map_err(RingFileError::Unfit)
     }
 
     /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody
@@ -390,8 +402,15 @@ pub enum RingFileError {
         /// That file.
         path: PathBuf,
     },
+    /// There is no ring, but the one before it: it may be the last copy of its keys.
+    PreviousLeft {
+        /// That file.
+        path: PathBuf,
+    },
     /// The ring would become larger than [`FILE_BYTES_MAX`].
     TooLarge,
+    /// The changed ring would be refused by whoever reads it.
+    Unfit(Faults),
     /// The change is not possible.
     Change(ChangeError),
     /// The changed ring would not follow the one on disk.
@@ -409,6 +428,8 @@ impl RingFileError {
             | Self::Sealed { .. }
             | Self::Refused { .. } => true,
             Self::Exists { .. }
+            | Self::PreviousLeft { .. }
+            | Self::Unfit(_)
             | Self::TooLarge
             | Self::NoRecipients
             | Self::LocksUsOut
@@ -444,6 +465,12 @@ impl fmt::Display for RingFileError {
             }
             Self::Refused { path, faults } => write!(f, "key ring {} is refused: {faults}", path.display()),
             Self::Exists { path } => write!(f, "{} exists already, and is left as it is", path.display()),
+            Self::PreviousLeft { path } => write!(
+                f,
+                "{} is left of an earlier ring, and may be the last copy of its keys: restore it, or move it away",
+                path.display()
+            ),
+            Self::Unfit(faults) => write!(f, "the change would leave a ring that is refused: {faults}"),
             Self::TooLarge => write!(f, "the key ring would be larger than {FILE_BYTES_MAX} bytes"),
             Self::Change(error) => error.fmt(f),
             Self::Successor(error) => write!(f, "the change is refused: {error}"),

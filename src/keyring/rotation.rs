@@ -241,6 +241,8 @@ pub enum ChangeError {
     },
     /// The time of activation is past.
     Past,
+    /// The time of activation is beyond the calendar.
+    TooFar,
     /// The ring has no such key.
     NoSuchKey(KeyId),
     /// The key has another status than the change wants.
@@ -285,6 +287,7 @@ impl fmt::Display for ChangeError {
                 )
             }
             Self::Past => f.write_str("the time of activation is past"),
+            Self::TooFar => f.write_str("the time of activation is too far ahead"),
             Self::NoSuchKey(id) => write!(f, "the ring has no key {id}"),
             Self::Status { id, status, wanted } => write!(f, "key {id} is {status}, and would have to be {wanted}"),
             Self::Primary(id) => write!(f, "key {id} is the primary: rotate first, and wait until another key is"),

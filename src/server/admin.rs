@@ -12,7 +12,6 @@ use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
 };
-use http_body_util::Full;
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
@@ -49,7 +48,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Bytes> {
         let is_for_all = match path {
             "/healthz" | "/readyz" => true,
             "/keyring" => false,
@@ -130,7 +129,7 @@ impl Admin {
     }
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
     json_response(status, wire::refusal(status.as_u16(), message))
 }
 

@@ -5,22 +5,27 @@
 //! doing that is one deadline, looked at when a timer fires, which costs a request no timer of its own.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     future::Future,
     io,
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{HeaderValue, header::CONNECTION};
+use http::{HeaderValue, StatusCode, header::CONNECTION};
 use http_body_util::BodyExt as _;
-use hyper::{Request, Version, body::Incoming, service::service_fn};
+use hyper::{
+    Request, Version,
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -31,7 +36,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{handler::Respond, limits::Limits};
+use crate::{
+    handler::{Reply, Respond},
+    limits::Limits,
+};
 
 /// Bytes that hyper buffers of a request at a time, and so of the longest head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -50,6 +58,15 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// Bytes of an answer that are buffered for one HTTP/2 stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of an answer that are given to an HTTP/2 stream at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// How an HTTP/2 connection begins (RFC 9113 section 3.4).
+const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// How long an idle HTTP/2 connection has to say farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +108,17 @@ pub(super) struct Activity {
     order: AtomicU8,
     ordered: Notify,
     answered: Notify,
-    /// Requests under way: several at once in HTTP/2.
-    requests: AtomicUsize,
+    /// Whether a request of this connection was ever granted.
+    proved: AtomicBool,
+    /// Whether this is HTTP/2, where many requests are under way at once: since when each of them is.
     multiplexed: AtomicBool,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Default)]
+struct Streams {
+    under_way: BTreeMap<u64, Duration>,
+    next: u64,
 }
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -102,14 +127,14 @@ impl Activity {
     pub(super) fn new() -> Arc<Self> {
         let (ordered, answered) = (Notify::new(), Notify::new());
         let (state, order) = (AtomicU64::new(0), AtomicU8::new(GO_ON));
-        let (requests, multiplexed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let activity = Self { state, order, ordered, answered, requests, multiplexed };
+        let (proved, multiplexed, streams) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let activity = Self { state, order, ordered, answered, proved, multiplexed, streams };
         activity.enter(Phase::Idle);
         Arc::new(activity)
     }
 
     fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        let millis = u64::try_from(now().as_millis()).unwrap_or(u64::MAX >> 3);
         self.state.store((millis << 3) | phase as u64, Ordering::Relaxed);
     }
 
@@ -130,9 +155,18 @@ impl Activity {
         (phase == Phase::Idle).then_some(since)
     }
 
+    /// Since when a peer that has shown no good credentials makes us wait, where it does.
+    pub(super) fn dawdles_since(&self) -> Option<Duration> {
+        let (phase, since) = self.phase();
+        let dawdles = matches!(phase, Phase::Head | Phase::Discard) && !self.proved.load(Ordering::Relaxed);
+        dawdles.then_some(since)
+    }
+
     fn deadline(&self, limits: &Limits) -> Instant {
         let (phase, since) = self.phase();
-        *EPOCH + since + phase.patience(limits)
+        // An HTTP/2 peer may take its time for the body, and again for the answer, of the oldest of its requests.
+        let oldest = lock(&self.streams).under_way.values().min().copied();
+        *EPOCH + oldest.map_or(since + phase.patience(limits), |oldest| oldest + limits.request * 2)
     }
 
     /// Lets the next answer be the last: its peer then turns to another replica, with no request lost between.
@@ -151,13 +185,17 @@ impl Activity {
     }
 
     /// Notes a request, until what this gives is dropped.
-    fn begin_request(&self, multiplexed: bool) -> RequestPhase<'_> {
-        if multiplexed {
-            self.multiplexed.store(true, Ordering::Relaxed);
+    fn begin_request(self: &Arc<Self>, version: Version) -> UnderWay {
+        if version != Version::HTTP_2 {
+            self.enter(Phase::Request);
+            return UnderWay { activity: self.clone(), stream: None };
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut streams = lock(&self.streams);
+        let stream = streams.next;
+        streams.next += 1;
+        streams.under_way.insert(stream, now());
         self.enter(Phase::Request);
-        RequestPhase(self)
+        UnderWay { activity: self.clone(), stream: Some(stream) }
     }
 
     fn is_multiplexed(&self) -> bool {
@@ -192,13 +230,55 @@ impl Activity {
 }
 
 /// A request under way.
-struct RequestPhase<'a>(&'a Activity);
+struct UnderWay {
+    activity: Arc<Activity>,
+    stream: Option<u64>,
+}
 
-impl Drop for RequestPhase<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.enter(Phase::Answer);
+        let Some(stream) = self.stream else { return self.activity.enter_from(Phase::Request, Phase::Answer) };
+        let mut streams = lock(&self.activity.streams);
+        streams.under_way.remove(&stream);
+        if streams.under_way.is_empty() {
+            self.activity.enter(Phase::Idle);
         }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Time since the process began to have connections.
+fn now() -> Duration {
+    EPOCH.elapsed()
+}
+
+/// An answer. That of an HTTP/2 stream is given piece by piece, as its peer makes room, and is under way until then.
+struct AnswerBody {
+    left: Bytes,
+    under_way: Option<UnderWay>,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = if self.under_way.is_some() { self.left.len().min(PIECE_BYTES) } else { self.left.len() };
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
 
@@ -214,26 +294,27 @@ pub(super) async fn serve<S, R>(
     R: Respond,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let (responder, activity, limits) = (responder.clone(), activity.clone(), limits.clone());
+        // At once, not when the request is first worked on: in between it must not look idle.
+        let under_way = activity.begin_request(request.version());
+        let (responder, limits) = (responder.clone(), limits.clone());
         // Boxed, or hyper would hold the room for a request under way for every connection that is idle.
         Box::pin(async move {
-            let multiplexed = request.version() == Version::HTTP_2;
-            let request_phase = activity.begin_request(multiplexed);
-            let mut reply = responder.respond(request, peer).await;
-            drop(request_phase);
-            if activity.order() >= LAST_ANSWER && !multiplexed {
-                reply.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            let Reply { mut response, unread } = responder.respond(request, peer).await;
+            let activity = under_way.activity.clone();
+            if response.status() == StatusCode::OK {
+                activity.proved.store(true, Ordering::Relaxed);
             }
-            match reply.unread {
-                None => {}
-                // A stream of its own is reset by dropping its body; its connection goes on.
-                Some(_) if multiplexed => {}
-                Some(unread) => {
+            let under_way = Some(under_way).filter(|under_way| under_way.stream.is_some());
+            if under_way.is_none() {
+                if activity.order() >= LAST_ANSWER {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                if let Some(unread) = unread {
                     activity.enter(Phase::Discard);
                     tokio::spawn(discard(unread, limits, activity));
                 }
             }
-            Ok::<_, Infallible>(reply.response)
+            Ok::<_, Infallible>(response.map(|left| AnswerBody { left, under_way }))
         })
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
@@ -249,7 +330,8 @@ pub(super) async fn serve<S, R>(
         .max_send_buf_size(SEND_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
-    let mut told = false;
+    // Until when an HTTP/2 connection that was asked to end may take for it.
+    let mut ending: Option<Instant> = None;
     let mut ordered = pin!(activity.ordered.notified());
     std::future::poll_fn(|cx| {
         while ordered.as_mut().poll(cx).is_ready() {
@@ -259,26 +341,34 @@ pub(super) async fn serve<S, R>(
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // HTTP/2 has a way to say that the requests so far were the last.
-        if activity.order() >= LAST_ANSWER && activity.is_multiplexed() && !std::mem::replace(&mut told, true) {
-            connection.as_mut().graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
-        // Only now, with everything read that had arrived, is an idle connection one that no request is lost with. Any
-        // other ends with its answer.
-        if activity.order() >= DRAIN && activity.idle_since().is_some() {
-            return Poll::Ready(());
-        }
         loop {
-            let deadline = activity.deadline(&limits);
-            if deadline < timer.deadline() {
+            let (order, idle) = (activity.order(), activity.idle_since().is_some());
+            // Only now, with everything read that had arrived, is an idle connection one that no request is lost with.
+            // Any other ends with its answer.
+            let given_up = order == CLOSE && activity.dawdles_since().is_some();
+            if (order >= DRAIN && idle && !activity.is_multiplexed()) || given_up {
+                return Poll::Ready(());
+            }
+            let mut deadline = activity.deadline(&limits);
+            // HTTP/2 has a way to say that the requests so far were the last.
+            let over = deadline <= Instant::now();
+            if activity.is_multiplexed() && ending.is_none() && (order >= LAST_ANSWER || (over && idle)) {
+                ending = Some(Instant::now() + FAREWELL);
+                connection.as_mut().graceful_shutdown();
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            if let Some(ending) = ending.filter(|_| idle) {
+                deadline = ending;
+            }
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
             ready!(timer.as_mut().poll(cx));
-            if activity.deadline(&limits) <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(activity.deadline(&limits));
         }
     })
     .await;
@@ -314,9 +404,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
         // Some clients send a line end after a body: it begins nothing.
         let begins = |byte: &u8| !matches!(byte, b'\r' | b'\n');
-        // HTTP/2 has much to say beside requests.
-        if !self.activity.is_multiplexed() && buffer.filled()[before..].iter().any(begins) {
-            self.activity.enter_from(Phase::Idle, Phase::Head);
+        let new = &buffer.filled()[before..];
+        if !self.activity.is_multiplexed() && new.iter().any(begins) {
+            // HTTP/2 has much to say beside requests, so that bytes mean nothing there.
+            if new.starts_with(HTTP_2_PREFACE) {
+                self.activity.multiplexed.store(true, Ordering::Relaxed);
+            } else {
+                self.activity.enter_from(Phase::Idle, Phase::Head);
+            }
         }
         Poll::Ready(read)
     }

@@ -1,4 +1,5 @@
-//! The open connections, bounded: in all and of each peer. When all places are taken, the one idle for longest goes.
+//! The open connections, bounded: in all and of each peer. When all places are taken, the one idle for longest goes;
+//! where none is idle, the one that has been sending a head for longest and never showed good credentials.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use super::connection::Activity;
+use crate::peer;
 
 /// Idle connections that one look through the table finds, so that not every newcomer costs a look.
 const VICTIMS: usize = 64;
@@ -23,7 +25,7 @@ pub(super) struct Connections {
 struct Table {
     open: HashMap<u64, Open>,
     per_peer: HashMap<IpAddr, usize>,
-    /// The connections idle for longest when last looked, with since when.
+    /// The connections to give up first when last looked, with since when they are what they were.
     victims: VecDeque<(u64, Duration)>,
     next: u64,
     /// Whether every answer is its connection's last.
@@ -43,6 +45,7 @@ impl Connections {
     /// A place for a connection, counted among those of `peer`; `None` where it has too many, or every place is taken by
     /// one that is not idle.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
+        let peer = peer.map(peer::network);
         let mut table = self.lock();
         if peer.and_then(|peer| table.per_peer.get(&peer)).is_some_and(|open| *open >= self.per_peer_max) {
             return None;
@@ -90,7 +93,7 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes the connection that has been idle for longest, and frees its place at once.
+    /// Closes the connection that is the first to give up, and frees its place at once.
     fn evict_one(&mut self) -> Option<()> {
         let victim = self.next_victim().or_else(|| {
             self.find_victims();
@@ -101,10 +104,11 @@ impl Table {
         Some(())
     }
 
-    /// The first of the victims that has stayed idle since they were looked for.
+    /// The first of the victims that is still what it was when they were looked for.
     fn next_victim(&mut self) -> Option<u64> {
         while let Some((id, since)) = self.victims.pop_front() {
-            if self.open.get(&id).is_some_and(|open| open.activity.idle_since() == Some(since)) {
+            let still = |activity: &Activity| activity.idle_since().or_else(|| activity.dawdles_since()) == Some(since);
+            if self.open.get(&id).is_some_and(|open| still(&open.activity)) {
                 return Some(id);
             }
         }
@@ -112,11 +116,19 @@ impl Table {
     }
 
     fn find_victims(&mut self) {
-        let idle = |(id, open): (&u64, &Open)| open.activity.idle_since().map(|since| (*id, since));
-        let mut idle: Vec<_> = self.open.iter().filter_map(idle).collect();
-        idle.sort_unstable_by_key(|(id, since)| (*since, *id));
-        idle.truncate(VICTIMS);
-        self.victims = idle.into();
+        let mut found = self.longest(Activity::idle_since);
+        if found.is_empty() {
+            found = self.longest(Activity::dawdles_since);
+        }
+        self.victims = found.into();
+    }
+
+    fn longest(&self, since: impl Fn(&Activity) -> Option<Duration>) -> Vec<(u64, Duration)> {
+        let found = self.open.iter().filter_map(|(id, open)| since(&open.activity).map(|since| (*id, since)));
+        let mut found: Vec<_> = found.collect();
+        found.sort_unstable_by_key(|(id, since)| (*since, *id));
+        found.truncate(VICTIMS);
+        found
     }
 
     fn remove(&mut self, id: u64) {

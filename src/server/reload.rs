@@ -33,8 +33,8 @@ pub struct Reloader {
     pub ring: RingFile,
     /// The regions whose numbers are dialled with their trunk prefix.
     pub trunk_zero: TrunkZeroRegions,
-    /// Where the clients are, if they are in a file.
-    pub config: Option<PathBuf>,
+    /// Where the clients are, if they are in a file, and what the flags said instead of it.
+    pub config: Option<(PathBuf, Overrides)>,
     /// The certificate in use, if there is one.
     pub tls: Option<Arc<Tls>>,
     /// The content that was last looked at, in use or refused.
@@ -53,14 +53,15 @@ impl Reloader {
         let live = self.live.clone();
         tokio::spawn(async move {
             loop {
-                let asked = tokio::select! {
+                let (asked, wanted) = tokio::select! {
                     _ = hangup.recv() => {
                         info!("SIGHUP: reloading");
                         self.seen = None;
-                        true
+                        (true, false)
                     }
-                    () = live.look_wanted() => false,
-                    _ = poll.tick() => false,
+                    // Only a look that began after a request asked for it is the one that it waits for.
+                    () = live.look_wanted() => (false, true),
+                    _ = poll.tick() => (false, false),
                 };
                 // The file system may be slow, or gone for a while: no request is to wait for it.
                 let looked = tokio::task::spawn_blocking(move || {
@@ -74,14 +75,15 @@ impl Reloader {
                 match looked.await {
                     Ok(reloader) => self = reloader,
                     Err(error) => {
-                        warn!(
-                            panicked = error.is_panic(),
-                            "the reloader ended: restart this replica to change its keys"
-                        );
+                        let reason = "the reloader ended: restart this replica to change its keys";
+                        warn!(panicked = error.is_panic(), reason);
+                        live.note_ring(Some(reason.to_owned()));
                         return;
                     }
                 }
-                live.look_done();
+                if wanted {
+                    live.look_done();
+                }
             }
         });
         Ok(())
@@ -145,11 +147,11 @@ impl Reloader {
 
     /// Takes up the clients of the configuration; all else in it wants a restart.
     fn reload_clients(&self) {
-        let Some(path) = &self.config else { return };
-        match Config::read(path, Overrides::default()) {
+        let Some((path, overrides)) = &self.config else { return };
+        match Config::read(path, overrides.clone()) {
             Ok(config) => {
                 info!(clients = config.clients.len(), "clients reloaded");
-                self.live.use_clients(Clients::new(config.clients));
+                self.live.use_clients(Clients::new(config.clients).continuing(&self.live.clients()));
                 self.live.note_config(None);
             }
             Err(error) => {

@@ -97,7 +97,11 @@ impl Pair {
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |error| TlsError::Io { path: path.to_owned(), error };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
         return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")));
     }
     fs::read(path).map_err(failed)
