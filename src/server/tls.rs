@@ -32,8 +32,8 @@ pub struct TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
-    /// What was last looked at, in use or refused.
-    seen: Mutex<[u8; 32]>,
+    /// What was last looked at, in use or refused; `None` where it could not even be read.
+    seen: Mutex<Option<[u8; 32]>>,
 }
 
 impl Tls {
@@ -44,7 +44,7 @@ impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let pair = Pair::read(&files)?;
         let config = pair.config(&files)?;
-        Ok(Self { files, config: ArcSwap::from_pointee(config), seen: Mutex::new(pair.hash()) })
+        Ok(Self { files, config: ArcSwap::from_pointee(config), seen: Mutex::new(Some(pair.hash())) })
     }
 
     /// Accepts connections with the pair of this moment.
@@ -54,14 +54,14 @@ impl Tls {
 
     /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal.
     pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
-        let pair = match Pair::read(&self.files) {
+        let read = Pair::read(&self.files);
+        let hash = read.as_ref().ok().map(Pair::hash);
+        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), hash);
+        let pair = match read {
+            Ok(_) if hash == before => return None,
             Ok(pair) => pair,
             Err(error) => return Some(Err(error)),
         };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *seen, pair.hash()) == *seen {
-            return None;
-        }
         Some(pair.config(&self.files).map(|config| self.config.store(Arc::new(config))))
     }
 }
