@@ -12,12 +12,17 @@ use http::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
-/// Refuses a missing, repeated, empty or malformed `Host`, and repeated or unknown framing and credentials.
+/// Refuses a missing, repeated, empty or malformed `Host`, one that the target contradicts, a target that is not ASCII,
+/// and repeated or unknown framing and credentials.
 ///
 /// # Errors
 /// [`Ambiguous`].
 pub fn check(head: &Parts) -> Result<(), Ambiguous> {
     check_host(head)?;
+    // RFC 3986 section 2: other bytes are decoded by one reader in one way, by another in another.
+    if !head.uri.path_and_query().is_none_or(|target| target.as_str().is_ascii()) {
+        return Err(Ambiguous);
+    }
     at_most_one(&head.headers, AUTHORIZATION)?;
     at_most_one(&head.headers, CONTENT_LENGTH)?;
     match at_most_one(&head.headers, TRANSFER_ENCODING)? {
@@ -30,22 +35,28 @@ pub fn check(head: &Parts) -> Result<(), Ambiguous> {
     }
 }
 
-/// RFC 9112 section 3.2: one `Host` in HTTP/1.1; in HTTP/2 `:authority` says it (RFC 9113 section 8.3.1), and a `Host`
-/// beside it must not say otherwise.
+/// RFC 9112 section 3.2: one `Host` in HTTP/1.1; in HTTP/2 `:authority` says it (RFC 9113 section 8.3.1). A `Host`
+/// beside that, or beside a whole URL as target, must not say otherwise: which of the two counts is not the same to all.
 fn check_host(head: &Parts) -> Result<(), Ambiguous> {
     let host = at_most_one(&head.headers, HOST)?;
-    let parsed = host.map(|host| parse_host(host).ok_or(Ambiguous)).transpose()?;
-    match (head.version, parsed, head.uri.authority()) {
-        (Version::HTTP_11, None, _) => Err(Ambiguous),
-        (Version::HTTP_2, None, None) => Err(Ambiguous),
-        (Version::HTTP_2, Some(host), Some(authority)) if host != *authority => Err(Ambiguous),
+    let host = host.map(|host| Authority::try_from(host.as_bytes()).map_err(|_| Ambiguous)).transpose()?;
+    let authority = head.uri.authority();
+    if ![host.as_ref(), authority].into_iter().flatten().all(is_host) {
+        return Err(Ambiguous);
+    }
+    match (head.version, &host, authority) {
+        (Version::HTTP_11, None, _) | (Version::HTTP_2, None, None) => Err(Ambiguous),
+        (_, Some(host), Some(authority)) if host != authority => Err(Ambiguous),
         _ => Ok(()),
     }
 }
 
-fn parse_host(host: &HeaderValue) -> Option<Authority> {
-    let host = Authority::try_from(host.as_bytes()).ok()?;
-    (!host.host().is_empty() && !host.as_str().contains('@')).then_some(host)
+/// A host, with or without a port, and without a user.
+fn is_host(authority: &Authority) -> bool {
+    let Some(rest) = authority.as_str().strip_prefix(authority.host()) else { return false };
+    let digits = rest.strip_prefix(':').unwrap_or_default();
+    let is_port = rest.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with(':');
+    !authority.host().is_empty() && is_port && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
 fn at_most_one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, Ambiguous> {
