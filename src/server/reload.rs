@@ -103,11 +103,12 @@ impl Reloader {
                 }
                 let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
                 tokenizer.warm_up();
+                self.live.use_tokenizer(tokenizer, now);
+                self.note(None);
+                let tokenizer = self.live.tokenizer();
                 let ring = tokenizer.ring();
                 info!(generation = ring.generation(), ring_hash = %ring.hash(), primary = %ring.primary(now).id,
                     pending = ring.pending(now).next().map(|key| key.id.to_string()), "key ring reloaded");
-                self.live.use_tokenizer(tokenizer, now);
-                self.note(None);
             }
             Err(refused) => {
                 self.seen = refused.content;
@@ -131,8 +132,8 @@ impl Reloader {
         match tls.reload_if_changed() {
             None => {}
             Some(Ok(())) => {
-                info!("certificate reloaded");
                 self.live.note_certificate(None);
+                info!("certificate reloaded");
             }
             Some(Err(error)) if self.live.note_certificate(Some(error.to_string())) => {
                 warn!(%error, "keeping the certificate in use");
@@ -146,9 +147,10 @@ impl Reloader {
         let Some(path) = &self.config else { return };
         match Config::read(path, Overrides::default()) {
             Ok(config) => {
-                info!(clients = config.clients.len(), "clients reloaded");
+                let clients = config.clients.len();
                 self.live.use_clients(Clients::new(config.clients));
                 self.live.note_config(None);
+                info!(clients, "clients reloaded");
             }
             Err(error) => {
                 warn!(%error, "keeping the clients in use");
