@@ -135,8 +135,8 @@ impl Reloader {
         match tls.reload_if_changed() {
             None => {}
             Some(Ok(())) => {
-                info!("certificate reloaded");
                 self.live.note_certificate(None);
+                info!("certificate reloaded");
             }
             Some(Err(error)) if self.live.note_certificate(Some(error.to_string())) => {
                 warn!(%error, "keeping the certificate in use");
@@ -150,9 +150,10 @@ impl Reloader {
         let Some((path, overrides)) = &self.config else { return };
         match Config::read(path, overrides.clone()) {
             Ok(config) => {
-                info!(clients = config.clients.len(), "clients reloaded");
+                let clients = config.clients.len();
                 self.live.use_clients(Clients::new(config.clients).continuing(&self.live.clients()));
                 self.live.note_config(None);
+                info!(clients, "clients reloaded");
             }
             Err(error) => {
                 warn!(%error, "keeping the clients in use");

@@ -18,14 +18,15 @@ pub fn is_here(program: &str) -> bool {
     found
 }
 
+/// It maps there and back.
 #[track_caller]
-fn check(command: &mut Command) {
+pub fn check(command: &mut Command) {
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.trim_end() == PHONES, "{out}\n{err}");
 }
 
-fn script(name: &str) -> String {
+pub fn script(name: &str) -> String {
     format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 

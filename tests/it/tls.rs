@@ -1,0 +1,396 @@
+//! TLS, as clients that verify it see it, and the certificate replaced under them.
+
+use std::{
+    fs,
+    io::{BufReader, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    crypto::aws_lc_rs, pki_types::CertificateDer, version,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    clients::{check, is_here, script},
+    support::{Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, post, run},
+};
+
+const RELOADED: &str = "certificate reloaded";
+const KEPT: &str = "keeping the certificate in use";
+
+const CALL: &str = r#"{"Numbers":["13988888888"],"Mode":"PhoneToUID"}"#;
+
+/// A private CA, as enterprises have one.
+struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate for this machine, and its key, as PEM.
+struct Pair {
+    certificate: String,
+    private_key: String,
+    leaf: CertificateDer<'static>,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "CA of a callveil test");
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// A new pair, its chain with the CA in it.
+    fn pair(&self) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let certificate = leaf.pem() + &self.0.pem();
+        Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
+    }
+
+    /// A client that trusts this CA and nobody else. It resumes its sessions where it can.
+    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into());
+        let config = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+        Arc::new(config.with_no_client_auth())
+    }
+}
+
+/// Puts a file in place in one step.
+fn publish(folder: &Folder, name: &str, content: &str) {
+    let new = folder.path().join("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, folder.path().join(name)).unwrap();
+}
+
+fn install(folder: &Folder, pair: &Pair) {
+    publish(folder, "tls.crt", &pair.certificate);
+    publish(folder, "tls.key", &pair.private_key);
+}
+
+const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"";
+
+/// A folder with a CA at `ca.pem`, and a server with a pair of it.
+fn serve(limits: &str) -> (Folder, Ca, Pair, Server) {
+    let (folder, ca) = (Folder::new(), Ca::new());
+    let pair = ca.pair();
+    publish(&folder, "ca.pem", &ca.0.pem());
+    install(&folder, &pair);
+    let server = Server::start(&folder, &format!("{TLS}\n{limits}"), "");
+    (folder, ca, pair, server)
+}
+
+/// What one request on a new connection came to: the TLS, its leaf and the status.
+fn request(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<(ClientConnection, u16)> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    let connection = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, socket);
+    stream.write_all(post(&basic(USER, PASSWORD), CALL).replacen("\r\n", "\r\nconnection: close\r\n", 1).as_bytes())?;
+    let mut answer = String::new();
+    // To its end, which TLS says too: a cut would be an error.
+    BufReader::new(&mut stream).read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((stream.conn, status))
+}
+
+fn leaf(connection: &ClientConnection) -> CertificateDer<'static> {
+    connection.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+fn refusal(server: &Server) -> Option<String> {
+    server.admin_get("/readyz").json()["certificate_refused"].as_str().map(str::to_owned)
+}
+
+fn curl(folder: &Folder, server: &Server, args: &[&str]) -> Output {
+    let url = format!("https://localhost:{}/", server.address.port());
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--max-time", "30", "--noproxy", "*", "-w", "\n%{http_version} %{http_code}"]).args(args);
+    // Wherever `localhost` leads on this machine, the server is on IPv4.
+    command.args(["--resolve", &format!("localhost:{}:127.0.0.1", server.address.port())]);
+    command.args(["-u", &format!("{USER}:{PASSWORD}"), "-d", CALL, &url]).current_dir(folder.path());
+    command.output().unwrap()
+}
+
+#[test]
+fn curl_over_both_versions_of_tls_and_http() {
+    if !is_here("curl") {
+        return;
+    }
+    let (folder, _, _, server) = serve("");
+    for tls in [&["--tlsv1.2", "--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+        for (http, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+            let output = curl(&folder, &server, &[tls, &["--cacert", "ca.pem", http]].concat());
+            let out = String::from_utf8(output.stdout).unwrap();
+            let (answer, end) = out.rsplit_once('\n').unwrap();
+            assert_eq!(end, format!("{version} 200"), "{tls:?} {http}");
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert_eq!((&answer["Code"], answer["Results"][0]["Value"].as_str().unwrap().len()), (&json!(0), 40));
+        }
+    }
+    // Versions that are no longer safe; whatever curl's own library thinks of them.
+    let old = curl(
+        &folder,
+        &server,
+        &["--cacert", "ca.pem", "--tlsv1.0", "--tls-max", "1.1", "--ciphers", "ALL:@SECLEVEL=0"],
+    );
+    assert!(!old.status.success());
+    // A client that does not trust the CA sends nothing.
+    let stranger = curl(&folder, &server, &[]);
+    assert_eq!((stranger.status.code(), &*stranger.stdout), (Some(60), &b"\n0 000"[..]));
+}
+
+#[test]
+fn python_node_and_java() {
+    let (folder, _, _, server) = serve("");
+    let (url, ca) = (format!("https://{}/", server.address), folder.path().join("ca.pem"));
+    let command = |program: &str, file: &str| {
+        let mut command = Command::new(program);
+        command.arg(script(file)).args([&url, USER, PASSWORD]);
+        command
+    };
+    // Each without its trust in the CA too: then it fails.
+    let fails = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    };
+    if is_here("python3") {
+        check(command("python3", "map.py").arg(&ca));
+        fails(&mut command("python3", "map.py"));
+    }
+    if is_here("node") {
+        check(command("node", "map.mjs").env("NODE_EXTRA_CA_CERTS", &ca));
+        fails(&mut command("node", "map.mjs"));
+    }
+    if is_here("java") {
+        let store = truststore(folder.path());
+        let java = |options: &[&str]| {
+            let mut command = Command::new("java");
+            command.args(options).arg(script("Map.java")).args([&url, USER, PASSWORD, "tell"]);
+            command
+        };
+        let options = [&*format!("-Djavax.net.ssl.trustStore={store}"), "-Djavax.net.ssl.trustStorePassword=changeit"];
+        let output = java(&options).output().unwrap();
+        let versions = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "008613988888888 008613788888888\n", "{versions}");
+        assert_eq!(versions.lines().filter(|line| *line == "HTTP_2").count(), 2, "{versions}");
+        fails(&mut java(&[]));
+    }
+}
+
+/// The CA at `ca.pem`, as Java wants it.
+fn truststore(folder: &Path) -> String {
+    let store = folder.join("trust.p12").to_str().unwrap().to_owned();
+    let made = Command::new("keytool")
+        .args(["-importcert", "-noprompt", "-alias", "ca", "-file", "ca.pem", "-storetype", "PKCS12"])
+        .args(["-storepass", "changeit", "-keystore", &store])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    store
+}
+
+#[test]
+fn the_key_exchange_is_post_quantum() {
+    let (_folder, ca, pair, server) = serve("");
+    let (connection, status) = request(server.address, &ca.client(&[&version::TLS13])).unwrap();
+    assert_eq!((status, leaf(&connection)), (200, pair.leaf.clone()));
+    assert_eq!(connection.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    let group = connection.negotiated_key_exchange_group().map(|group| group.name());
+    assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
+    let (connection, status) = request(server.address, &ca.client(&[&version::TLS12])).unwrap();
+    assert_eq!((status, connection.protocol_version()), (200, Some(ProtocolVersion::TLSv1_2)));
+    let group = connection.negotiated_key_exchange_group().map(|group| group.name());
+    println!("TLS 1.2: {group:?}, {:?}", connection.negotiated_cipher_suite());
+    assert_eq!(group, Some(NamedGroup::X25519));
+    // Another CA by the same name is not this one.
+    let error = request(server.address, &Ca::new().client(&[&version::TLS13])).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+}
+
+#[test]
+fn what_is_no_tls_gets_no_answer_and_silence_is_cut() {
+    let (_folder, ca, _, server) = serve("[limits]\nheader_seconds = 1");
+    let mut plain = server.connect();
+    plain.write(post(&basic(USER, PASSWORD), CALL));
+    let mut answer = Vec::new();
+    let _ = plain.0.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("HTTP/"), "{answer:?}");
+    // One says nothing, one begins a handshake, one says one byte of it and closes its half.
+    let since = Instant::now();
+    let (mut silent, mut slow, mut half) = (server.connect(), server.connect(), server.connect());
+    slow.write(b"\x16\x03\x01\x02\x00\x01\x00");
+    half.write(b"\x16");
+    half.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    let is_cut = |http: &mut Http| matches!(http.0.read(&mut [0]), Ok(0)) || http.is_over();
+    assert!(is_cut(&mut half) && is_cut(&mut silent) && is_cut(&mut slow));
+    assert!((Duration::from_millis(900)..PATIENCE).contains(&since.elapsed()), "{:?}", since.elapsed());
+    assert_eq!(request(server.address, &ca.client(rustls::DEFAULT_VERSIONS)).unwrap().1, 200);
+}
+
+#[test]
+fn the_certificate_is_replaced_under_load() {
+    let (folder, ca, first, server) = serve("");
+    let (address, ended) = (server.address, AtomicBool::new(false));
+    let (sender, leaves) = mpsc::channel();
+    let count = std::thread::scope(|scope| {
+        let clients: Vec<_> = [&[&version::TLS13][..], &[&version::TLS12], rustls::DEFAULT_VERSIONS]
+            .map(|versions| {
+                let (config, sender, ended) = (ca.client(versions), sender.clone(), &ended);
+                scope.spawn(move || {
+                    let mut count = 0;
+                    while !ended.load(Ordering::Relaxed) {
+                        let (connection, status) = request(address, &config).expect("no request fails");
+                        assert_eq!(status, 200);
+                        let _ = sender.send(leaf(&connection));
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .into();
+        // Also where this panics, the clients end.
+        let end = Ended(&ended);
+        let wait_until_seen = |leaf: &CertificateDer<'_>| {
+            while leaves.recv_timeout(PATIENCE).expect("a request a while") != *leaf {}
+        };
+        wait_until_seen(&first.leaf);
+        for at in 0..3 {
+            let next = ca.pair();
+            install(&folder, &next);
+            if at > 0 {
+                server.signal("HUP");
+            }
+            server.wait_for(RELOADED);
+            // From now on nobody gets another.
+            assert_eq!(leaf(&request(address, &ca.client(rustls::DEFAULT_VERSIONS)).unwrap().0), next.leaf);
+            wait_until_seen(&next.leaf);
+        }
+        drop(end);
+        clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!(refusal(&server), None);
+    println!("{count} requests, each on a connection of its own");
+}
+
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_bad_pair_is_refused_and_the_one_in_use_kept() {
+    let (folder, ca, good, server) = serve("");
+    let client = ca.client(rustls::DEFAULT_VERSIONS);
+    let other = ca.pair();
+    let torn = |pem: &str| pem[..pem.len() / 4].to_owned();
+    let torn_chain = &other.certificate[..other.certificate.len() - 40];
+    let bad = [
+        ("tls.crt", torn(&other.certificate), "tls.crt: it holds no certificate as PEM"),
+        ("tls.crt", torn_chain.to_owned(), "tls.crt: it holds no certificate as PEM"),
+        ("tls.crt", String::new(), "tls.crt: it holds no certificate as PEM"),
+        ("tls.crt", other.private_key.clone(), "tls.crt: it holds no certificate as PEM"),
+        ("tls.crt", other.certificate.clone(), "tls.key: it is not the key of that certificate"),
+        ("tls.key", torn(&other.private_key), "tls.key: it holds no private key as PEM"),
+        ("tls.key", other.private_key.clone(), "tls.key: it is not the key of that certificate"),
+    ];
+    for (name, content, expected) in bad {
+        publish(&folder, name, &content);
+        let record = server.wait_for(KEPT);
+        assert!(record["error"].as_str().unwrap().ends_with(expected), "{record}");
+        assert!(refusal(&server).unwrap().ends_with(expected));
+        assert_eq!(server.admin_get("/readyz").status, 200, "it still serves");
+        let (connection, status) = request(server.address, &client).unwrap();
+        assert_eq!((status, leaf(&connection)), (200, good.leaf.clone()));
+        install(&folder, &good);
+        server.signal("HUP");
+        server.wait_for(RELOADED);
+        assert_eq!(refusal(&server), None);
+    }
+    // A file that was away for a while and came back as it was.
+    fs::remove_file(folder.path().join("tls.key")).unwrap();
+    server.wait_for(KEPT);
+    assert!(refusal(&server).unwrap().contains("cannot read"));
+    publish(&folder, "tls.key", &good.private_key);
+    server.wait_for(RELOADED);
+    assert_eq!(refusal(&server), None);
+    assert!(!server.log().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn a_bad_pair_stops_the_start() {
+    let folder = Folder::new();
+    let config = folder.config(TLS, "").to_str().unwrap().to_owned();
+    let check = |expected: &str| {
+        let output = run(folder.path(), &["serve", "--config", &config]);
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(78) && err.contains(expected), "{err}");
+    };
+    check("tls.crt");
+    let (one, other) = (Ca::new().pair(), Ca::new().pair());
+    install(&folder, &one);
+    publish(&folder, "tls.key", &other.private_key);
+    check("it is not the key of that certificate");
+}
+
+/// Whether this element of sslscan's XML has this attribute.
+fn has(element: &str, attribute: &str, value: &str) -> bool {
+    element.contains(&format!(" {attribute}=\"{value}\""))
+}
+
+#[test]
+fn sslscan_finds_nothing_weak() {
+    if !is_here("sslscan") {
+        return;
+    }
+    let (_folder, _, _, server) = serve("");
+    let output = Command::new("sslscan").args(["--xml=-", &server.address.to_string()]).output().unwrap();
+    let xml = String::from_utf8(output.stdout).unwrap();
+    let elements = |name: &str| -> Vec<&str> {
+        xml.lines().map(str::trim).filter(|line| line.starts_with(&format!("<{name} "))).collect()
+    };
+    let (protocols, ciphers) = (elements("protocol"), elements("cipher"));
+    for protocol in &protocols {
+        let is_safe =
+            has(protocol, "type", "tls") && (has(protocol, "version", "1.2") || has(protocol, "version", "1.3"));
+        assert_eq!(has(protocol, "enabled", "1"), is_safe, "{protocol}");
+    }
+    assert_eq!(protocols.len(), 6, "{xml}");
+    assert!(!ciphers.is_empty());
+    for cipher in ciphers {
+        let is_aead = cipher.contains("GCM") || cipher.contains("CHACHA20");
+        let is_weak =
+            ["CBC", "3DES", "RC4", "EXP", "NULL", "ADH", "AECDH", "anon"].iter().any(|name| cipher.contains(name));
+        let is_forward_secret = cipher.contains("ECDHE") || has(cipher, "sslversion", "TLSv1.3");
+        assert!(
+            is_aead
+                && is_forward_secret
+                && !is_weak
+                && (has(cipher, "strength", "strong") || has(cipher, "strength", "acceptable")),
+            "{cipher}"
+        );
+        println!("{cipher}");
+    }
+    assert!(elements("heartbleed").iter().all(|heartbleed| has(heartbleed, "vulnerable", "0")), "{xml}");
+    assert!(elements("compression").iter().all(|compression| has(compression, "supported", "0")), "{xml}");
+    for group in elements("group") {
+        println!("{group}");
+    }
+}
