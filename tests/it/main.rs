@@ -12,6 +12,8 @@ mod support;
 mod clients;
 mod command_line;
 mod golden;
+mod greedy;
+mod hostile;
 mod logs;
 mod properties;
 mod reload;

@@ -24,6 +24,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const USER: &str = "ccc";
 pub const PASSWORD: &str = "pass:word-Ωmega-7f3a";
 
+/// Held by the tests that put the machine under load, so that none of them measures another.
+pub static ALONE: Mutex<()> = Mutex::new(());
+
 pub fn callveil() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callveil"));
     command.env_remove("CALLVEIL_LOG");
@@ -162,6 +165,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory of the process that is in RAM, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn signal(&self, name: &str) {
