@@ -215,7 +215,8 @@ pub(super) async fn serve<S, R>(
 {
     let service = service_fn(|request: Request<Incoming>| {
         let (responder, activity, limits) = (responder.clone(), activity.clone(), limits.clone());
-        async move {
+        // Boxed, or hyper would hold the room for a request under way for every connection that is idle.
+        Box::pin(async move {
             let multiplexed = request.version() == Version::HTTP_2;
             let request_phase = activity.begin_request(multiplexed);
             let mut reply = responder.respond(request, peer).await;
@@ -233,7 +234,7 @@ pub(super) async fn serve<S, R>(
                 }
             }
             Ok::<_, Infallible>(reply.response)
-        }
+        })
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
     let mut builder = auto::Builder::new(TokioExecutor::new());

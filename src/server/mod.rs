@@ -175,8 +175,10 @@ impl Listener {
             let Some(acceptor) = acceptor else {
                 return connection::serve(socket, peer, responder, limits, activity).await;
             };
+            // Boxed: a connection without TLS needs no room for it, and one with it no more than once.
+            let accepted = Box::pin(activity.unless_closed(limits.header, acceptor.accept(socket))).await;
             // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
-            if let Some(socket) = activity.unless_closed(limits.header, acceptor.accept(socket)).await {
+            if let Some(socket) = accepted.map(Box::new) {
                 connection::serve(socket, peer, responder, limits, activity).await;
             }
         });
