@@ -89,8 +89,11 @@ impl Sender {
 
     fn send(&mut self, at: usize) {
         let seed = self.random.0;
-        let Body { kind, bytes, expected } =
-            if at % HEAVY_EVERY == 0 { heavy(&mut self.random, at / HEAVY_EVERY) } else { body(&mut self.random) };
+        let Body { kind, bytes, expected } = if at.is_multiple_of(HEAVY_EVERY) {
+            heavy(&mut self.random, at / HEAVY_EVERY)
+        } else {
+            body(&mut self.random)
+        };
         let is_chunked = self.random.below(10) == 0;
         self.http.write(request(&bytes, is_chunked));
         let what = format!("body {at}, {kind}, from random state {seed:#x}");
