@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs,
-    io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -178,42 +177,6 @@ fn a_thousand_slow_bodies() {
 #[ignore = "minutes of load; .ci/run runs it"]
 fn a_thousand_slow_readers() {
     check_slow_clients("slow readers", &["-X", "-k", "10", "-w", "10", "-y", "20", "-n", "1", "-z", "5"]);
-}
-
-/// Answers of a megabyte each, asked for again and again, and never read.
-#[test]
-#[ignore = "minutes of load; .ci/run runs it"]
-fn clients_that_never_read() {
-    let _alone = ALONE.lock();
-    let server = Server::start(&Folder::new(), "", "tokenize_per_minute = \"unlimited\"");
-    let (good, since) = (GoodClient::start(server.address, USER, 20), Instant::now());
-    let request = request(USER, 10_000);
-    let mut greedy: Vec<Http> = (0..50).map(|_| server.connect()).collect();
-    for http in &mut greedy {
-        http.0.get_ref().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-        // As much as goes in: what they ask for beyond the first answer waits in their own buffers.
-        for _ in 0..3 {
-            let _ = http.0.get_mut().write_all(request.as_bytes());
-        }
-    }
-    let mut most = 0;
-    while since.elapsed() < Duration::from_secs(25) {
-        most = most.max(server.rss_kib());
-        thread::sleep(Duration::from_millis(200));
-    }
-    let cut = greedy.iter_mut().map(reads_to_its_end).filter(|is_over| *is_over).count();
-    println!("clients that never read: VmRSS up to {most} KiB; the good one: {}", good.stop());
-    assert_eq!(cut, greedy.len());
-    assert!(most < 200 * 1024, "{most} KiB");
-}
-
-/// Whether what the kernel still holds of a connection ends in its end, as it does once the server has cut it.
-fn reads_to_its_end(http: &mut Http) -> bool {
-    http.0.get_ref().set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    match std::io::copy(&mut http.0, &mut std::io::sink()) {
-        Ok(_) => true,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-    }
 }
 
 const IDLE_CONNECTIONS: usize = 10_000;
