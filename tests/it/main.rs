@@ -7,10 +7,12 @@
     reason = "tests have no callers, and a panic is how they fail"
 )]
 
+mod random;
 mod support;
 
 mod clients;
 mod command_line;
+mod crashes;
 mod golden;
 mod logs;
 mod properties;
