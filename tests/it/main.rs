@@ -19,4 +19,5 @@ mod properties;
 mod replicas;
 mod ring_file;
 mod shutdown;
+mod simulation;
 mod wire;
