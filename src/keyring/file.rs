@@ -4,9 +4,12 @@
 //!
 //! ```text
 //! lock <name>.lock -> remove what an earlier crash left -> read
-//!   -> create and sync <name>.previous.new -> rename to <name>.previous
+//!   -> create and sync <name>.previous.new -> rename to <name>.previous -> sync the folder
 //!   -> create and sync <name>.new          -> rename to <name>          -> sync the folder
 //! ```
+//!
+//! The folder is synced in between because not every file system keeps renames in order: a ring that says that a key is
+//! destroyed must never be found beside one before, or a leftover, that still holds its material.
 
 use std::{
     fmt, io,
@@ -254,6 +257,7 @@ impl RingFile {
         let next = encode(&revision.next)?;
         let access = Some(self.mode.kept(old.access));
         target.replace(&target.beside(".previous"), &previous, access)?;
+        target.sync_folder()?;
         target.replace(&target.ring, &next, access)?;
         target.sync_folder()?;
         Ok((new, made))

@@ -7,10 +7,12 @@
     reason = "tests have no callers, and a panic is how they fail"
 )]
 
+mod random;
 mod support;
 
 mod clients;
 mod command_line;
+mod crashes;
 mod fleet;
 mod golden;
 mod greedy;
@@ -18,12 +20,14 @@ mod hostile;
 mod logs;
 mod properties;
 mod proxies;
+mod random;
 mod reload;
 mod replicas;
 mod ring_file;
 mod runbook;
 mod sealed;
 mod shutdown;
+mod simulation;
 mod strict;
 mod tls;
 mod wire;

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callveil::{keyring::KeyRing, tokenizer};
+use callveil::{
+    keyring::{KeyRing, Status, rotation},
+    phone::NUMBERS_NEWEST,
+    tokenizer,
+};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::{Folder, callveil, run, sha256_hex};
@@ -77,6 +82,41 @@ fn writers_in_a_crowd_lose_no_update() {
     let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
     // One rotation at a time: the others found a pending key, and said so.
     assert_eq!((done, &ring["generation"], ring["keys"].as_array().unwrap().len()), (1, &2.into(), 2));
+}
+
+#[test]
+fn writers_in_a_crowd_lose_none_of_their_updates() {
+    const WRITERS: usize = 20;
+    let folder = Folder::new();
+    let read = || KeyRing::from_json(&fs::read(folder.ring()).unwrap(), tokenizer::knows).unwrap();
+    let mut ring = read();
+    let begin = Timestamp::now();
+    // As if they were made one after another, in the hours to come.
+    for key in 1..25 {
+        let now = begin + SignedDuration::from_hours(key);
+        let (_, revision) = rotation::rotate(&ring, now, now, NUMBERS_NEWEST, "CN").unwrap();
+        fs::write(folder.ring(), &revision.next).unwrap();
+        ring = read();
+    }
+    let with = |ring: &KeyRing, status| {
+        let keys = ring.keys().iter().filter(|key| key.status == status);
+        keys.map(|key| key.id.to_string()).collect::<Vec<_>>()
+    };
+    // The first key is the only one that is active already, and so the primary, which cannot be disabled.
+    let chosen = with(&ring, Status::Enabled)[1..=WRITERS].to_vec();
+    let disable = |id: &String| {
+        let mut command = callveil();
+        command.args(["keys", "disable", id]).current_dir(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let crowd: Vec<_> = chosen.iter().map(disable).collect();
+    for writer in crowd {
+        let output = writer.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let after = read();
+    assert_eq!(after.generation(), ring.generation() + 20);
+    assert_eq!((with(&after, Status::Disabled), after.keys().len()), (chosen, 25));
 }
 
 #[test]

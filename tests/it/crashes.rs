@@ -1,0 +1,755 @@
+//! Stories of a ring file: the `keys` commands, one after another, on a disk whose power fails between any two calls,
+//! that is full, or read-only, or fails a call.
+//!
+//! After each of them, whatever became of it: the ring loads; it is the last one that was acknowledged, or one that was
+//! tried since; it has all material but that of keys that were to be destroyed; where it says that a key is destroyed,
+//! no file beside it holds some of that key; and the next command finds nothing in its way.
+//!
+//! Each story is made by its seed, but for the materials of keys: those are the system's, and nothing depends on them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use age::secrecy::ExposeSecret as _;
+use callveil::{
+    ids::KeyId,
+    keyring::{
+        Key, KeyRing, Status,
+        disk::{Access, Disk, Lock},
+        file::{FileMode, RingFile, RingFileError},
+        rotation::{self, ChangeError, Revision},
+        sealed::{Identities, is_age},
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::random::{Random, Run, is_replay, seeds, with_seeded_id};
+
+const RING: &str = "/keys/keyring.json";
+
+#[test]
+fn a_plain_ring_survives_crashes_and_failures() {
+    let file = RingFile::new(RING, FileMode::Guarded, |_, _| true, None);
+    let total = tell(10_000, &file, &[]);
+    assert!(
+        total.runs < 10_000 || total.crashes_old > 1_000 && total.crashes_new > 500 && total.destroyed > 1_000,
+        "{total}"
+    );
+}
+
+#[test]
+fn an_encrypted_ring_survives_crashes_and_failures() {
+    let people: Vec<_> = (0..2).map(|_| Person::new()).collect();
+    // Whoever keeps the ring can open it for whomever it is.
+    let both = people.iter().map(|person| person.secret.as_str()).collect::<Vec<_>>().join("\n");
+    let identities = Identities::read(both.as_bytes(), None).unwrap();
+    let file = RingFile::new(RING, FileMode::Guarded, |_, _| true, Some(identities)).or_plain();
+    let total = tell(300, &file, &people);
+    assert!(total.runs < 300 || total.crashes_old > 100 && total.crashes_new > 10 && total.destroyed > 10, "{total}");
+}
+
+/// Tells `runs` stories, and what was in them.
+fn tell(runs: u64, file: &RingFile, people: &[Person]) -> Statistics {
+    let mut total = Statistics::default();
+    for seed in seeds(runs) {
+        let _run = Run(seed);
+        let mut story = Story::new(seed, file, people);
+        for _ in 0..story.random.within(4..=12) {
+            story.step(&mut total);
+        }
+        total.runs += 1;
+    }
+    println!("{total}");
+    total
+}
+
+/// A call that a disk can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Lock,
+    Read,
+    Remove,
+    Create,
+    Sync,
+    Rename,
+    SyncFolder,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// From here on nothing works, until the power is back.
+    PowerOff,
+    /// From here on no content fits, though some of it may be written.
+    Full,
+    /// From here on nothing can be changed.
+    ReadOnly,
+    /// This one call fails, whatever it is.
+    Hiccup,
+}
+
+impl Trouble {
+    /// The error of `call`, so many calls after the trouble came.
+    fn strikes(self, call: Call, later: usize) -> Option<io::ErrorKind> {
+        match self {
+            Self::PowerOff => Some(io::ErrorKind::Other),
+            Self::Full => matches!(call, Call::Create | Call::Sync).then_some(io::ErrorKind::StorageFull),
+            Self::ReadOnly => matches!(call, Call::Lock | Call::Remove | Call::Create | Call::Rename)
+                .then_some(io::ErrorKind::ReadOnlyFilesystem),
+            Self::Hiccup => (later == 0).then_some(io::ErrorKind::Other),
+        }
+    }
+}
+
+/// A disk on which nothing lasts that was not synced.
+#[derive(Default)]
+struct Memory(Mutex<Files>);
+
+/// A place in [`Files::contents`].
+type ContentId = usize;
+
+#[derive(Default)]
+struct Files {
+    /// What was ever written, and whether it lasts.
+    contents: Vec<(Vec<u8>, bool)>,
+    /// The names as programs see them.
+    names: BTreeMap<PathBuf, ContentId>,
+    /// The names as they were when the folder was last synced.
+    lasting: BTreeMap<PathBuf, ContentId>,
+    /// What was done to names since.
+    pending: Vec<Naming>,
+    /// What goes wrong, and after how many more calls.
+    trouble: Option<(usize, Trouble)>,
+    calls: usize,
+    /// Whether it did.
+    struck: Option<Trouble>,
+}
+
+/// A change of the names in a folder: a journal has all of it or nothing.
+#[derive(Clone)]
+enum Naming {
+    Put(PathBuf, ContentId),
+    Remove(PathBuf),
+    Move { from: PathBuf, to: PathBuf, content: ContentId },
+}
+
+impl Naming {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, ContentId>) {
+        match self {
+            Self::Put(path, content) => drop(names.insert(path.clone(), *content)),
+            Self::Remove(path) => drop(names.remove(path)),
+            Self::Move { from, to, content } => {
+                // Where earlier changes were lost, the old name may be another file's.
+                if names.get(from) == Some(content) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *content);
+            }
+        }
+    }
+}
+
+impl Files {
+    fn name(&mut self, naming: Naming) {
+        naming.apply(&mut self.names);
+        self.pending.push(naming);
+    }
+
+    fn content(&self, path: &Path) -> io::Result<ContentId> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Lets the power fail and come back.
+    fn crash(&mut self, random: &mut Random) {
+        // Most file systems keep changes of names in order, and lose the last ones; some keep any of them.
+        let kept = random.below(self.pending.len() + 1);
+        let any = random.percent(50);
+        for (at, naming) in std::mem::take(&mut self.pending).iter().enumerate() {
+            let lasts = if any { random.percent(50) } else { at < kept };
+            if lasts {
+                naming.apply(&mut self.lasting);
+            }
+        }
+        self.names.clone_from(&self.lasting);
+        for (content, synced) in self.contents.iter_mut().filter(|(_, synced)| !synced) {
+            match random.below(4) {
+                0 => content.clear(),
+                1 => content.truncate(random.below(content.len() + 1)),
+                2 => content.fill(0),
+                _ => {}
+            }
+            *synced = true;
+        }
+    }
+
+    /// All contents that may be in a file after a crash at this moment.
+    fn reachable(&self) -> impl Iterator<Item = ContentId> {
+        let pending = self.pending.iter().filter_map(|naming| match naming {
+            Naming::Put(_, content) | Naming::Move { content, .. } => Some(*content),
+            Naming::Remove(_) => None,
+        });
+        self.lasting.values().copied().chain(self.names.values().copied()).chain(pending)
+    }
+}
+
+impl Memory {
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap()
+    }
+
+    /// The files, unless something goes wrong with this call.
+    fn call(&self, call: Call) -> Result<MutexGuard<'_, Files>, (MutexGuard<'_, Files>, io::Error)> {
+        let mut files = self.files();
+        files.calls += 1;
+        let Some((at, trouble)) = files.trouble else { return Ok(files) };
+        match (files.calls - 1).checked_sub(at).and_then(|later| trouble.strikes(call, later)) {
+            Some(error) => {
+                files.struck = Some(trouble);
+                Err((files, error.into()))
+            }
+            None => Ok(files),
+        }
+    }
+
+    /// Has something go wrong after so many calls.
+    fn break_after(&self, calls: usize, trouble: Trouble) {
+        let mut files = self.files();
+        (files.calls, files.trouble) = (0, Some((calls, trouble)));
+    }
+
+    /// Whether something went wrong.
+    fn has_failed(&self) -> bool {
+        self.files().struck.is_some()
+    }
+
+    /// Makes all calls work again, and says what went wrong.
+    fn repair(&self) -> Option<Trouble> {
+        let mut files = self.files();
+        files.trouble = None;
+        files.struck.take()
+    }
+
+    fn ask(&self, call: Call) -> io::Result<MutexGuard<'_, Files>> {
+        self.call(call).map_err(|(_, error)| error)
+    }
+}
+
+impl Disk for Memory {
+    fn resolve(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    fn lock(&self, _: &Path, _: Option<Access>) -> io::Result<Lock> {
+        self.ask(Call::Lock).map(|_| Lock::of_nothing())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.files().names.contains_key(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Access)> {
+        let files = self.ask(Call::Read)?;
+        let content = files.content(path)?;
+        Ok((Zeroizing::new(files.contents[content].0.clone()), Access { mode: 0o600, ..Access::default() }))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut files = self.ask(Call::Remove)?;
+        if files.names.contains_key(path) {
+            files.name(Naming::Remove(path.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: &Path, bytes: &[u8], _: Option<Access>) -> io::Result<()> {
+        let (mut files, bytes, result) = match self.call(Call::Create) {
+            Ok(files) => (files, bytes, Ok(())),
+            Err((files, error)) if error.kind() == io::ErrorKind::StorageFull => {
+                // It ends at a place that differs from run to run.
+                let end = bytes.len() * (files.calls % 5) / 5;
+                (files, &bytes[..end], Err(error))
+            }
+            Err((_, error)) => return Err(error),
+        };
+        if files.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let content = files.contents.len();
+        files.contents.push((bytes.to_vec(), false));
+        files.name(Naming::Put(path.to_owned(), content));
+        result
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut files = self.ask(Call::Sync)?;
+        let content = files.content(path)?;
+        files.contents[content].1 = true;
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = self.ask(Call::Rename)?;
+        let content = files.content(from)?;
+        files.name(Naming::Move { from: from.to_owned(), to: to.to_owned(), content });
+        Ok(())
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        assert_eq!(path, Path::new("/keys"));
+        let mut files = self.ask(Call::SyncFolder)?;
+        files.lasting = files.names.clone();
+        files.pending.clear();
+        Ok(())
+    }
+}
+
+/// Someone for whom rings are encrypted.
+struct Person {
+    secret: String,
+    recipient: String,
+    identities: Identities,
+}
+
+impl Person {
+    fn new() -> Self {
+        let identity = age::x25519::Identity::generate();
+        let secret = identity.to_string().expose_secret().to_owned();
+        let identities = Identities::read(secret.as_bytes(), None).unwrap();
+        Self { secret, recipient: identity.to_public().to_string(), identities }
+    }
+}
+
+/// What a command does to the ring.
+#[derive(Clone, Debug)]
+enum Operation {
+    Rotate,
+    Enable(KeyId),
+    Disable(KeyId),
+    Destroy(KeyId),
+    Merge,
+    SetRecipients(Vec<String>),
+}
+
+impl Operation {
+    /// One that makes sense for the ring.
+    fn choose(current: &KeyRing, fork: Option<&Written>, story: &Story<'_>, random: &mut Random) -> Self {
+        let mut sensible = Vec::new();
+        if current.pending(story.now).next().is_none() && current.keys().len() < 10 {
+            sensible.extend(vec![Self::Rotate; 3]);
+        }
+        let primary = current.primary(story.now).id;
+        for key in current.keys().iter().filter(|key| key.id != primary) {
+            match key.status {
+                Status::Enabled => sensible.push(Self::Disable(key.id)),
+                Status::Disabled => {
+                    sensible.extend([Self::Enable(key.id), Self::Destroy(key.id), Self::Destroy(key.id)])
+                }
+                Status::Destroyed => {}
+            }
+        }
+        if fork.is_some() {
+            sensible.extend([Self::Merge, Self::Merge, Self::Merge]);
+        }
+        let people = story.people.iter().filter(|_| random.percent(60)).map(|person| person.recipient.clone());
+        let recipients: Vec<_> = people.collect();
+        if !recipients.is_empty() && recipients != current.recipients() {
+            sensible.extend(vec![Self::SetRecipients(recipients); 2]);
+        }
+        random.pick(&sensible).unwrap_or(&Self::Rotate).clone()
+    }
+
+    fn change(
+        &self,
+        ring: &KeyRing,
+        fork: Option<&Written>,
+        now: Timestamp,
+        random: &mut Random,
+    ) -> Result<Revision, ChangeError> {
+        let later = now + SignedDuration::from_hours(1);
+        match self {
+            Self::Rotate => {
+                let (_, revision) = rotation::rotate(ring, now, later, "rules", "CN")?;
+                let next = with_seeded_id(&revision.next, Some(ring), random);
+                Ok(Revision { next: Zeroizing::new(next), ..revision })
+            }
+            Self::Enable(id) => rotation::enable(ring, now, *id, later),
+            Self::Disable(id) => rotation::disable(ring, now, *id),
+            Self::Destroy(id) => rotation::destroy(ring, *id),
+            Self::Merge => rotation::merge(ring, &fork.expect("it was chosen for that").ring, now),
+            Self::SetRecipients(recipients) => rotation::set_recipients(ring, recipients),
+        }
+    }
+
+    /// Whether it is to destroy the key.
+    fn destroys(&self, key: KeyId, fork: Option<&Written>) -> bool {
+        match self {
+            Self::Destroy(id) => *id == key,
+            Self::Merge => fork.is_some_and(|fork| fork.status(key) == Some(Status::Destroyed)),
+            _ => false,
+        }
+    }
+}
+
+/// A generation: the ring, and what is in its plain file.
+#[derive(Clone)]
+struct Written {
+    ring: KeyRing,
+    /// The text of each key's material, by the key's `check`; `None` where it is destroyed.
+    materials: HashMap<String, Option<String>>,
+}
+
+impl Written {
+    /// `None` where it is no ring.
+    fn new(plain: &[u8]) -> Option<Self> {
+        let json: Value = serde_json::from_slice(plain).unwrap();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let keys = json["keys"].as_array().unwrap().iter();
+        let materials = keys.map(|key| (text(&key["check"]).unwrap(), text(&key["material"]))).collect();
+        Some(Self { ring: KeyRing::from_json(plain, |_, _| true).ok()?, materials })
+    }
+
+    fn status(&self, key: KeyId) -> Option<Status> {
+        self.ring.key(key).map(|key| key.status)
+    }
+
+    /// No material is gone but of keys that are destroyed, and none of those is there.
+    fn check_against(&self, before: &Self, destroyed: impl Fn(&Key) -> bool) {
+        for key in before.ring.keys() {
+            let (check, now) = (key.check.to_string(), self.ring.key(key.id).expect("keys never vanish"));
+            let material = &self.materials[&check];
+            assert_eq!(material.is_none(), now.status == Status::Destroyed);
+            if now.status == Status::Destroyed {
+                assert!(key.status == Status::Destroyed || destroyed(key), "key {} was not to be destroyed", key.id);
+            } else {
+                assert_eq!(*material, before.materials[&check]);
+            }
+        }
+    }
+}
+
+/// One sequence of commands on one disk.
+struct Story<'p> {
+    random: Random,
+    disk: Arc<Memory>,
+    file: RingFile,
+    people: &'p [Person],
+    now: Timestamp,
+    /// What the last success, or what the last crash left, made sure of.
+    floor: Option<Written>,
+    /// What was tried since, and failed. A crash may leave any of it, or the floor.
+    attempts: Vec<Written>,
+    /// What is read now: the floor, or one of the attempts.
+    current: Option<Written>,
+    /// Another copy of the ring, in which other things are done.
+    fork: Option<Written>,
+    /// Every material there ever was, by the key's `check`.
+    materials: HashMap<String, String>,
+    /// The plain content of encrypted files, and who could open it.
+    opened: HashMap<ContentId, (Vec<u8>, Option<Vec<bool>>)>,
+}
+
+impl<'p> Story<'p> {
+    fn new(seed: u64, file: &RingFile, people: &'p [Person]) -> Self {
+        let disk = Arc::new(Memory::default());
+        let file = file.clone().on(disk.clone());
+        Self {
+            random: Random::new(seed),
+            disk,
+            file,
+            people,
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            floor: None,
+            attempts: Vec::new(),
+            current: None,
+            fork: None,
+            materials: HashMap::new(),
+            opened: HashMap::new(),
+        }
+    }
+
+    /// One command, whatever becomes of it, and then a look at what it left.
+    fn step(&mut self, total: &mut Statistics) {
+        self.now += SignedDuration::from_secs(self.random.within(0..=100_000));
+        if self.random.percent(65) {
+            use Trouble::{Full, Hiccup, PowerOff, ReadOnly};
+            let trouble =
+                *self.random.pick(&[PowerOff, PowerOff, PowerOff, PowerOff, Full, ReadOnly, Hiccup, Hiccup]).unwrap();
+            // A change makes thirteen calls, and the last ones matter most.
+            let from = *self.random.pick(&[0, 10]).unwrap();
+            let calls = usize::try_from(self.random.within(from..=13)).unwrap();
+            self.disk.break_after(calls, trouble);
+        }
+        let (told, acknowledged) = match self.current.clone() {
+            None => ("init".to_owned(), self.init()),
+            Some(current) => {
+                let mut random = Random::new(self.random.next());
+                let operation = Operation::choose(&current.ring, self.fork.as_ref(), self, &mut random);
+                (format!("{operation:?}"), self.update(&current, &operation, total))
+            }
+        };
+        let struck = self.disk.repair();
+        let crashed = matches!(struck, Some(Trouble::PowerOff)) || self.random.percent(20);
+        if crashed {
+            self.disk.files().crash(&mut self.random);
+        }
+        if is_replay() {
+            let files = self.disk.files();
+            println!("{told}: acknowledged {acknowledged}, {struck:?}, crashed {crashed}: {:?}", files.names);
+        }
+        total.operations += 1;
+        total.acknowledged += u64::from(acknowledged);
+        total.failures += u64::from(struck.is_some() && !crashed);
+        self.look(crashed, total);
+        self.diverge();
+    }
+
+    /// Whether the first generation was acknowledged.
+    fn init(&mut self) -> bool {
+        let recipients: Vec<_> = self.people.iter().take(self.random.below(2)).map(|it| it.recipient.clone()).collect();
+        let plain = rotation::init(self.now, "rules", "CN", &recipients).unwrap();
+        let plain = with_seeded_id(&plain, None, &mut self.random);
+        let attempt = self.remember(Written::new(&plain).unwrap());
+        match self.file.create(&plain) {
+            Ok(_) => self.acknowledge(attempt),
+            Err(RingFileError::Io { .. }) if self.disk.has_failed() => self.attempts.push(attempt),
+            Err(error) => panic!("{error}"),
+        }
+        self.attempts.is_empty()
+    }
+
+    /// Whether the change was acknowledged.
+    fn update(&mut self, before: &Written, operation: &Operation, total: &mut Statistics) -> bool {
+        let (now, fork, mut random) = (self.now, self.fork.as_ref(), Random::new(self.random.next()));
+        let mut attempt = None;
+        let updated = self.file.update(now, |ring| {
+            assert_eq!(ring.hash(), before.ring.hash());
+            let revision = operation.change(ring, fork, now, &mut random)?;
+            attempt = Written::new(&revision.next);
+            Ok(((), revision))
+        });
+        if let Some(next) = &attempt {
+            next.check_against(before, |key| operation.destroys(key.id, fork));
+            let other = fork.filter(|_| matches!(operation, Operation::Merge));
+            if let Some(other) = other {
+                next.check_against(other, |key| before.status(key.id) == Some(Status::Destroyed));
+            }
+            let greatest = other.map_or(0, |other| other.ring.generation()).max(before.ring.generation());
+            assert_eq!(next.ring.generation(), greatest + 1);
+        }
+        match updated {
+            Ok((ring, ())) => {
+                let next = self.remember(attempt.unwrap());
+                assert_eq!(ring.hash(), next.ring.hash());
+                self.check_previous(before, &next);
+                self.acknowledge(next);
+                total.destroyed += u64::from(matches!(operation, Operation::Destroy(_)));
+                if matches!(operation, Operation::Merge) {
+                    total.merged += 1;
+                    self.fork = None;
+                }
+                true
+            }
+            Err(RingFileError::Io { .. }) if self.disk.has_failed() => {
+                if let Some(next) = attempt {
+                    let next = self.remember(next);
+                    self.attempts.push(next);
+                }
+                false
+            }
+            // Two copies may well have disabled different keys, and so all; and some changes want another moment.
+            Err(RingFileError::Change(_)) => {
+                total.refused += 1;
+                false
+            }
+            Err(RingFileError::Refused { .. }) if matches!(operation, Operation::Merge) => {
+                total.refused += 1;
+                self.fork = None;
+                false
+            }
+            Err(error) => panic!("{operation:?} found something in its way: {error}"),
+        }
+    }
+
+    fn remember(&mut self, written: Written) -> Written {
+        let materials =
+            written.materials.iter().filter_map(|(check, material)| Some((check.clone(), material.clone()?)));
+        self.materials.extend(materials);
+        written
+    }
+
+    /// Checks what a success has to mean, and holds the disk to it from now on.
+    fn acknowledge(&mut self, written: Written) {
+        let reachable: Vec<_> = self.disk.files().reachable().collect();
+        self.check_wiped(&reachable, &written.ring);
+        self.check_readers(&reachable, &written.ring);
+        let names = self.disk.files().names.keys().cloned().collect::<Vec<_>>();
+        assert!(names.iter().all(|name| name == Path::new(RING) || name == &previous()), "left over: {names:?}");
+        self.attempts.clear();
+        self.floor = Some(written);
+    }
+
+    /// The ring before is kept, but for what was destroyed.
+    fn check_previous(&self, before: &Written, next: &Written) {
+        // The command is over, and with it the trouble it was to have.
+        self.disk.files().trouble = None;
+        let kept = self.file.read_other(&previous());
+        let is_wiped = |key: &Key| next.status(key.id) == Some(Status::Destroyed);
+        if matches!(kept, Err(RingFileError::Refused { .. })) && before.ring.enabled_newest_first().all(is_wiped) {
+            return;
+        }
+        let kept = kept.unwrap();
+        assert_eq!((kept.generation(), kept.keys().len()), (before.ring.generation(), before.ring.keys().len()));
+        for (kept, key) in kept.keys().iter().zip(before.ring.keys()) {
+            let status = if is_wiped(key) { Status::Destroyed } else { key.status };
+            assert_eq!((kept.id, kept.check, kept.status), (key.id, key.check, status));
+        }
+    }
+
+    /// Looks at what is there, as the next command does.
+    fn look(&mut self, crashed: bool, total: &mut Statistics) {
+        let found = match self.file.read() {
+            Ok(found) => found,
+            Err(RingFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound && self.floor.is_none() => {
+                self.current = None;
+                if crashed {
+                    self.attempts.clear();
+                }
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let written = self.attempts.iter().rev().chain(&self.floor).find(|written| written.ring.hash() == found.hash());
+        let written = written.expect("it is the last one acknowledged, or one that was tried since").clone();
+        assert!(self.floor.as_ref().is_none_or(|floor| floor.ring.generation() <= found.generation()));
+        let visible: Vec<_> = self.disk.files().names.values().copied().collect();
+        self.check_wiped(&visible, &found);
+        if let Some(last) = self.attempts.last() {
+            let is_new = last.ring.hash() == found.hash();
+            if is_new {
+                self.check_readers(&visible, &found);
+            }
+            total.crashes_new += u64::from(crashed && is_new);
+            total.crashes_old += u64::from(crashed && !is_new);
+        }
+        if self.disk.exists(&previous()) {
+            match self.file.read_other(&previous()) {
+                // All that was enabled in it may be destroyed since.
+                Err(RingFileError::Refused { faults, .. }) => {
+                    assert_eq!(faults.to_string(), "no key is enabled");
+                }
+                other => drop(other.unwrap()),
+            }
+        }
+        if crashed {
+            self.floor = Some(written.clone());
+            self.attempts.clear();
+        }
+        self.current = Some(written);
+    }
+
+    /// No material of a key that `ring` knows as destroyed is in `contents`, not even some of it.
+    fn check_wiped(&mut self, contents: &[ContentId], ring: &KeyRing) {
+        let destroyed = ring.keys().iter().filter(|key| key.status == Status::Destroyed);
+        let destroyed: Vec<_> =
+            destroyed.filter_map(|key| self.materials.get(&key.check.to_string())).cloned().collect();
+        if destroyed.is_empty() {
+            return;
+        }
+        for content in contents {
+            let plain = self.plain(*content).0;
+            let text = str::from_utf8(&plain).unwrap();
+            let held = destroyed.iter().find(|material| text.contains(&material[..16]));
+            assert!(held.is_none(), "destroyed material is in {:?}", self.disk.files().names);
+        }
+    }
+
+    /// Nobody but the recipients of `ring` can open any of `contents`.
+    fn check_readers(&mut self, contents: &[ContentId], ring: &KeyRing) {
+        if ring.recipients().is_empty() {
+            return;
+        }
+        for content in contents {
+            let (plain, readers) = self.plain(*content);
+            assert!(readers.is_some() || !str::from_utf8(&plain).unwrap().contains("material"), "a plain file is left");
+            for (person, reads) in self.people.iter().zip(readers.unwrap_or_default()) {
+                assert!(
+                    !reads || ring.recipients().contains(&person.recipient),
+                    "a file is left for another recipient"
+                );
+            }
+        }
+    }
+
+    /// A content in the plain, and, where it is encrypted, which of the people can open it.
+    fn plain(&mut self, content: ContentId) -> (Vec<u8>, Option<Vec<bool>>) {
+        let (raw, synced) = self.disk.files().contents[content].clone();
+        if !is_age(&raw) {
+            return (raw, None);
+        }
+        if let Some(opened) = self.opened.get(&content) {
+            return opened.clone();
+        }
+        let opened: Vec<_> = self.people.iter().map(|person| person.identities.open(&raw).ok()).collect();
+        let readers = opened.iter().map(Option::is_some).collect();
+        let plain = opened.into_iter().flatten().next().map_or_else(Vec::new, |plain| plain.to_vec());
+        let opened = (plain, Some(readers));
+        if synced {
+            self.opened.insert(content, opened.clone());
+        }
+        opened
+    }
+
+    /// Does something to another copy of the ring.
+    fn diverge(&mut self) {
+        let Some(fork) = &self.fork else {
+            self.fork = self.current.clone().filter(|_| self.random.percent(15));
+            return;
+        };
+        let mut random = Random::new(self.random.next());
+        let operation = Operation::choose(&fork.ring, None, self, &mut random);
+        if let Ok(revision) = operation.change(&fork.ring, None, self.now, &mut random) {
+            let next = Written::new(&revision.next).unwrap();
+            self.fork = Some(self.remember(next));
+        }
+    }
+}
+
+fn previous() -> PathBuf {
+    format!("{RING}.previous").into()
+}
+
+/// What happened in all the stories.
+#[derive(Default)]
+struct Statistics {
+    runs: u64,
+    operations: u64,
+    acknowledged: u64,
+    /// By the model, with the ring as it was.
+    refused: u64,
+    /// By the disk, while the power was on.
+    failures: u64,
+    /// Crashes in a write that left the ring before it.
+    crashes_old: u64,
+    /// Those that left the new one.
+    crashes_new: u64,
+    destroyed: u64,
+    merged: u64,
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, operations, acknowledged, refused, failures, crashes_old, crashes_new, destroyed, merged } =
+            self;
+        write!(
+            f,
+            "{runs} runs, {operations} operations: {acknowledged} acknowledged ({destroyed} destroyed, {merged} merged), \
+             {refused} refused, {failures} failed, {crashes_old} crashed with the old ring and {crashes_new} with the new"
+        )
+    }
+}
