@@ -16,8 +16,7 @@ use crate::peer;
 /// What limits are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Admissions this close to each other are counted as one, at the time of the first, which bounds what is remembered to
-/// 600 of them and makes the limit exact to 0.2 %.
+/// Admissions this close to the first of them are remembered as one, which bounds what is remembered to some 600.
 const GRAIN: Duration = Duration::from_millis(100);
 
 /// Items a minute.
@@ -28,9 +27,16 @@ pub struct Allowance {
 
 #[derive(Default)]
 struct Spent {
-    /// When, and how many, earliest first.
-    admitted: VecDeque<(Instant, u64)>,
+    /// Earliest first.
+    admitted: VecDeque<Admitted>,
     total: u64,
+}
+
+/// Items that were admitted together, or nearly so. They all count until the last of them is a minute old.
+struct Admitted {
+    first: Instant,
+    last: Instant,
+    count: u64,
 }
 
 /// Why items were not admitted.
@@ -64,24 +70,27 @@ impl Allowance {
         }
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let Spent { admitted, total } = &mut *spent;
-        let is_over = |(at, _): &&(Instant, u64)| now.saturating_duration_since(*at) >= MINUTE;
+        let is_over = |past: &&Admitted| now.saturating_duration_since(past.last) >= MINUTE;
         let over = admitted.iter().take_while(is_over).count();
-        *total -= admitted.drain(..over).map(|(_, count)| count).sum::<u64>();
+        *total -= admitted.drain(..over).map(|past| past.count).sum::<u64>();
         if *total + items > per_minute {
             // What must be forgotten first, from the earliest on.
             let mut excess = *total + items - per_minute;
-            let last = admitted.iter().find(|(_, count)| {
-                let enough = *count >= excess;
-                excess = excess.saturating_sub(*count);
+            let last = admitted.iter().find(|past| {
+                let enough = past.count >= excess;
+                excess = excess.saturating_sub(past.count);
                 enough
             });
-            let until = last.map_or(now, |(at, _)| *at + MINUTE);
+            let until = last.map_or(now, |past| past.last + MINUTE);
             return Err(Refused::For(until.saturating_duration_since(now)));
         }
         *total += items;
         match admitted.back_mut() {
-            Some((at, count)) if now.saturating_duration_since(*at) < GRAIN => *count += items,
-            _ => admitted.push_back((now, items)),
+            Some(past) if now.saturating_duration_since(past.first) < GRAIN => {
+                past.last = now;
+                past.count += items;
+            }
+            _ => admitted.push_back(Admitted { first: now, last: now, count: items }),
         }
         Ok(())
     }
@@ -125,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_minute_admits_more_than_its_limit_and_none_less() {
+    fn no_minute_admits_more_than_the_limit_and_five_admit_it_all() {
         let (allowance, start) = (Allowance::new(Some(1000)), Instant::now());
         let mut admitted = Vec::new();
         for millis in 0..300_000_u64 {
@@ -138,8 +147,20 @@ mod tests {
         for from in (0..240_000).step_by(777) {
             let within = admitted.iter().filter(|(at, _)| (from..from + 60_000).contains(at));
             let total: u64 = within.map(|(_, items)| items).sum();
-            assert!((990..=1002).contains(&total), "{total} from {from} ms on");
+            assert!(total <= 1000, "{total} from {from} ms on");
         }
+        let total: u64 = admitted.iter().map(|(_, items)| items).sum();
+        assert!(total >= 4950, "{total} in five minutes");
+    }
+
+    #[test]
+    fn the_end_of_a_burst_counts_as_long_as_its_beginning() {
+        let (allowance, start) = (Allowance::new(Some(1000)), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(allowance.admit(1, at(0)), Ok(()));
+        assert_eq!(allowance.admit(999, at(99)), Ok(()));
+        assert_eq!(allowance.admit(1, at(60_050)), Err(Refused::For(Duration::from_millis(49))));
+        assert_eq!(allowance.admit(1000, at(60_099)), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,8 @@ import os
 import pty
 import signal
 import sys
+import termios
+import time
 
 line, command = sys.argv[1], sys.argv[2:]
 pid, terminal = pty.fork()
@@ -20,6 +22,8 @@ while True:
         break
     output += read
     if output.endswith(b": "):
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:  # It asks before it hides what is typed.
+            time.sleep(0.001)
         os.write(terminal, line.encode() + b"\n")
 sys.stdout.write(output.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

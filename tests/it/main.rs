@@ -20,7 +20,6 @@ mod hostile;
 mod logs;
 mod properties;
 mod proxies;
-mod random;
 mod reload;
 mod replicas;
 mod ring_file;
