@@ -66,7 +66,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// How long an idle HTTP/2 connection has to say farewell.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,16 +318,7 @@ pub(super) async fn serve<S, R>(
         })
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // A peer that has sent its request and closed its half is still waiting for the answer.
-    builder.http1().half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-    builder
-        .http2()
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(RESETS_MAX)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_send_buf_size(SEND_BYTES_MAX);
+    let builder = bounded_builder();
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
     // Until when an HTTP/2 connection that was asked to end may take for it.
@@ -342,7 +333,8 @@ pub(super) async fn serve<S, R>(
             return Poll::Ready(());
         }
         loop {
-            let (order, idle) = (activity.order(), activity.idle_since().is_some());
+            let (order, idle_since) = (activity.order(), activity.idle_since());
+            let idle = idle_since.is_some();
             // Only now, with everything read that had arrived, is an idle connection one that no request is lost with.
             // Any other ends with its answer.
             let given_up = order == CLOSE && activity.dawdles_since().is_some();
@@ -359,8 +351,9 @@ pub(super) async fn serve<S, R>(
                     return Poll::Ready(());
                 }
             }
-            if let Some(ending) = ending.filter(|_| idle) {
-                deadline = ending;
+            if let (Some(ending), Some(since)) = (ending, idle_since) {
+                // The end of the last answer may still be on its way.
+                deadline = ending.max(*EPOCH + since + FAREWELL);
             }
             if deadline <= Instant::now() {
                 return Poll::Ready(());
@@ -372,6 +365,21 @@ pub(super) async fn serve<S, R>(
         }
     })
     .await;
+}
+
+/// hyper, with a bound on all that a peer can have it hold.
+fn bounded_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // A peer that has sent its request and closed its half is still waiting for the answer.
+    builder.http1().half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX);
+    builder
 }
 
 /// Reads and drops what is left of a body, within bounds.
