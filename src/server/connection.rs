@@ -318,8 +318,7 @@ pub(super) async fn serve<S, R>(
         })
     });
     let io = TokioIo::new(Watched { socket, activity: activity.clone() });
-    let builder = bounded_builder();
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(BUILDER.serve_connection(io, service));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
     // Until when an HTTP/2 connection that was asked to end may take for it.
     let mut ending: Option<Instant> = None;
@@ -366,6 +365,9 @@ pub(super) async fn serve<S, R>(
     })
     .await;
 }
+
+/// One for all connections: each would otherwise hold its own.
+static BUILDER: LazyLock<auto::Builder<TokioExecutor>> = LazyLock::new(bounded_builder);
 
 /// hyper, with a bound on all that a peer can have it hold.
 fn bounded_builder() -> auto::Builder<TokioExecutor> {
