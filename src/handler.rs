@@ -6,7 +6,7 @@ use std::{
     future::Future,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -34,6 +34,7 @@ use crate::{
     auth::{Client, Partial},
     limits::Limits,
     live::Live,
+    lock::lock,
     peer, strict,
     tokenizer::{Mode, Outcome},
     wire::{self, Answer, Call},
@@ -239,10 +240,6 @@ impl Drop for Place<'_> {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is told of a request: counts, never contents.

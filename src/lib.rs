@@ -8,7 +8,7 @@
 //! them, and import downwards only:
 //!
 //! ```text
-//! bytes -> server -> handler -> auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
+//! bytes -> server -> handler -> strict / peer / auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
 //! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async.
@@ -54,8 +54,9 @@ pub mod phone;
 pub mod siv;
 pub mod uid;
 
-// Names and values that all of them speak of.
+// Names, values and bounds that all of them speak of.
 pub mod allowance;
 pub mod ids;
 pub mod limits;
+mod lock;
 pub mod number;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{auth::Clients, ids::KeyId, tokenizer::Tokenizer};
+use crate::{auth::Clients, ids::KeyId, lock::lock, tokenizer::Tokenizer};
 
 /// The least time between two looks at the ring file that requests ask for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -181,9 +181,4 @@ impl Live {
         lock(&self.looks).running = false;
         self.looks_done.send_modify(|done| *done += 1);
     }
-}
-
-/// What these locks guard is whole at any time, also where a thread panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

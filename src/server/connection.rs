@@ -12,7 +12,7 @@ use std::{
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -39,6 +39,7 @@ use tokio::{
 use crate::{
     handler::{Reply, Respond},
     limits::Limits,
+    lock::lock,
 };
 
 /// Bytes that hyper buffers of a request at a time, and so of the longest head.
@@ -244,10 +245,6 @@ impl Drop for UnderWay {
             self.activity.enter(Phase::Idle);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Time since the process began to have connections.

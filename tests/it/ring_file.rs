@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::Stdio,
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,28 +16,26 @@ use serde_json::Value;
 
 use crate::support::{Folder, callveil, run, sha256_hex};
 
+/// Begins a rotation.
+fn rotate(folder: &Folder) -> Child {
+    let mut command = callveil();
+    command.args(["keys", "rotate"]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
 /// Kills a rotation at a moment that differs each time, from before it does anything to after it is done.
 #[test]
 fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
     const KILLS: u32 = 200;
     let folder = Folder::new();
     let old = fs::read_to_string(folder.ring()).unwrap();
-    let rotate = || {
-        callveil()
-            .args(["keys", "rotate"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
     let started = Instant::now();
-    assert!(rotate().wait().unwrap().success());
+    assert!(rotate(&folder).wait().unwrap().success());
     let whole = started.elapsed().max(Duration::from_millis(2));
     let mut new = 0;
     for kill in 0..KILLS {
         fs::write(folder.ring(), &old).unwrap();
-        let mut child = rotate();
+        let mut child = rotate(&folder);
         let moment = Instant::now() + whole * 2 * kill / KILLS;
         while Instant::now() < moment {
             std::hint::spin_loop();
@@ -67,16 +65,7 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
 #[test]
 fn writers_in_a_crowd_lose_no_update() {
     let folder = Folder::new();
-    let rotate = |_| {
-        callveil()
-            .args(["keys", "rotate"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let crowd: Vec<_> = (0..20).map(rotate).collect();
+    let crowd: Vec<_> = (0..20).map(|_| rotate(&folder)).collect();
     let done =
         crowd.into_iter().filter_map(|mut child| child.wait().ok()).filter(std::process::ExitStatus::success).count();
     let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
