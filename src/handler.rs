@@ -36,8 +36,8 @@ use crate::{
     live::Live,
     lock::lock,
     peer, strict,
-    tokenizer::{Mode, Outcome},
-    wire::{self, Answer, Call},
+    tokenizer::{Mapped, Mode, Tokenizer},
+    wire::{self, Call},
 };
 
 /// Something that answers the requests of a listener.
@@ -105,15 +105,15 @@ impl Handler {
             Refused::Ever => Refusal::BeyondRate,
             Refused::For(wait) => Refusal::OverRate(wait),
         })?;
-        let results = self.map(call, client).await;
-        log.failed = results.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))).count();
+        let mapped = self.map(&call, client).await;
+        log.failed = mapped.failures().total();
         let code = match client.partial {
             _ if log.failed == 0 => 0,
-            Partial::Lenient if log.failed < results.len() => 0,
+            Partial::Lenient if log.failed < mapped.len() => 0,
             Partial::Lenient | Partial::Strict => 207,
         };
         log.code = code;
-        Ok(Answer { code, results: &results }.to_json())
+        Ok(wire::answer(code, call.mode, &call.numbers, &mapped))
     }
 
     /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
@@ -151,28 +151,27 @@ impl Handler {
         Ok(buffered)
     }
 
-    /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and those
-    /// items are tried once more.
-    async fn map<'c>(&self, call: Call<'c>, client: &Client) -> Vec<(Cow<'c, str>, Outcome)> {
-        let now = Timestamp::now();
+    /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and all is
+    /// mapped once more with what is then the ring.
+    async fn map(&self, call: &Call<'_>, client: &Client) -> Mapped {
         let tokenizer = self.live.tokenizer();
-        let mut batch = tokenizer.batch(&client.context, now);
-        let map = |item: Cow<'c, str>| {
-            let outcome = batch.map(call.mode, &item);
-            (item, outcome)
-        };
-        let mut results: Vec<_> = call.numbers.into_iter().map(map).collect();
-        self.live.count_decoded(batch.opened(), now);
-        let lacks_key = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if error.is_about_the_key());
-        if results.iter().any(|(_, outcome)| lacks_key(outcome)) && self.live.look().await {
+        let mut mapped = self.map_with(&tokenizer, call, client);
+        if mapped.failures().are_about_keys() && self.live.look().await {
             let newer = self.live.tokenizer();
-            let mut batch = newer.batch(&client.context, now);
-            for (item, outcome) in results.iter_mut().filter(|(_, outcome)| lacks_key(outcome)) {
-                *outcome = batch.map(call.mode, item);
+            if !Arc::ptr_eq(&tokenizer, &newer) {
+                mapped = self.map_with(&newer, call, client);
             }
-            self.live.count_decoded(batch.opened(), now);
         }
-        results
+        mapped
+    }
+
+    fn map_with(&self, tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Mapped {
+        let now = Timestamp::now();
+        let (mut batch, mut mapped) =
+            (tokenizer.batch(&client.context, now), Mapped::with_capacity(call.numbers.len()));
+        batch.map(call.mode, &call.numbers, &mut mapped);
+        self.live.count_decoded(batch.opened(), now);
+        mapped
     }
 }
 

@@ -14,16 +14,19 @@
 //! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async.
 //!
 //! ```
-//! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mode, Outcome, Tokenizer}};
+//! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};
 //!
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //! let ring = KeyRing::from_json(&rotation::init(now, phone::NUMBERS_NEWEST, "CN", &[])?, tokenizer::knows)?;
 //! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);
-//! let Outcome::Value(uid) = batch.map(Mode::PhoneToUid, "139 8888 8888") else { panic!("it is a number") };
-//! assert_eq!(uid.len(), 40);
-//! assert_eq!(batch.map(Mode::UidToPhone, &uid), Outcome::Value("008613988888888".to_owned()));
+//! let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());
+//! batch.map(Mode::PhoneToUid, &["139 8888 8888"], &mut uids);
+//! let uids: Vec<&str> = uids.iter().collect::<Result<_, _>>().expect("it is a number");
+//! assert_eq!(uids[0].len(), 40);
+//! batch.map(Mode::UidToPhone, &uids, &mut numbers);
+//! assert!(numbers.iter().eq([Ok("008613988888888")]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

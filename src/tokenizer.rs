@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     ids::{Context, KeyId},
@@ -48,15 +49,91 @@ impl Mode {
     }
 }
 
-/// What became of one item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The UID, or the number.
-    Value(String),
-    /// The UID under the primary key, then those under the other enabled keys, newest first.
-    Values(Vec<String>),
-    /// Nothing, and why.
-    Failed(ItemError),
+/// What became of a batch's items, in their order: one buffer holds all texts, so that an item costs no allocation.
+#[derive(Default)]
+pub struct Mapped {
+    texts: Zeroizing<String>,
+    /// Where the text of each item ends, or why it has none.
+    items: Vec<Result<usize, ItemError>>,
+}
+
+impl Mapped {
+    /// Stands between the UIDs of one item, which is the only item to have several with [`Mode::PhoneToAliases`]. No text
+    /// holds it: a UID is base32, and a number with a control character is none.
+    pub const SEPARATOR: char = '\n';
+
+    /// Room for `items` of the usual length.
+    pub fn with_capacity(items: usize) -> Self {
+        Self { texts: Zeroizing::new(String::with_capacity(items * uid::CHARS_MIN)), items: Vec::with_capacity(items) }
+    }
+
+    /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`] the UID under the
+    /// primary key comes first, then those under the other enabled keys, newest first, [`Mapped::SEPARATOR`] between.
+    pub fn iter(&self) -> impl Iterator<Item = Result<&str, ItemError>> {
+        let mut begin = 0;
+        self.items.iter().map(move |item| {
+            let end = (*item)?;
+            let text = &self.texts[begin..end];
+            begin = end;
+            Ok(text)
+        })
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many items failed, in all and for each reason.
+    pub fn failures(&self) -> Failures {
+        let mut failures = Failures::default();
+        for error in self.items.iter().filter_map(|item| item.err()) {
+            failures.0[error as usize] += 1;
+        }
+        failures
+    }
+
+    /// Forgets all items, and keeps the room that they had.
+    pub fn clear(&mut self) {
+        self.texts.zeroize();
+        self.items.clear();
+    }
+
+    /// Notes what became of the next item: what `write` adds to the texts, or its error.
+    fn push(&mut self, write: impl FnOnce(&mut String) -> Result<(), ItemError>) {
+        let begin = self.texts.len();
+        let item = write(&mut self.texts).map(|()| self.texts.len());
+        if item.is_err() {
+            self.texts.truncate(begin);
+        }
+        self.items.push(item);
+    }
+}
+
+/// How many items failed for each reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures([usize; ItemError::ALL.len()]);
+
+impl Failures {
+    /// The reasons for which items failed, and how many did.
+    pub fn iter(&self) -> impl Iterator<Item = (ItemError, usize)> {
+        ItemError::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+
+    /// How many items failed.
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    /// Whether another ring might have opened some of them.
+    pub fn are_about_keys(&self) -> bool {
+        self.iter().any(|(error, _)| error.is_about_the_key())
+    }
 }
 
 /// Why one item failed.
@@ -77,6 +154,16 @@ pub enum ItemError {
 }
 
 impl ItemError {
+    /// Every reason, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::InvalidNumber,
+        Self::MalformedUid,
+        Self::UnknownKey,
+        Self::KeyDisabled,
+        Self::KeyDestroyed,
+        Self::NotAuthentic,
+    ];
+
     /// Whether another ring might open the UID.
     pub fn is_about_the_key(self) -> bool {
         matches!(self, Self::UnknownKey | Self::KeyDisabled | Self::KeyDestroyed)
@@ -152,17 +239,20 @@ pub struct Batch<'t> {
 }
 
 impl Batch<'_> {
-    /// What `mode` makes of `item`.
-    pub fn map(&mut self, mode: Mode, item: &str) -> Outcome {
-        let mapped = match mode {
-            Mode::PhoneToUid => self.seal(self.primary, item).map(Outcome::Value),
-            Mode::UidToPhone => self.open(item).map(Outcome::Value),
-            Mode::RewrapUid => {
-                self.open(item).and_then(|dialled| self.seal(self.primary, &dialled)).map(Outcome::Value)
-            }
-            Mode::PhoneToAliases => self.aliases(item).map(Outcome::Values),
-        };
-        mapped.unwrap_or_else(Outcome::Failed)
+    /// Adds to `mapped` what `mode` makes of each of the `items`.
+    pub fn map(&mut self, mode: Mode, items: &[impl AsRef<str>], mapped: &mut Mapped) {
+        for item in items {
+            let item = item.as_ref();
+            mapped.push(|text| match mode {
+                Mode::PhoneToUid => self.seal(self.primary, item, text),
+                Mode::UidToPhone => self.open(item, text),
+                Mode::RewrapUid => {
+                    let mut dialled = Zeroizing::new(String::new());
+                    self.open(item, &mut dialled).and_then(|()| self.seal(self.primary, &dialled, text))
+                }
+                Mode::PhoneToAliases => self.aliases(item, text),
+            });
+        }
     }
 
     /// How many UIDs this batch opened, by key.
@@ -170,30 +260,38 @@ impl Batch<'_> {
         self.opened.iter().map(|(id, count)| (*id, *count))
     }
 
-    /// The UID of `text` under `key`, which must be enabled.
-    fn seal(&mut self, key: &Key, text: &str) -> Result<String, ItemError> {
+    /// Adds the UID of `text` under `key`, which must be enabled, to `uid`.
+    fn seal(&mut self, key: &Key, text: &str, uid: &mut String) -> Result<(), ItemError> {
         let number = self.tokenizer.numberings[&key.id].normalize(text).map_err(|_| ItemError::InvalidNumber)?;
         let sealed = self.cipher(key)?.seal(&uid::to_plaintext(&number));
-        Ok(Uid::new(key.id, &sealed).to_string())
+        uid.push_str(&Uid::new(key.id, &sealed).to_string());
+        Ok(())
     }
 
-    /// The number in the UID `text`, as CCC dials it.
-    fn open(&mut self, text: &str) -> Result<String, ItemError> {
+    /// Adds the number in the UID `text`, as CCC dials it, to `dialled`.
+    fn open(&mut self, text: &str, dialled: &mut String) -> Result<(), ItemError> {
         let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
         let key = self.tokenizer.ring.key(uid.key_id()).ok_or(ItemError::UnknownKey)?;
         let plaintext = self.cipher(key)?.open(uid.sealed()).map_err(|_| ItemError::NotAuthentic)?;
         let number = uid::from_plaintext(&plaintext).map_err(|_| ItemError::MalformedUid)?;
         *self.opened.entry(key.id).or_default() += 1;
-        Ok(match number {
-            Number::E164(number) => self.tokenizer.numberings[&key.id].dialled(number, &self.tokenizer.trunk_zero),
-            Number::Verbatim(text) => text.as_str().to_owned(),
-        })
+        match number {
+            Number::E164(number) => {
+                dialled.push_str(&self.tokenizer.numberings[&key.id].dialled(number, &self.tokenizer.trunk_zero));
+            }
+            Number::Verbatim(text) => dialled.push_str(text.as_str()),
+        }
+        Ok(())
     }
 
-    fn aliases(&mut self, text: &str) -> Result<Vec<String>, ItemError> {
-        let primary = self.primary;
-        let others = self.tokenizer.ring.enabled_newest_first().filter(|key| key.id != primary.id);
-        std::iter::once(primary).chain(others).map(|key| self.seal(key, text)).collect()
+    fn aliases(&mut self, text: &str, uids: &mut String) -> Result<(), ItemError> {
+        let tokenizer = self.tokenizer;
+        self.seal(self.primary, text, uids)?;
+        for key in tokenizer.ring.enabled_newest_first().filter(|key| key.id != self.primary.id) {
+            uids.push(Mapped::SEPARATOR);
+            self.seal(key, text, uids)?;
+        }
+        Ok(())
     }
 
     fn cipher(&mut self, key: &Key) -> Result<&mut Cipher, ItemError> {

@@ -3,12 +3,11 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
-    ser::{SerializeMap as _, SerializeSeq as _},
 };
 
-use crate::tokenizer::{Mode, Outcome};
+use crate::tokenizer::{ItemError, Mapped, Mode};
 
 /// A request, borrowing from its body what JSON let stand as it is.
 pub struct Call<'a> {
@@ -153,72 +152,64 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// An answer that maps: `code` is 0, or 207 where items failed that the client wants to hear of.
-pub struct Answer<'a> {
-    /// The envelope's `Code`.
-    pub code: u16,
-    /// Each item and what became of it, in order.
-    pub results: &'a [(Cow<'a, str>, Outcome)],
-}
-
-impl Answer<'_> {
-    /// The body.
-    pub fn to_json(&self) -> Vec<u8> {
-        // A result is `{"Key":"13988888888","Value":"<40 characters>"},` or not much longer.
-        let mut json = Vec::with_capacity(64 + 96 * self.results.len());
-        serde_json::to_writer(&mut json, self).expect("strings and numbers go into a buffer");
-        json
+/// The body of an answer that maps: `code` is 0, or 207 where items failed that the client wants to hear of. `mapped` is
+/// what became of `numbers` in `mode`.
+pub fn answer(code: u16, mode: Mode, numbers: &[Cow<'_, str>], mapped: &Mapped) -> Vec<u8> {
+    // A result is `{"Key":"13988888888","Value":"<40 characters>"},` or not much longer.
+    let mut json = Vec::with_capacity(64 + 96 * numbers.len());
+    json.extend_from_slice(b"{\"Code\":");
+    json.extend_from_slice(code.to_string().as_bytes());
+    if code != 0 {
+        json.extend_from_slice(br#","Message":"some items failed: see their \"Error\"""#);
     }
-}
-
-impl Serialize for Answer<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut envelope = serializer.serialize_map(None)?;
-        envelope.serialize_entry("Code", &self.code)?;
-        if self.code != 0 {
-            envelope.serialize_entry("Message", "some items failed: see their \"Error\"")?;
+    json.extend_from_slice(b",\"Results\":[");
+    for (at, (key, outcome)) in numbers.iter().zip(mapped.iter()).enumerate() {
+        if at > 0 {
+            json.push(b',');
         }
-        envelope.serialize_entry("Results", &Results(self.results))?;
-        envelope.end()
+        item(&mut json, mode, key, outcome);
     }
+    json.extend_from_slice(b"]}");
+    json
 }
 
-struct Results<'a>(&'a [(Cow<'a, str>, Outcome)]);
-
-impl Serialize for Results<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut results = serializer.serialize_seq(Some(self.0.len()))?;
-        for (key, outcome) in self.0 {
-            results.serialize_element(&Item { key, outcome })?;
-        }
-        results.end()
-    }
-}
-
-/// One entry of an answer's `Results`.
-pub struct Item<'a> {
-    /// The item, as it was given.
-    pub key: &'a str,
-    /// What became of it.
-    pub outcome: &'a Outcome,
-}
-
-impl Serialize for Item<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut item = serializer.serialize_map(None)?;
-        item.serialize_entry("Key", self.key)?;
-        match self.outcome {
-            Outcome::Value(value) => item.serialize_entry("Value", value)?,
-            Outcome::Values(values) => {
-                item.serialize_entry("Value", values.first().map_or("", String::as_str))?;
-                item.serialize_entry("Values", values)?;
+/// Adds one entry of an answer's `Results`: the item as it was given, and what became of it in `mode`.
+pub fn item(json: &mut Vec<u8>, mode: Mode, key: &str, outcome: Result<&str, ItemError>) {
+    json.extend_from_slice(b"{\"Key\":");
+    string(json, key);
+    match outcome {
+        Ok(values) if mode == Mode::PhoneToAliases => {
+            json.extend_from_slice(b",\"Value\":");
+            string(json, values.split(Mapped::SEPARATOR).next().unwrap_or_default());
+            let mut separator: &[u8] = b",\"Values\":[";
+            for value in values.split(Mapped::SEPARATOR) {
+                json.extend_from_slice(separator);
+                string(json, value);
+                separator = b",";
             }
-            Outcome::Failed(error) => {
-                item.serialize_entry("Value", "")?;
-                item.serialize_entry("Error", error.code())?;
-            }
+            json.push(b']');
         }
-        item.end()
+        Ok(value) => {
+            json.extend_from_slice(b",\"Value\":");
+            string(json, value);
+        }
+        Err(error) => {
+            json.extend_from_slice(b",\"Value\":\"\",\"Error\":");
+            string(json, error.code());
+        }
+    }
+    json.push(b'}');
+}
+
+/// Adds a JSON string. Nearly all need no escapes (RFC 8259 section 7), and are copied as they are.
+fn string(json: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
+    if text.as_bytes().iter().all(is_plain) {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    } else {
+        serde_json::to_writer(json, text).expect("a string goes into a buffer");
     }
 }
 
@@ -230,7 +221,6 @@ pub fn refusal(code: u16, message: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::ItemError;
 
     #[track_caller]
     fn check(body: &str, expected: Option<(Mode, &[&str])>) {
@@ -300,17 +290,23 @@ mod tests {
 
     #[test]
     fn answers() {
-        let results = [
-            (Cow::Borrowed("1\"2"), Outcome::Value("u".to_owned())),
-            (Cow::Borrowed("3"), Outcome::Failed(ItemError::UnknownKey)),
-            (Cow::Borrowed("4"), Outcome::Values(vec!["a".to_owned(), "b".to_owned()])),
-        ];
-        let json = |code, results: &[_]| String::from_utf8(Answer { code, results }.to_json()).expect("JSON is UTF-8");
+        let json = |mode, results: &[(&str, Result<&str, ItemError>)]| {
+            let mut json = Vec::new();
+            results.iter().for_each(|(key, outcome)| item(&mut json, mode, key, *outcome));
+            String::from_utf8(json).expect("JSON is UTF-8")
+        };
+        assert_eq!(json(Mode::PhoneToUid, &[("1\"2\u{1}é\\", Ok("u"))]), r#"{"Key":"1\"2\u0001é\\","Value":"u"}"#);
         assert_eq!(
-            json(0, &results),
-            r#"{"Code":0,"Results":[{"Key":"1\"2","Value":"u"},{"Key":"3","Value":"","Error":"unknown_key"},{"Key":"4","Value":"a","Values":["a","b"]}]}"#
+            json(Mode::UidToPhone, &[("3", Err(ItemError::UnknownKey)), ("4", Ok("a\"b"))]),
+            r#"{"Key":"3","Value":"","Error":"unknown_key"}{"Key":"4","Value":"a\"b"}"#
         );
-        assert_eq!(json(207, &[]), r#"{"Code":207,"Message":"some items failed: see their \"Error\"","Results":[]}"#);
+        assert_eq!(
+            json(Mode::PhoneToAliases, &[("4", Ok("a\nb")), ("5", Ok("a"))]),
+            r#"{"Key":"4","Value":"a","Values":["a","b"]}{"Key":"5","Value":"a","Values":["a"]}"#
+        );
+        let none = |code| answer(code, Mode::PhoneToUid, &[], &Mapped::default());
+        assert_eq!(none(0), br#"{"Code":0,"Results":[]}"#);
+        assert_eq!(none(207), br#"{"Code":207,"Message":"some items failed: see their \"Error\"","Results":[]}"#);
         assert_eq!(refusal(401, "no"), br#"{"Code":401,"Message":"no","Results":[]}"#);
     }
 }

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use super::{Failure, RingArgs, tell};
 use crate::{
     ids::Context,
-    tokenizer::{Batch, Mode, Outcome},
-    wire::Item,
+    tokenizer::{Batch, Mapped, Mode},
+    wire,
 };
 
 /// Bytes of a line that are looked at. The longest UID has 248, and white space may surround it.
@@ -103,16 +103,21 @@ struct Sink<W: Write> {
 
 impl<W: Write> Sink<W> {
     fn put(&mut self, batch: &mut Batch<'_>, mode: Mode, item: &str) -> Result<(), Failure> {
-        let outcome = batch.map(mode, item);
+        let mut mapped = Mapped::default();
+        batch.map(mode, &[item], &mut mapped);
         self.rows += 1;
-        if let Outcome::Failed(error) = outcome {
-            self.failed += 1;
-            tell(format_args!("row {}: {}", self.rows, error.code()));
-        }
-        if self.json {
-            serde_json::to_writer(&mut self.out, &Item { key: item, outcome: &outcome }).map_err(io::Error::from)?;
-        } else if let Outcome::Value(value) = &outcome {
-            self.out.write_all(value.as_bytes())?;
+        for outcome in mapped.iter() {
+            if let Err(error) = outcome {
+                self.failed += 1;
+                tell(format_args!("row {}: {}", self.rows, error.code()));
+            }
+            if self.json {
+                let mut json = Zeroizing::new(Vec::new());
+                wire::item(&mut json, mode, item, outcome);
+                self.out.write_all(&json)?;
+            } else if let Ok(value) = outcome {
+                self.out.write_all(value.as_bytes())?;
+            }
         }
         self.out.write_all(b"\n")?;
         Ok(())
