@@ -224,7 +224,7 @@ impl Tokenizer {
             context,
             primary: self.ring.primary(now),
             ciphers: HashMap::new(),
-            opened: HashMap::new(),
+            uses: HashMap::new(),
         }
     }
 }
@@ -235,7 +235,16 @@ pub struct Batch<'t> {
     context: &'t Context,
     primary: &'t Key,
     ciphers: HashMap<KeyId, Cipher>,
-    opened: HashMap<KeyId, u64>,
+    uses: HashMap<KeyId, KeyUse>,
+}
+
+/// How many items of a batch a key was used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// UIDs that it opened.
+    pub opened: u64,
+    /// UIDs that it made.
+    pub sealed: u64,
 }
 
 impl Batch<'_> {
@@ -255,32 +264,51 @@ impl Batch<'_> {
         }
     }
 
-    /// How many UIDs this batch opened, by key.
-    pub fn opened(&self) -> impl Iterator<Item = (KeyId, u64)> {
-        self.opened.iter().map(|(id, count)| (*id, *count))
+    /// Adds to `mapped` the number in each of the `uids` in the form that no configuration changes: `+` and the digits of
+    /// its E.164 form, or the verbatim text.
+    pub fn canonical(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
+        for uid in uids {
+            mapped.push(|text| {
+                self.open_with(uid.as_ref(), |_, number| match number {
+                    Number::E164(number) => text.push_str(&format!("+{}", number.digits())),
+                    Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
+                })
+            });
+        }
+    }
+
+    /// The keys that this batch used, and for how many items.
+    pub fn uses(&self) -> impl Iterator<Item = (KeyId, KeyUse)> {
+        self.uses.iter().map(|(id, uses)| (*id, *uses))
     }
 
     /// Adds the UID of `text` under `key`, which must be enabled, to `uid`.
     fn seal(&mut self, key: &Key, text: &str, uid: &mut String) -> Result<(), ItemError> {
         let number = self.tokenizer.numberings[&key.id].normalize(text).map_err(|_| ItemError::InvalidNumber)?;
         let sealed = self.cipher(key)?.seal(&uid::to_plaintext(&number));
+        self.uses.entry(key.id).or_default().sealed += 1;
         uid.push_str(&Uid::new(key.id, &sealed).to_string());
         Ok(())
     }
 
     /// Adds the number in the UID `text`, as CCC dials it, to `dialled`.
     fn open(&mut self, text: &str, dialled: &mut String) -> Result<(), ItemError> {
+        let tokenizer = self.tokenizer;
+        self.open_with(text, |key, number| match number {
+            Number::E164(number) => {
+                dialled.push_str(&tokenizer.numberings[&key.id].dialled(number, &tokenizer.trunk_zero));
+            }
+            Number::Verbatim(text) => dialled.push_str(text.as_str()),
+        })
+    }
+
+    fn open_with(&mut self, text: &str, write: impl FnOnce(&Key, Number<'_>)) -> Result<(), ItemError> {
         let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
         let key = self.tokenizer.ring.key(uid.key_id()).ok_or(ItemError::UnknownKey)?;
         let plaintext = self.cipher(key)?.open(uid.sealed()).map_err(|_| ItemError::NotAuthentic)?;
         let number = uid::from_plaintext(&plaintext).map_err(|_| ItemError::MalformedUid)?;
-        *self.opened.entry(key.id).or_default() += 1;
-        match number {
-            Number::E164(number) => {
-                dialled.push_str(&self.tokenizer.numberings[&key.id].dialled(number, &self.tokenizer.trunk_zero));
-            }
-            Number::Verbatim(text) => dialled.push_str(text.as_str()),
-        }
+        self.uses.entry(key.id).or_default().opened += 1;
+        write(key, number);
         Ok(())
     }
 

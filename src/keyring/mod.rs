@@ -13,10 +13,10 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use self::json::to_json;
-use crate::ids::KeyId;
+use crate::{ids::KeyId, memory::Locked};
 
 /// Value of a ring file's `format`.
 pub const FORMAT: &str = "callveil-keyring/1";
@@ -33,14 +33,13 @@ pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 /// Says whether this program knows a key's `numbers` and `region`.
 pub type Known = fn(numbers: &str, region: &str) -> bool;
 
-/// The secret of one key. It is wiped when dropped, is never printed, and stays where it is when its owner moves.
-#[derive(Clone)]
-pub struct Material(Box<[u8; MATERIAL_BYTES]>);
+/// The secret of one key. It is wiped when dropped, is never printed, and stays in its locked page when its owner moves.
+pub struct Material(Locked<[u8; MATERIAL_BYTES]>);
 
 impl Material {
     /// Material made of these bytes, which must come from a cryptographic random source.
     pub fn new(bytes: &[u8; MATERIAL_BYTES]) -> Self {
-        Self(Box::new(*bytes))
+        Self(Locked::new(*bytes))
     }
 
     /// The secret itself, for the cipher and the ring file alone.
@@ -53,9 +52,9 @@ impl Material {
     }
 }
 
-impl Drop for Material {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl Clone for Material {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
     }
 }
 

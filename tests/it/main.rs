@@ -10,6 +10,7 @@
 mod random;
 mod support;
 
+mod audit;
 mod clients;
 mod command_line;
 mod crashes;
