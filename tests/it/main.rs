@@ -13,6 +13,7 @@ mod support;
 mod clients;
 mod command_line;
 mod crashes;
+mod deploy;
 mod fleet;
 mod golden;
 mod greedy;
