@@ -14,6 +14,7 @@ mod audit;
 mod clients;
 mod command_line;
 mod crashes;
+mod deploy;
 mod fleet;
 mod golden;
 mod greedy;
