@@ -31,4 +31,5 @@ mod shutdown;
 mod simulation;
 mod strict;
 mod tls;
+mod usual;
 mod wire;
