@@ -490,17 +490,18 @@ impl Batch<'_> {
             let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
             for _ in items {
                 mapped.push(|text| {
-                    let begin = text.len();
-                    // All are taken, also after one that failed, so that those of the next item come next.
-                    let uids = under_each.iter_mut().map(|uids| uids.next().expect("each key mapped each item"));
-                    uids.fold(Ok(()), |done, uid| {
-                        let uid = done.and(uid)?;
-                        if text.len() > begin {
-                            text.push(Mapped::SEPARATOR);
-                        }
-                        text.push_str(uid);
-                        Ok(())
-                    })
+                    let (begin, mut done) = (text.len(), Ok(()));
+                    for uids in &mut under_each {
+                        // Taken also after another key failed, so that those of the next item come next.
+                        let uid = uids.next().expect("each key mapped each item");
+                        done = done.and(uid).map(|uid| {
+                            if text.len() > begin {
+                                text.push(Mapped::SEPARATOR);
+                            }
+                            text.push_str(uid);
+                        });
+                    }
+                    done
                 });
             }
         }

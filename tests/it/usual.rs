@@ -151,7 +151,7 @@ fn lines(metadata: &PhoneMetadata, table: &mut String) {
         prefix.filter(|pattern| !pattern.is_empty()).map(|pattern| Pattern::new(unwrapped(pattern))).collect();
     let formats: Vec<_> = metadata.number_format.iter().map(Format::new).collect();
     let prefixes: Vec<(u16, [u8; 3])> = (100..1000)
-        .map(|prefix| (prefix, [prefix / 100, prefix / 10 % 10, prefix % 10].map(|digit| digit as u8)))
+        .map(|prefix| (prefix, [prefix / 100, prefix / 10 % 10, prefix % 10].map(|digit| u8::try_from(digit).unwrap())))
         .collect();
     let read: Vec<_> = prefixes
         .iter()
@@ -173,7 +173,6 @@ fn lines(metadata: &PhoneMetadata, table: &mut String) {
 }
 
 #[test]
-#[allow(clippy::cast_possible_truncation, reason = "digits")]
 fn the_table_is_what_the_metadata_say() {
     let all = PhoneMetadataCollection::decode(METADATA).unwrap().metadata;
     let mut table = String::new();
