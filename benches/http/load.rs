@@ -32,6 +32,9 @@ pub struct Lane<'l> {
     pub workload: &'l Workload,
     pub connections: usize,
     answer_bytes: Vec<usize>,
+    /// Connections that stay open from one measurement to the next, a set for each thread of the load: young ones are
+    /// slow with large messages, until the kernel has found out how much room they want.
+    clients: Vec<Client>,
 }
 
 /// What answers are checked for.
@@ -55,7 +58,7 @@ impl<'l> Lane<'l> {
             answer.len() - head_end(&answer).unwrap()
         });
         let answer_bytes = answer_bytes.collect();
-        Self { server, workload, connections: workload.connections(), answer_bytes }
+        Self { server, workload, connections: workload.connections(), answer_bytes, clients: Vec::new() }
     }
 }
 
@@ -90,57 +93,65 @@ pub struct Window {
 }
 
 /// Loads a server as fast as it answers, from a thread on each of these CPUs.
-pub fn saturate(lane: &Lane<'_>, window: Window, cpus: &[usize]) -> Throughput {
+pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughput {
+    if lane.clients.is_empty() {
+        let each = lane.connections.div_ceil(cpus.len());
+        lane.clients = (0..cpus.len()).map(|at| Client::connect(lane, at * each, each)).collect();
+    }
+    let mut clients = std::mem::take(&mut lane.clients);
     let begin = Instant::now() + window.warm;
     let end = begin + window.measured;
-    let each = lane.connections.div_ceil(cpus.len());
-    let requests_per_second = std::thread::scope(|scope| {
-        let work = |(at, cpu): (usize, &usize)| {
+    let shared = &*lane;
+    let (requests_per_second, busy) = std::thread::scope(|scope| {
+        let work = |(client, cpu): (_, &usize)| {
             let cpu = [*cpu];
             scope.spawn(move || {
                 machine::bind(&cpu);
-                closed_loop(lane, at * each, each, (begin, end))
+                closed_loop(shared, client, (begin, end))
             })
         };
-        let threads: Vec<_> = cpus.iter().enumerate().map(work).collect();
+        let threads: Vec<_> = clients.iter_mut().zip(cpus).map(work).collect();
         let look_at = |instant: Instant| {
             std::thread::sleep(instant.saturating_duration_since(Instant::now()));
-            (Instant::now(), machine::cpu_seconds(lane.server.pid()))
+            (Instant::now(), machine::cpu_seconds(shared.server.pid()))
         };
         let (before, after) = (look_at(begin), look_at(end));
         let busy = (after.1 - before.1) / (after.0 - before.0).as_secs_f64();
         (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>(), busy)
     });
-    let (requests_per_second, busy) = requests_per_second;
+    lane.clients = clients;
     lane.server.forget_audit();
     Throughput { requests_per_second, numbers_per_second: requests_per_second * lane.workload.items as f64, busy }
 }
 
 /// Answers a second, between the first and the last within the window: what is under way at its ends counts for nothing.
-fn closed_loop(lane: &Lane<'_>, first: usize, connections: usize, (begin, end): (Instant, Instant)) -> f64 {
-    let mut client = Client::connect(lane, first, connections);
-    for at in 0..connections {
-        client.connections[at].send(lane);
+/// No request is under way when this ends.
+fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Instant)) -> f64 {
+    let connections = client.connections.len();
+    for connection in &mut client.connections {
+        connection.send(lane);
     }
-    let (mut answers, mut from, mut to) = (0_u64, begin, begin);
-    loop {
+    let (mut under_way, mut answers, mut from, mut to) = (connections, 0_u64, begin, begin);
+    while under_way > 0 {
         let now = client.wait(Some(PATIENCE));
-        if now >= end {
-            break;
-        }
-        let before = answers;
+        assert!(now < end + PATIENCE, "an answer does not come");
+        let mut done = 0;
         client.receive(lane, |connection| {
-            answers += 1;
+            done += 1;
             connection.next(lane, connections);
-            connection.send(lane);
+            if now < end {
+                connection.send(lane);
+            } else {
+                under_way -= 1;
+            }
         });
-        match (before, now >= begin) {
-            (_, false) => answers = 0,
-            (0, true) if answers > 0 => (answers, from) = (1, now),
-            _ => {}
+        if done == 0 || !(begin..end).contains(&now) {
+            continue;
         }
-        if answers > before {
-            to = now;
+        if answers == 0 {
+            (answers, from) = (1, now);
+        } else {
+            (answers, to) = (answers + done, now);
         }
     }
     assert!(answers > 1, "too few answers to measure");

@@ -93,11 +93,19 @@ impl Bench {
     }
 
     /// Loads the lanes in turn, A B C A B C, so that whatever the machine does beside befalls all of them.
-    fn drive(&self, lanes: &[Lane<'_>]) -> Vec<Rounds> {
+    fn drive(&self, lanes: &mut [Lane<'_>]) -> Vec<Rounds> {
+        let loads = vec![self.cpus.load(1); lanes.len()];
+        self.drive_from(lanes, &loads)
+    }
+
+    /// The same, where each lane is loaded from CPUs of its own.
+    fn drive_from(&self, lanes: &mut [Lane<'_>], loads: &[&[usize]]) -> Vec<Rounds> {
         let mut all: Vec<_> = lanes.iter().map(|_| Rounds(Vec::new())).collect();
-        for _ in 0..self.effort.rounds {
-            for (lane, rounds) in lanes.iter().zip(&mut all) {
-                rounds.0.push(load::saturate(lane, self.effort.window, self.cpus.load(1)));
+        // The first round is for nothing but to get going.
+        for round in 0..=self.effort.rounds {
+            for ((lane, load), rounds) in lanes.iter_mut().zip(loads).zip(&mut all) {
+                let measured = load::saturate(lane, self.effort.window, load);
+                rounds.0.extend((round > 0).then_some(measured));
             }
         }
         all
@@ -113,12 +121,12 @@ impl Bench {
             for mode in Mode::BOTH {
                 let workload = Workload::new(mode, samples, 1, &self.ring);
                 let bare = self.bare(&callveil, &workload);
-                let lanes = [
+                let mut lanes = [
                     Lane::new(&callveil, &workload, Right::Exact),
                     Lane::new(&bare, &workload, Right::Fixed),
                     Lane::new(&obvious, &workload, Right::ButForTrunkPrefixes),
                 ];
-                let rounds = self.drive(&lanes);
+                let rounds = self.drive(&mut lanes);
                 let [a, b, c] = [0, 1, 2].map(|lane| rounds[lane].requests());
                 table.row([
                     format!("{}{name}", mode.name()),
@@ -144,8 +152,8 @@ impl Bench {
         for mode in Mode::BOTH {
             let workload = Workload::new(mode, &self.mobiles, 1, &self.ring);
             let bare = self.bare(&callveil, &workload);
-            let lanes = [Lane::new(&callveil, &workload, Right::Exact), Lane::new(&bare, &workload, Right::Fixed)];
-            let rate = self.drive(&lanes[1..])[0].requests().median() / 2.0;
+            let mut lanes = [Lane::new(&callveil, &workload, Right::Exact), Lane::new(&bare, &workload, Right::Fixed)];
+            let rate = self.drive(&mut lanes[1..])[0].requests().median() / 2.0;
             let window = Window { measured: self.effort.window.measured * 2, ..self.effort.window };
             let mut latencies = [[(); 3]; 2].map(|lane| lane.map(|()| Series::default()));
             for round in 0..self.effort.rounds {
@@ -181,8 +189,8 @@ impl Bench {
         let mut lines = Vec::new();
         let mut row = |name: String, workload: &Workload, obvious: &Server| {
             let right = Right::ButForTrunkPrefixes;
-            let lanes = [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)];
-            let rounds = self.drive(&lanes);
+            let mut lanes = [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)];
+            let rounds = self.drive(&mut lanes);
             let [a, c] = [0, 1].map(|lane| rounds[lane].numbers());
             table.row([
                 name,
@@ -222,8 +230,9 @@ impl Bench {
             for items in [1, BATCH] {
                 let few = Workload::new(mode, &self.mobiles, items, &self.ring);
                 let many = Workload::new(mode, &self.mobiles, items, &many);
-                let lanes = [Lane::new(&servers[0], &few, Right::Exact), Lane::new(&servers[1], &many, Right::Exact)];
-                let rounds = self.drive(&lanes);
+                let mut lanes =
+                    [Lane::new(&servers[0], &few, Right::Exact), Lane::new(&servers[1], &many, Right::Exact)];
+                let rounds = self.drive(&mut lanes);
                 let [few, many] = [0, 1].map(|lane| rounds[lane].numbers());
                 table.row([
                     format!("{}, {items} a request", mode.name()),
@@ -259,14 +268,8 @@ impl Bench {
             let [one, mut two] = [&one, &two].map(|server| Lane::new(server, &workload, Right::Exact));
             // So many that the kernel deals about as many to each thread.
             two.connections = 4 * workload.connections();
-            let mut rounds = [Rounds(Vec::new()), Rounds(Vec::new())];
-            for _ in 0..self.effort.rounds {
-                for (threads, lane) in [(1, &one), (2, &two)] {
-                    let measured = load::saturate(lane, self.effort.window, self.cpus.load(threads));
-                    rounds[threads - 1].0.push(measured);
-                }
-            }
-            let [one, two] = &rounds;
+            let rounds = self.drive_from(&mut [one, two], &[1, 2].map(|threads| self.cpus.load(threads)));
+            let [one, two] = [0, 1].map(|lane| &rounds[lane]);
             let twice = Series(one.cost().0.iter().map(|cost| cost * 2.0).collect());
             table.row([
                 format!("{items} a request"),
@@ -292,11 +295,11 @@ impl Bench {
         };
         row("at rest, ready, with a ring of one key");
         let single = Workload::new(Mode::PhoneToUid, &self.mobiles, 1, &self.ring);
-        load::saturate(&Lane::new(&callveil, &single, Right::Exact), self.effort.window, self.cpus.load(1));
+        load::saturate(&mut Lane::new(&callveil, &single, Right::Exact), self.effort.window, self.cpus.load(1));
         row("after single numbers");
         for mode in Mode::BOTH {
             let batches = Workload::new(mode, &self.mobiles, 10_000, &self.ring);
-            load::saturate(&Lane::new(&callveil, &batches, Right::Exact), self.effort.window, self.cpus.load(1));
+            load::saturate(&mut Lane::new(&callveil, &batches, Right::Exact), self.effort.window, self.cpus.load(1));
         }
         row("after batches of 10,000, both modes");
         let regions = all_regions(&callveil);

@@ -156,7 +156,7 @@ fn write_config(folder: &Path, threads: usize, audit: Audit) {
     let text = format!(
         "listen = \"127.0.0.1:0\"\nkeyring = \"keyring.json\"\nthreads = {threads}\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
-         [limits]\nconnections = 20000\nconnections_per_peer = 20000\n{audit}\n\
+         [limits]\nconnections = 20000\nconnections_per_peer = 20000\nidle_seconds = 600\n{audit}\n\
          [[clients]]\nusername = \"{USER}\"\npassword_sha256 = [\"{hash}\"]\n\
          tokenize_per_minute = 1000000000\ndetokenize_per_minute = 1000000000\n"
     );
