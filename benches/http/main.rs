@@ -88,7 +88,7 @@ fn main() {
 fn measure(options: &Options) {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let (rounds, window, warm, starts, idle) =
-        if options.quick { (2, 300, 100, 3, 1000) } else { (5, 800, 200, 10, 5000) };
+        if options.quick { (2, 250, 100, 3, 1000) } else { (7, 500, 100, 10, 5000) };
     let effort = Effort {
         rounds: options.rounds.map_or(rounds, usize::from),
         window: Window {

@@ -187,34 +187,37 @@ impl Bench {
         let mut table = Table::new("Batches", note, &columns);
         let (callveil, obvious, national) = (self.callveil(), self.obvious("digits"), self.obvious("national"));
         let mut lines = Vec::new();
-        let mut row = |name: String, workload: &Workload, obvious: &Server| {
-            let right = Right::ButForTrunkPrefixes;
-            let mut lanes = [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)];
-            let rounds = self.drive(&mut lanes);
-            let [a, c] = [0, 1].map(|lane| rounds[lane].numbers());
-            table.row([
-                name,
-                grouped(a.median()),
-                grouped(c.median()),
-                a.over(&c),
-                [0, 1].map(|lane| rounds[lane].busy()).join(", "),
-                format!("{:.3}", rounds[0].cost().median()),
-                format!("{:.3}", rounds[1].cost().median()),
-            ]);
-            rounds[0].requests().median()
-        };
         for mode in Mode::BOTH {
-            let mut points = Vec::new();
-            for items in BATCHES {
-                let workload = Workload::new(mode, &self.mobiles, items, &self.ring);
-                points.push((items as f64, 1e9 / row(workload.name.clone(), &workload, &obvious)));
+            let workload = |samples, items| Workload::new(mode, samples, items, &self.ring);
+            let mut pairs: Vec<_> = BATCHES
+                .into_iter()
+                .map(|items| (mode.name().to_owned(), workload(&self.mobiles, items), &obvious))
+                .collect();
+            pairs.push((format!("{}, mix", mode.name()), workload(&self.mix, BATCH), &obvious));
+            if mode == Mode::UidToPhone {
+                pairs.push((format!("{}, C*", mode.name()), workload(&self.mobiles, BATCH), &national));
             }
-            lines.push((mode, points));
-            let workload = Workload::new(mode, &self.mix, BATCH, &self.ring);
-            row(format!("{}, mix", workload.name), &workload, &obvious);
+            // All sizes in one go: what a request costs by its size is asked of the same minutes.
+            let lanes = pairs.iter().flat_map(|(_, workload, obvious)| {
+                let right = Right::ButForTrunkPrefixes;
+                [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)]
+            });
+            let rounds = self.drive(&mut lanes.collect::<Vec<_>>());
+            for ((name, workload, _), lanes) in pairs.iter().zip(rounds.chunks_exact(2)) {
+                let [a, c] = [0, 1].map(|lane| lanes[lane].numbers());
+                table.row([
+                    format!("{name}, {} a request", grouped(workload.items as f64)),
+                    grouped(a.median()),
+                    grouped(c.median()),
+                    a.over(&c),
+                    [0, 1].map(|lane| lanes[lane].busy()).join(", "),
+                    format!("{:.3}", lanes[0].cost().median()),
+                    format!("{:.3}", lanes[1].cost().median()),
+                ]);
+            }
+            let cost = |(items, lanes): (usize, &[Rounds])| (items as f64, 1e9 / lanes[0].requests().median());
+            lines.push((mode, BATCHES.into_iter().zip(rounds.chunks_exact(2)).map(cost).collect()));
         }
-        let workload = Workload::new(Mode::UidToPhone, &self.mobiles, BATCH, &self.ring);
-        row(format!("{}, C*", workload.name), &workload, &national);
         self.report.table(&table);
         self.report.table(&fits(&lines));
     }

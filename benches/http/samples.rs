@@ -163,7 +163,6 @@ pub struct Request {
 
 /// Requests of one kind.
 pub struct Workload {
-    pub name: String,
     pub items: usize,
     pub requests: Vec<Request>,
 }
@@ -186,7 +185,7 @@ impl Workload {
         let all: Vec<_> = samples.iter().zip(keys.iter().cycle()).collect();
         let requests = all.chunks_exact(items).map(|chunk| request(mode, chunk.iter().copied().map(to_item).collect()));
         let requests = requests.collect();
-        Self { name: format!("{}, {items} a request", mode.name()), items, requests }
+        Self { items, requests }
     }
 
     /// Connections that keep a server busy without waiting for each other for long.
