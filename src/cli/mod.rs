@@ -4,6 +4,7 @@ mod audit;
 mod bulk;
 mod check;
 mod clients;
+mod doctor;
 mod inspect;
 mod journal;
 mod keys;
@@ -72,6 +73,8 @@ enum Command {
     Rewrap(bulk::BulkArgs),
     /// Show which key made a UID and that key's state, without decrypting
     Inspect(inspect::InspectArgs),
+    /// Look at an endpoint from outside: is it ready for CCC?
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs the command that `args` tell, and gives the exit code of the process.
@@ -95,6 +98,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
         Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

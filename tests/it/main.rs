@@ -15,6 +15,7 @@ mod clients;
 mod command_line;
 mod crashes;
 mod deploy;
+mod doctor;
 mod fleet;
 mod golden;
 mod greedy;
