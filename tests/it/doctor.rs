@@ -117,6 +117,11 @@ fn our_own_server_is_ready() {
     // A name serves as well as an address.
     let named = format!("https://localhost:{}/", server.address.port());
     check(folder.path(), &named, &["--ca", "ca.pem"], &[], &[]);
+    // Debian's way to trust a CA, by file.
+    let mut command = callveil();
+    command.args(["doctor", &url, "--user", USER]).env("SSL_CERT_FILE", folder.path().join("ca.pem"));
+    let output = command.env("CALLVEIL_PASSWORD", PASSWORD).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("by a CA of this machine"), "{output:?}");
     // Without the CA nothing secret is sent, and there is no more to say.
     let report = check(folder.path(), &url, &[], &["chain"], &[]);
     assert_eq!(names(&report, "not_applicable").len(), 12);
@@ -168,6 +173,7 @@ fn each_fault_is_one_cross() {
         (Fault::MapsGarbage, &["unknown-uid"], &[]),
         (Fault::OneSpoilsAll, &["unknown-uid"], &[]),
         (Fault::Stalls, &["latency"], &[]),
+        (Fault::Slow, &["latency"], &[]),
         (Fault::Closes, &["keep-alive"], &[]),
         (Fault::PlainHttpToo, &["plain-http"], &[]),
         (Fault::OldTls, &["old-tls"], &[]),

@@ -100,17 +100,19 @@ impl Target {
         self.addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
     }
 
-    /// A connection to the first of its addresses that takes one.
+    /// A connection to the first of its addresses that takes one. Each has its share of the time.
     pub(super) async fn connect(&self) -> Result<TcpStream, String> {
         let mut reason = "no address".to_owned();
+        let share = self.patience / u32::try_from(self.addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in &self.addresses {
-            match timeout(self.patience, TcpStream::connect(address)).await {
+            match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => {
+                    // Without it answers are only slower.
                     let _ = socket.set_nodelay(true);
                     return Ok(socket);
                 }
                 Ok(Err(error)) => reason = error.to_string(),
-                Err(_) => reason = format!("no connection within {:?}", self.patience),
+                Err(_) => reason = format!("no connection within {share:?}"),
             }
         }
         Err(reason)

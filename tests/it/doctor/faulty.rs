@@ -1,8 +1,8 @@
 //! An endpoint that is not callveil, with one fault, or none.
 
 use std::{
-    io::{BufRead as _, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader, Cursor, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,8 +16,12 @@ use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, PATIENCE, USER, basic};
 
-/// Requests that are answered before [`Fault::Stalls`] begins: more than all checks but that of latency need.
+/// Requests that are answered before [`Fault::Stalls`] begins, and [`Fault::Slow`]: more than all checks but that of
+/// latency need.
 const ANSWERED: usize = 40;
+
+/// How long two of a hundred answers of [`Fault::Slow`] take.
+const TOO_LONG: Duration = Duration::from_millis(3_050);
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub enum Fault {
     MapsGarbage,
     OneSpoilsAll,
     Stalls,
+    Slow,
     Closes,
     PlainHttpToo,
     OldTls,
@@ -85,22 +90,46 @@ impl Drop for Endpoint {
     }
 }
 
+/// A connection whose first bytes were looked at.
+struct Begun {
+    begin: Cursor<[u8; 11]>,
+    socket: TcpStream,
+}
+
+impl Read for Begun {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.begin.read(buffer)? {
+            0 => self.socket.read(buffer),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Write for Begun {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
 impl Behaviour {
     fn serve(&self, socket: TcpStream) {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
         let Some(tls) = &self.tls else { return self.talk(socket) };
         // What a ClientHello begins with: the record's header, the message's, and the version it offers.
-        let mut begin = [0; 11];
-        while socket.peek(&mut begin).is_ok_and(|read| read > 0 && read < begin.len()) {
-            thread::sleep(Duration::from_millis(1));
+        let (mut begin, mut socket) = ([0; 11], socket);
+        if socket.read_exact(&mut begin).is_err() {
+            return;
         }
-        let mut socket = socket;
+        let mut socket = Begun { begin: Cursor::new(begin), socket };
         match begin {
             [22, .., 3, version @ (1 | 2)] if self.fault == Fault::OldTls => {
                 let hello = [&[22, 3, version, 0, 42, 2, 0, 0, 38, 3, version][..], &[7; 32], &[0, 0xC0, 0x13, 0]];
                 let _ = socket.write_all(&hello.concat());
-                let _ = socket.shutdown(Shutdown::Write);
             }
             [22, ..] => {
                 let connection = ServerConnection::new(tls.clone()).unwrap();
@@ -115,9 +144,14 @@ impl Behaviour {
     fn talk(&self, stream: impl Read + Write) {
         let mut stream = BufReader::new(stream);
         while let Some((authorization, body)) = read_request(&mut stream) {
-            if self.fault == Fault::Stalls && self.answered.fetch_add(1, Ordering::Relaxed) >= ANSWERED {
-                let _ = stream.read(&mut [0]);
-                return;
+            let answered = self.answered.fetch_add(1, Ordering::Relaxed);
+            match self.fault {
+                Fault::Stalls if answered >= ANSWERED => {
+                    let _ = stream.read(&mut [0]);
+                    return;
+                }
+                Fault::Slow if [ANSWERED, ANSWERED + 1].contains(&answered) => thread::sleep(TOO_LONG),
+                _ => {}
             }
             let (status, answer) = self.answer(authorization.as_deref(), &body);
             let challenge = if status.starts_with("401") && self.fault != Fault::NoChallenge {
