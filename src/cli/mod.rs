@@ -5,6 +5,7 @@ mod bulk;
 mod check;
 mod clients;
 mod doctor;
+mod export;
 mod inspect;
 mod journal;
 mod keys;
@@ -32,7 +33,7 @@ use crate::{
         KeyRing,
         disk::{Disk as _, RealDisk},
         file::{FileMode, RingFile, RingFileError, with_suffix},
-        sealed::{self, Identities},
+        sealed::{self, Identities, Recipient},
     },
     memory,
     phone::TrunkZeroRegions,
@@ -259,6 +260,11 @@ fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
     }
     let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
     Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
+}
+
+/// Someone for whom something is to be encrypted.
+fn recipient(text: &str) -> Result<Recipient, String> {
+    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {
