@@ -10,6 +10,7 @@ use std::{
 
 use clap::Args;
 use data_encoding::BASE64;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{Failure, RingArgs, recipient, tell};
@@ -36,7 +37,7 @@ pub(super) struct ExportArgs {
     /// The key
     pub(super) id: KeyId,
     #[command(flatten)]
-    ring: RingArgs,
+    pub(super) ring: RingArgs,
     /// Encrypt the keyset for this age public key; may be repeated
     #[arg(long, value_name = "AGE1…", value_parser = recipient)]
     recipient: Vec<Recipient>,
@@ -82,6 +83,13 @@ impl ExportArgs {
             Zeroizing::new(seal(&keyset, &self.recipient).map_err(Failure::failed)?)
         };
         Ok(Export { bytes, output: self.output.as_deref() })
+    }
+
+    /// To whom the key goes, for the record.
+    pub(super) fn about(&self) -> Value {
+        let recipients: Vec<_> = self.recipient.iter().map(ToString::to_string).collect();
+        let output = self.output.as_ref().map(|path| path.display().to_string());
+        json!({"key": self.id.to_string(), "cleartext": self.cleartext, "recipients": recipients, "output": output})
     }
 
     /// Tells what was given away.
@@ -157,7 +165,7 @@ mod tests {
         let id: KeyId = "3fa1".parse().expect("a key id");
         let keyset = keyset(id, &Material::new(&[7; MATERIAL_BYTES]));
         assert_eq!(keyset.capacity(), KEYSET_BYTES_MAX);
-        let json: serde_json::Value = serde_json::from_slice(&keyset).expect("it is JSON");
+        let json: Value = serde_json::from_slice(&keyset).expect("it is JSON");
         let key = &json["key"][0];
         assert_eq!((&json["primaryKeyId"], &key["keyId"]), (&0x3fa1.into(), &0x3fa1.into()));
         let value = BASE64.decode(key["keyData"]["value"].as_str().expect("text").as_bytes()).expect("base64");

@@ -363,7 +363,7 @@ fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
 
 fn export_tink(args: &export::ExportArgs) -> Result<(), Failure> {
     let export = args.prepare()?;
-    export.hand_over()?;
+    args.ring.journal("keys export-tink")?.around(|| export.hand_over(), |()| args.about())?;
     args.warn();
     Ok(())
 }

@@ -110,6 +110,31 @@ fn its_recipients_open_it_and_nobody_else() {
 }
 
 #[test]
+fn every_export_is_recorded() {
+    let folder = Folder::new();
+    let id = id(folder.path());
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    let export = |args: &[&str]| run(folder.path(), &[&["keys", "export-tink", &id], args].concat());
+    check(&export(&["--recipient", &recipient, "--output", "keyset.age"]), 0, "");
+    check(&export(&["--cleartext", "--yes", "--output", "keyset.age"]), 1, "exists already");
+    check(&export(&["--cleartext", "--yes"]), 0, "");
+    let recorded = fs::read_to_string(folder.path().join("keys/keyring.json.audit")).unwrap();
+    let recorded: Vec<Value> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let exports: Vec<_> = recorded.iter().filter(|line| line["command"] == "keys export-tink").collect();
+    let [sealed, refused, plain] = exports[..] else { panic!("{exports:?}") };
+    assert_eq!((&sealed["key"], &sealed["recipients"]), (&id.as_str().into(), &serde_json::json!([recipient])));
+    assert_eq!((&sealed["cleartext"], &sealed["output"]), (&false.into(), &"keyset.age".into()));
+    assert_eq!(refused["failed"], "keyset.age exists already");
+    assert_eq!((&plain["key"], &plain["cleartext"]), (&id.as_str().into(), &true.into()));
+    // What cannot be recorded is not done.
+    fs::remove_file(folder.path().join("keys/keyring.json.audit")).unwrap();
+    fs::create_dir(folder.path().join("keys/keyring.json.audit")).unwrap();
+    let unrecorded = export(&["--cleartext", "--yes"]);
+    check(&unrecorded, 1, "cannot record");
+    assert!(unrecorded.stdout.is_empty());
+}
+
+#[test]
 fn only_enabled_keys_are_given_out() {
     let folder = Folder::new();
     let old = id(folder.path());
