@@ -6,17 +6,22 @@
 
 use std::{
     alloc::{Layout, handle_alloc_error},
+    collections::BTreeMap,
     ops::Deref,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
-    mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap},
-    param::page_size,
+    mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous},
     process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
 };
 use zeroize::Zeroize as _;
+
+use crate::lock::lock;
 
 /// Bytes of stack below a function that are wiped for it: more than setting up a key or mapping a number uses.
 const STACK_BYTES: usize = 48 * 1024;
@@ -56,33 +61,20 @@ pub fn wipe_stack() {
     std::hint::black_box(&below);
 }
 
-/// A secret in pages of its own, which are locked and left out of core dumps where the kernel allows. They are wiped and
-/// given back when it is dropped.
+/// A secret in pages that are locked and left out of core dumps where the kernel allows. Its place is wiped when it is
+/// dropped, and then taken by another.
 pub struct Locked<T> {
     secret: NonNull<T>,
 }
 
 impl<T> Locked<T> {
-    const BYTES: usize = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
-
-    /// Puts `secret` in pages of its own. What the caller's stack held of it is for the caller to wipe.
+    /// Puts `secret` there. What the caller's stack held of it is for the caller to wipe.
     pub fn new(secret: T) -> Self {
-        let bytes = Self::BYTES;
-        assert!(align_of::<T>() <= page_size(), "a page is aligned well enough");
-        // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that is there.
-        let pages =
-            unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-        let place = pages.ok().and_then(NonNull::new);
-        let place = place.unwrap_or_else(|| handle_alloc_error(Layout::new::<T>()));
-        // SAFETY: the mapping is ours, and as long as these calls are told.
-        let (locked, left_out) =
-            unsafe { (mlock(place.as_ptr(), bytes), madvise(place.as_ptr(), bytes, Advice::LinuxDontDump)) };
-        NOT_LOCKED.fetch_or(locked.is_err(), Ordering::Relaxed);
-        IN_DUMPS.fetch_or(left_out.is_err(), Ordering::Relaxed);
-        let secret_place = place.cast::<T>();
-        // SAFETY: the mapping is writable, long enough, and aligned to a page.
-        unsafe { secret_place.write(secret) };
-        Self { secret: secret_place }
+        const { assert!(align_of::<T>() <= PLACE_BYTES, "a place is aligned well enough") };
+        let place = lock(&POOL).take(places_for::<T>()).cast::<T>();
+        // SAFETY: the place is ours, large enough, aligned, and writable.
+        unsafe { place.write(secret) };
+        Self { secret: place }
     }
 }
 
@@ -97,13 +89,13 @@ impl<T> Deref for Locked<T> {
 
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
-        // SAFETY: nothing refers to the secret any more; its pages were mapped by `new`, and are as long as it wanted.
+        let place = self.secret.cast::<u8>();
+        // SAFETY: nothing refers to the secret any more, and its place is ours, and as large as `new` asked for.
         unsafe {
             self.secret.drop_in_place();
-            std::slice::from_raw_parts_mut(self.secret.as_ptr().cast::<u8>(), size_of::<T>()).zeroize();
-            // Pages that the kernel does not take back are wiped all the same.
-            let _ = munmap(self.secret.as_ptr().cast(), Self::BYTES);
+            std::slice::from_raw_parts_mut(place.as_ptr(), places_for::<T>() * PLACE_BYTES).zeroize();
         }
+        lock(&POOL).give_back(place, places_for::<T>());
     }
 }
 
@@ -112,14 +104,80 @@ unsafe impl<T: Send> Send for Locked<T> {}
 // SAFETY: it gives out shared references alone, as a box does.
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
+/// Bytes of the smallest place for a secret, and what places are aligned to.
+const PLACE_BYTES: usize = 64;
+
+/// Bytes that are mapped and locked at a time: a small part of the least limit that systems have, 64 KiB.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), next: None });
+
+/// Locked pages, which are never given back: one mapping for each secret would be too many for the kernel.
+struct Pool {
+    /// Places that were used, by how many of the smallest they are.
+    free: BTreeMap<usize, Vec<NonNull<u8>>>,
+    /// What is left of the chunk that was mapped last, in bytes.
+    next: Option<(NonNull<u8>, usize)>,
+}
+
+// SAFETY: its places are memory that no thread has to itself.
+unsafe impl Send for Pool {}
+
+fn places_for<T>() -> usize {
+    size_of::<T>().div_ceil(PLACE_BYTES).max(1)
+}
+
+impl Pool {
+    fn take(&mut self, places: usize) -> NonNull<u8> {
+        if let Some(place) = self.free.get_mut(&places).and_then(Vec::pop) {
+            return place;
+        }
+        let bytes = places * PLACE_BYTES;
+        let (place, left) = match self.next {
+            Some((place, left)) if left >= bytes => (place, left),
+            _ => {
+                let chunk = bytes.next_multiple_of(CHUNK_BYTES);
+                (map_locked(chunk), chunk)
+            }
+        };
+        // SAFETY: there are at least so many bytes left from `place` on.
+        self.next = Some((unsafe { place.add(bytes) }, left - bytes));
+        place
+    }
+
+    fn give_back(&mut self, place: NonNull<u8>, places: usize) {
+        self.free.entry(places).or_default().push(place);
+    }
+}
+
+fn map_locked(bytes: usize) -> NonNull<u8> {
+    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that is there.
+    let pages =
+        unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
+    let Some(pages) = pages.ok().and_then(NonNull::new) else {
+        handle_alloc_error(Layout::from_size_align(bytes, PLACE_BYTES).expect("a few kilobytes are a layout"))
+    };
+    // SAFETY: the mapping is ours, and as long as these calls are told.
+    let (locked, left_out) =
+        unsafe { (mlock(pages.as_ptr(), bytes), madvise(pages.as_ptr(), bytes, Advice::LinuxDontDump)) };
+    NOT_LOCKED.fetch_or(locked.is_err(), Ordering::Relaxed);
+    IN_DUMPS.fetch_or(left_out.is_err(), Ordering::Relaxed);
+    pages.cast()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_locked_secret_is_there_until_it_is_dropped() {
-        let secrets: Vec<_> = (0..100_u8).map(|byte| Locked::new([byte; 5000])).collect();
-        assert!(secrets.iter().zip(0_u8..).all(|(secret, byte)| **secret == [byte; 5000]));
-        assert_eq!(Locked::new(Box::new(7)).as_ref(), &7);
+        for _ in 0..3 {
+            let large: Vec<_> = (0..100_u8).map(|byte| Locked::new([byte; 5000])).collect();
+            let small: Vec<_> = (0..100_u8).map(|byte| Locked::new([byte; 64])).collect();
+            let (first, _) = (Locked::new(1_u8), Locked::new(()));
+            assert!(large.iter().zip(0_u8..).all(|(secret, byte)| **secret == [byte; 5000]));
+            assert!(small.iter().zip(0_u8..).all(|(secret, byte)| **secret == [byte; 64]));
+            assert!(*first == 1 && Locked::new(Box::new(7)).as_ref() == &7);
+        }
     }
 }

@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 use crate::{
     ids::{Context, KeyId},
     memory::Locked,
+    number::NUMBER_BYTES,
 };
 
 /// Bytes of an AES-256-SIV key: K1 for S2V, then K2 for CTR, of 32 bytes each (RFC 5297 section 2.2).
@@ -35,9 +36,6 @@ pub const KEY_BYTES: usize = 64;
 
 /// Bytes of the synthetic initialisation vector V that precedes a ciphertext.
 pub const SIV_BYTES: usize = 16;
-
-/// Bytes of the plaintext of a number.
-pub const NUMBER_BYTES: usize = 7;
 
 /// Bytes of a sealed number, `V || C`.
 pub const SEALED_NUMBER_BYTES: usize = SIV_BYTES + NUMBER_BYTES;

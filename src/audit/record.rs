@@ -121,13 +121,12 @@ impl Record {
 }
 
 /// The line of an event that is no request, with who or what it is about in `fields`.
-pub fn event_line(time: Timestamp, event: &str, mut fields: Map<String, Value>) -> Vec<u8> {
-    let mut line = Map::new();
-    line.insert("time".to_owned(), format!("{time:.6}").into());
-    line.insert("event".to_owned(), event.into());
-    line.append(&mut fields);
-    let mut line = Value::Object(line).to_string().into_bytes();
-    line.push(b'\n');
+pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> Vec<u8> {
+    let mut line = format!("{{\"time\":\"{time:.6}\",\"event\":\"{event}\"").into_bytes();
+    for (name, value) in fields {
+        put(&mut line, format_args!(",\"{name}\":{value}"));
+    }
+    line.extend_from_slice(b"}\n");
     line
 }
 

@@ -91,6 +91,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     config.keyring.check_pins(&ring)?;
     let trunk_zero = config.trunk_zero_regions.clone();
     let tokenizer = Tokenizer::new(ring, trunk_zero.clone());
+    tokenizer.self_test().map_err(Failure::failed)?;
     lacking.extend(memory::lacking());
     lacking.iter().for_each(|what| warn!(what, "less protected than it could be"));
     // Reading the ring left parts of keys behind, on a stack that nothing else will use.

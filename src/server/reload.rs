@@ -3,7 +3,7 @@
 //! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
 //! one tick of the clock. The ring in use stays on any refusal.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Display, io, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -104,14 +104,15 @@ impl Reloader {
                 self.seen = Some(hash);
                 let (now, current) = (Timestamp::now(), self.live.tokenizer());
                 if ring.hash() == current.ring().hash() {
-                    self.note(None);
-                    return;
+                    return self.note(None);
                 }
                 if let Err(error) = current.ring().check_successor(&ring, now) {
-                    self.note(Some(format!("key ring {} is refused: {error}", self.ring.path().display())));
-                    return;
+                    return self.refuse(error);
                 }
                 let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
+                if let Err(error) = tokenizer.self_test() {
+                    return self.refuse(error);
+                }
                 tokenizer.warm_up();
                 self.live.use_tokenizer(tokenizer, now);
                 self.note(None);
@@ -141,6 +142,10 @@ impl Reloader {
         if let Value::Object(fields) = fields {
             self.audit.event("reload", fields);
         }
+    }
+
+    fn refuse(&self, reason: impl Display) {
+        self.note(Some(format!("key ring {} is refused: {reason}", self.ring.path().display())));
     }
 
     fn note(&self, refused: Option<String>) {

@@ -34,4 +34,5 @@ mod shutdown;
 mod simulation;
 mod strict;
 mod tls;
+mod usual;
 mod wire;
