@@ -61,6 +61,13 @@ pub fn wipe_stack() {
     std::hint::black_box(&below);
 }
 
+/// Overwrites what held secrets, at the speed of a `memset`.
+pub fn wipe<T: Default + Copy>(values: &mut [T]) {
+    values.fill(T::default());
+    // As far as the compiler knows this reads them, so that it cannot leave the writing out.
+    std::hint::black_box(&values);
+}
+
 /// A secret in pages that are locked and left out of core dumps where the kernel allows. Its place is wiped when it is
 /// dropped, and then taken by another.
 pub struct Locked<T> {
