@@ -59,8 +59,8 @@ pub(super) struct Export<'a> {
 }
 
 impl ExportArgs {
-    /// The keyset as it was asked for.
-    pub(super) fn prepare(&self) -> Result<Export<'_>, Failure> {
+    /// Whether it is clear who is to get the keyset, and how.
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let id = self.id;
         if self.recipient.is_empty() && !self.cleartext {
             return Err(Failure::usage(
@@ -75,8 +75,12 @@ impl ExportArgs {
         if self.output.is_none() && io::stdout().is_terminal() {
             return Err(Failure::usage("a key is never written to a terminal: --output FILE, or a pipe"));
         }
-        let ring = self.ring.ring()?;
-        let keyset = keyset(id, material(&ring, id)?);
+        Ok(())
+    }
+
+    /// The keyset of a key of `ring`, as it was asked for.
+    pub(super) fn prepare(&self, ring: &KeyRing) -> Result<Export<'_>, Failure> {
+        let keyset = keyset(self.id, material(ring, self.id)?);
         let bytes = if self.cleartext {
             keyset
         } else {

@@ -362,8 +362,14 @@ fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
 }
 
 fn export_tink(args: &export::ExportArgs) -> Result<(), Failure> {
-    let export = args.prepare()?;
-    args.ring.journal("keys export-tink")?.around(|| export.hand_over(), |()| args.about())?;
+    args.check()?;
+    let ring = args.ring.ring()?;
+    let export = args.prepare(&ring)?;
+    let about = with_ring(&ring, args.about());
+    let mut journal = args.ring.journal("keys export-tink")?;
+    // A key that is out cannot be called back, so its record lasts before anybody has it.
+    journal.announce(about.clone())?;
+    journal.around(|| export.hand_over(), |()| about)?;
     args.warn();
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use age::secrecy::ExposeSecret as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     clients::{is_here, python_has, script},
@@ -110,28 +110,63 @@ fn its_recipients_open_it_and_nobody_else() {
 }
 
 #[test]
-fn every_export_is_recorded() {
+fn every_export_is_recorded_before_it_happens() {
     let folder = Folder::new();
     let id = id(folder.path());
     let recipient = age::x25519::Identity::generate().to_public().to_string();
     let export = |args: &[&str]| run(folder.path(), &[&["keys", "export-tink", &id], args].concat());
     check(&export(&["--recipient", &recipient, "--output", "keyset.age"]), 0, "");
     check(&export(&["--cleartext", "--yes", "--output", "keyset.age"]), 1, "exists already");
-    check(&export(&["--cleartext", "--yes"]), 0, "");
-    let recorded = fs::read_to_string(folder.path().join("keys/keyring.json.audit")).unwrap();
-    let recorded: Vec<Value> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let given = export(&["--cleartext", "--yes"]);
+    check(&given, 0, "");
+    let text = fs::read_to_string(folder.path().join("keys/keyring.json.audit")).unwrap();
+    let recorded: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let exports: Vec<_> = recorded.iter().filter(|line| line["command"] == "keys export-tink").collect();
-    let [sealed, refused, plain] = exports[..] else { panic!("{exports:?}") };
-    assert_eq!((&sealed["key"], &sealed["recipients"]), (&id.as_str().into(), &serde_json::json!([recipient])));
-    assert_eq!((&sealed["cleartext"], &sealed["output"]), (&false.into(), &"keyset.age".into()));
+    let [sealed_begins, sealed, refused_begins, refused, plain_begins, plain] = exports[..] else {
+        panic!("{exports:?}")
+    };
+    let ring: Value = serde_json::from_slice(&run(folder.path(), &["keys", "list", "--json"]).stdout).unwrap();
+    for (begins, line) in [(sealed_begins, Some(sealed)), (refused_begins, None), (plain_begins, Some(plain))] {
+        assert_eq!(begins["begins"], true, "{begins}");
+        for line in line.into_iter().chain([begins]) {
+            for name in ["ring", "generation", "ring_hash"] {
+                assert_eq!(line[name], ring[name], "{line}");
+            }
+            assert!(line["key"] == id.as_str() && line["uid"].is_u64(), "{line}");
+        }
+    }
+    for (line, cleartext, recipients, output) in [
+        (sealed_begins, false, json!([recipient]), json!("keyset.age")),
+        (sealed, false, json!([recipient]), json!("keyset.age")),
+        (refused_begins, true, json!([]), json!("keyset.age")),
+        (plain_begins, true, json!([]), Value::Null),
+        (plain, true, json!([]), Value::Null),
+    ] {
+        let found = (&line["cleartext"], &line["recipients"], &line["output"]);
+        assert_eq!(found, (&cleartext.into(), &recipients, &output), "{line}");
+    }
     assert_eq!(refused["failed"], "keyset.age exists already");
-    assert_eq!((&plain["key"], &plain["cleartext"]), (&id.as_str().into(), &true.into()));
-    // What cannot be recorded is not done.
-    fs::remove_file(folder.path().join("keys/keyring.json.audit")).unwrap();
-    fs::create_dir(folder.path().join("keys/keyring.json.audit")).unwrap();
-    let unrecorded = export(&["--cleartext", "--yes"]);
-    check(&unrecorded, 1, "cannot record");
-    assert!(unrecorded.stdout.is_empty());
+    // And never the key itself, in the ring's form or in the keyset's.
+    let keyset: Value = serde_json::from_slice(&given.stdout).unwrap();
+    let value = keyset["key"][0]["keyData"]["value"].as_str().unwrap();
+    let own = data_encoding::BASE64.encode(&material(&folder));
+    assert!(!text.contains(value) && !text.contains(&own) && !text.contains("EkA"));
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_given_out() {
+    let folder = Folder::new();
+    let id = id(folder.path());
+    // A log that cannot be opened, and one whose disk is full.
+    for (log, says) in [("keys", "cannot record"), ("/dev/full", "No space left")] {
+        folder.config("", &format!("[audit]\nto = \"{log}\""));
+        let export = ["keys", "export-tink", &id, "--cleartext", "--yes", "--config", "callveil.toml"];
+        let piped = run(folder.path(), &export);
+        check(&piped, 1, says);
+        assert!(piped.stdout.is_empty());
+        check(&run(folder.path(), &[&export[..], &["--output", "keyset.json"]].concat()), 1, says);
+        assert!(!folder.path().join("keyset.json").exists());
+    }
 }
 
 #[test]
