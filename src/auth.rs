@@ -5,9 +5,8 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use zeroize::Zeroizing;
 
-use crate::{allowance::Allowance, ids::Context, tokenizer::Mode};
+use crate::{allowance::Allowance, ids::Context, memory, tokenizer::Mode};
 
 /// Bytes of the longest username.
 pub const USERNAME_BYTES_MAX: usize = 64;
@@ -132,8 +131,14 @@ impl Clients {
     /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
     /// usernames there are nor how much of a hash was right.
     pub fn authenticate(&self, value: &[u8]) -> Option<&Client> {
-        let mut buffer = Zeroizing::new([0; CREDENTIALS_BYTES_MAX]);
-        let credentials = basic_credentials(value, &mut buffer)?;
+        let mut buffer = [0; CREDENTIALS_BYTES_MAX];
+        let found = self.authenticate_in(value, &mut buffer);
+        memory::wipe(&mut buffer);
+        found
+    }
+
+    fn authenticate_in(&self, value: &[u8], buffer: &mut [u8; CREDENTIALS_BYTES_MAX]) -> Option<&Client> {
+        let credentials = basic_credentials(value, buffer)?;
         let colon = credentials.iter().position(|byte| *byte == b':')?;
         let (name, password) = (&credentials[..colon], &credentials[colon + 1..]);
         let name = Username::padded(name)?;

@@ -24,7 +24,7 @@ use zeroize::Zeroize as _;
 use crate::lock::lock;
 
 /// Bytes of stack below a function that are wiped for it: more than setting up a key or mapping a number uses.
-const STACK_BYTES: usize = 48 * 1024;
+const STACK_BYTES: usize = 96 * 1024;
 
 static NOT_LOCKED: AtomicBool = AtomicBool::new(false);
 static IN_DUMPS: AtomicBool = AtomicBool::new(false);

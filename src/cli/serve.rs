@@ -27,7 +27,10 @@ use crate::{
     config::{AdminConfig, Config, KeyringConfig, Overrides},
     handler::Handler,
     ids::Context,
-    keyring::{file::RingFile, rotation},
+    keyring::{
+        file::{ContentHash, RingFile},
+        rotation,
+    },
     limits::Limits,
     live::Live,
     memory, phone,
@@ -88,12 +91,8 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     if args.dev {
         make_dev_ring(&file)?;
     }
-    let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
-    let (ring, seen) = found.expect("a ring is other than none");
-    config.keyring.check_pins(&ring)?;
     let trunk_zero = config.trunk_zero_regions.clone();
-    let tokenizer = Tokenizer::new(ring, trunk_zero.clone());
-    tokenizer.self_test().map_err(Failure::failed)?;
+    let (tokenizer, seen) = read_ring(&file, &config)?;
     lacking.extend(memory::lacking());
     lacking.iter().for_each(|what| warn!(what, "less protected than it could be"));
     // Reading the ring left parts of keys behind, on a stack that nothing else will use.
@@ -126,6 +125,17 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         Err(_) => error!("the audit log could not be written to its end"),
     }
     served
+}
+
+/// The ring as it is now, ready to map. In a frame of its own, which is wiped after it.
+#[inline(never)]
+fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash), Failure> {
+    let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
+    let (ring, seen) = found.expect("a ring is other than none");
+    config.keyring.check_pins(&ring)?;
+    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
+    tokenizer.self_test().map_err(Failure::failed)?;
+    Ok((tokenizer, seen))
 }
 
 /// The audit log that `config` wants.

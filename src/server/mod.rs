@@ -194,8 +194,8 @@ impl Listener<'_> {
             async move {
                 serve.await;
                 drop(place);
-                // What numbers and passwords this connection's requests left on the stack of its thread.
-                memory::wipe_stack();
+                // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
+                tokio::spawn(async { memory::wipe_stack() });
             },
             worker,
         );

@@ -27,6 +27,7 @@ mod properties;
 mod proxies;
 mod reload;
 mod replicas;
+mod residue;
 mod ring_file;
 mod runbook;
 mod sealed;
