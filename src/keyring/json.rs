@@ -162,7 +162,9 @@ impl RawKey {
 fn decode_material(text: &str) -> Option<Material> {
     let mut bytes = Zeroizing::new([0; MATERIAL_BYTES]);
     let mut buffer = Zeroizing::new([0; MATERIAL_BYTES + 2]);
-    if BASE64.decode_len(text.len()) != Ok(buffer.len()) {
+    // 64 bytes have two signs of padding, at the end alone; the decoder would take several padded texts for one.
+    let is_padded = text.find('=') == text.len().checked_sub(2);
+    if BASE64.decode_len(text.len()) != Ok(buffer.len()) || !is_padded {
         return None;
     }
     let decoded = BASE64.decode_mut(text.as_bytes(), &mut *buffer).ok()?;
@@ -346,6 +348,10 @@ mod tests {
         check_faults(|ring| ring["keys"][0]["material"] = BASE64.encode(&[1; 63]).into(), &of(KeyFault::Material));
         check_faults(|ring| ring["keys"][0]["material"] = BASE64.encode(&[1; 65]).into(), &of(KeyFault::Material));
         check_faults(|ring| ring["keys"][0]["material"] = "A".repeat(88).into(), &of(KeyFault::Material));
+        check_faults(
+            |ring| ring["keys"][0]["material"] = format!("{}Pz8/", BASE64.encode(&[0x3f; MATERIAL_BYTES - 3])).into(),
+            &of(KeyFault::Material),
+        );
         check_faults(|ring| ring["keys"][0]["material"] = serde_json::Value::Null, &of(KeyFault::MaterialMissing));
         check_faults(
             |ring| ring["keys"][0]["status"] = "destroyed".into(),

@@ -405,6 +405,14 @@ mod tests {
     }
 
     #[test]
+    fn no_key_activates_after_the_end_of_the_calendar() {
+        let last = Timestamp::MAX.as_second();
+        let ring = ring(1, &[key("ffff", Status::Enabled, last)]);
+        let rotated = rotation::rotate(&ring, at(last), at(last), "rules", "CN");
+        assert!(matches!(rotated, Err(rotation::ChangeError::TooFar)), "a tie might leave ffff the primary");
+    }
+
+    #[test]
     fn successors_keep_every_key() {
         use Status::{Destroyed, Disabled, Enabled};
         let now = at(100);

@@ -53,7 +53,7 @@ pub fn init(
 ///
 /// # Errors
 /// [`ChangeError::Pending`] while another key is pending: two activations ahead are two things to undo.
-/// [`ChangeError::Past`] where `activates` is before `now`.
+/// [`ChangeError::Past`] where `activates` is before `now`, [`ChangeError::TooFar`] at the calendar's end.
 pub fn rotate(
     ring: &KeyRing,
     now: Timestamp,
@@ -63,7 +63,7 @@ pub fn rotate(
 ) -> Result<(KeyId, Revision), ChangeError> {
     check_activation(ring, now, activates)?;
     let id = new_key_id(|id| ring.key(id).is_some())?;
-    let key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)), numbers, region);
+    let key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)?), numbers, region);
     Ok((id, Revision::new(ring, &[ring.keys(), &[key]].concat())?))
 }
 
@@ -84,9 +84,10 @@ pub fn enable(ring: &KeyRing, now: Timestamp, id: KeyId, activates: Timestamp) -
         return Revision::new(ring, enabled.keys());
     }
     check_activation(ring, now, activates)?;
+    let activates = after_all(ring, activates)?;
     let mut keys = ring.keys().to_vec();
     for key in keys.iter_mut().filter(|key| key.id == id) {
-        (key.status, key.activates) = (Status::Enabled, after_all(ring, activates));
+        (key.status, key.activates) = (Status::Enabled, activates);
     }
     Revision::new(ring, &keys)
 }
@@ -188,11 +189,14 @@ fn keys_with_status(ring: &KeyRing, id: KeyId, status: Status) -> Vec<Key> {
 
 /// `activates` as a whole second, or the second after the last activation of the enabled keys: on a tie the greater id
 /// would be the primary, and that need not be the new one.
-fn after_all(ring: &KeyRing, activates: Timestamp) -> Timestamp {
+fn after_all(ring: &KeyRing, activates: Timestamp) -> Result<Timestamp, ChangeError> {
     let activates = whole_second(activates);
-    let last = ring.enabled_newest_first().next().map_or(Timestamp::MIN, |key| key.activates);
-    let next = last.checked_add(SignedDuration::from_secs(1)).unwrap_or(last);
-    if activates <= last { next } else { activates }
+    match ring.enabled_newest_first().next() {
+        Some(last) if activates <= last.activates => {
+            last.activates.checked_add(SignedDuration::from_secs(1)).map_err(|_| ChangeError::TooFar)
+        }
+        _ => Ok(activates),
+    }
 }
 
 fn whole_second(time: Timestamp) -> Timestamp {
