@@ -10,6 +10,7 @@
 mod random;
 mod support;
 
+mod bulk;
 mod clients;
 mod command_line;
 mod crashes;
