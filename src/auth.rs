@@ -57,7 +57,7 @@ pub enum Partial {
 
 /// A username: 1 to 64 bytes, no colon, no control character (RFC 7617 section 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Username(Box<str>);
+pub struct Username(Arc<str>);
 
 impl Username {
     /// `text` as a username, where it can be one.
@@ -106,6 +106,11 @@ impl Clients {
             hashes.extend(client.password_sha256.iter().map(|hash| (place, name, *hash)));
         }
         Self { clients, hashes }
+    }
+
+    /// Their names.
+    pub fn usernames(&self) -> impl Iterator<Item = &str> {
+        self.clients.iter().map(|client| client.username.as_str())
     }
 
     /// These clients, with what those of `before` have spent of their allowances: a reload gives nobody a second minute.

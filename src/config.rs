@@ -20,6 +20,7 @@ use toml::{Table, Value};
 
 use crate::{
     allowance::Allowance,
+    audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
     keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
@@ -62,6 +63,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// Bounds of everything.
     pub limits: Limits,
+    /// How the audit log is kept.
+    pub audit: AuditConfig,
     /// Who may call.
     pub clients: Vec<Client>,
 }
@@ -165,7 +168,6 @@ impl Config {
         let plaintext = top.boolean("plaintext")?.unwrap_or(false);
         let allow_from = networks(&mut top, "allow_from")?;
         let trusted_proxies = networks(&mut top, "trusted_proxies")?;
-        top.refuse_unbuilt("audit")?;
         let tls = top.section("tls")?.map(|section| tls(section, folder)).transpose()?;
         match (&tls, plaintext) {
             (Some(_), true) => return Err(top.wrong("plaintext", "and [tls] exclude each other")),
@@ -178,6 +180,7 @@ impl Config {
         }
         let admin = top.section("admin")?.map(admin).transpose()?;
         let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
+        let audit = top.section("audit")?.map(|section| audit(section, folder)).transpose()?.unwrap_or_default();
         let clients = top.sections("clients")?.into_iter().map(client).collect::<Result<Vec<_>, _>>()?;
         check_clients(&clients, &top)?;
         top.finish()?;
@@ -192,6 +195,7 @@ impl Config {
             tls,
             admin,
             limits,
+            audit,
             clients,
         })
     }
@@ -268,6 +272,27 @@ fn limits(mut section: Section) -> Result<Limits, ConfigError> {
     }
     section.finish()?;
     Ok(limits)
+}
+
+fn audit(mut section: Section, folder: &Path) -> Result<AuditConfig, ConfigError> {
+    let to = section.string("to")?.filter(|to| to != "stdout").map(|path| folder.join(path));
+    let key = section.string("hmac_key")?.map(|path| folder.join(path));
+    let hmac_key = match (section.string("items")?.as_deref(), key) {
+        (Some("hmac"), Some(key)) => Some(key),
+        (Some("hmac"), None) => {
+            return Err(section.wrong("hmac_key", "is missing: items = \"hmac\" wants a file of 32 bytes"));
+        }
+        (None | Some("none"), None) => None,
+        (None | Some("none"), Some(_)) => return Err(section.wrong("hmac_key", "is for items = \"hmac\"")),
+        (Some(_), _) => return Err(section.wrong("items", "must be \"none\" or \"hmac\"")),
+    };
+    let on_full = match section.string("on_full")?.as_deref() {
+        None | Some("block") => OnFull::Block,
+        Some("drop") => OnFull::Drop,
+        Some(_) => return Err(section.wrong("on_full", "must be \"block\" or \"drop\"")),
+    };
+    section.finish()?;
+    Ok(AuditConfig { to, hmac_key, on_full })
 }
 
 fn client(mut section: Section) -> Result<Client, ConfigError> {
@@ -420,10 +445,6 @@ impl Section {
         Ok(sections)
     }
 
-    fn refuse_unbuilt(&self, key: &str) -> Result<(), ConfigError> {
-        if self.table.contains_key(key) { Err(self.wrong(key, "is not built yet")) } else { Ok(()) }
-    }
-
     fn finish(self) -> Result<(), ConfigError> {
         match self.table.keys().next() {
             Some(key) => Err(self.wrong(key, "is not a key of the configuration")),
@@ -522,7 +543,12 @@ mod tests {
         check(&top("[tls]\ncertificate = \"a\"\nprivate_key = \"b\"\nkey = \"s3cret\""), "`tls.key`");
         check(&top("plaintext = true\n[tls]\ncertificate = \"a\"\nprivate_key = \"b\""), "`plaintext`");
         check(&top("trusted_proxies = []"), "`trusted_proxies`");
-        check(&top("[audit]"), "`audit`");
+        check(&top("[audit]\nto = 5"), "`audit.to`");
+        check(&top("[audit]\nitems = \"s3cret\""), "`audit.items`");
+        check(&top("[audit]\nitems = \"hmac\""), "`audit.hmac_key`");
+        check(&top("[audit]\nhmac_key = \"s3cret\""), "`audit.hmac_key`");
+        check(&top("[audit]\non_full = \"s3cret\""), "`audit.on_full`");
+        check(&top("[audit]\nfull = \"s3cret\""), "`audit.full`");
         check(&top("[admin]\nlisten = \"0.0.0.0:9640\""), "`admin.token_sha256`");
         check(&top("[admin]\ntoken_sha256 = \"s3cret\""), "`admin.token_sha256`");
         check(&top("[admin]\ntoken = \"s3cret\""), "`admin.token`");

@@ -15,7 +15,8 @@ use std::{
 use http::{
     HeaderValue, Method, StatusCode, Version,
     header::{
-        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING,
+        WWW_AUTHENTICATE,
     },
     request::Parts,
 };
@@ -26,19 +27,24 @@ use hyper::{
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use tracing::debug;
 
 use crate::{
     allowance::{Failures, Refused},
-    auth::{Client, Partial},
+    audit::{Audit, Entry, ItemHash, ItemKey},
+    auth::{Client, Partial, Username},
+    ids::KeyId,
     limits::Limits,
     live::Live,
     lock::lock,
     peer, strict,
-    tokenizer::{Mapped, Mode, Tokenizer},
+    tokenizer::{KeyUse, Mapped, Mode, Tokenizer},
     wire::{self, Call},
 };
+
+/// The name of a request, under which the audit log has it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Something that answers the requests of a listener.
 pub trait Respond: Send + Sync + 'static {
@@ -60,6 +66,7 @@ pub struct Handler {
     limits: Limits,
     trusted_proxies: Vec<IpNet>,
     live: Arc<Live>,
+    audit: Arc<Audit>,
     buffered: AtomicUsize,
     failures: Failures,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
@@ -68,9 +75,9 @@ pub struct Handler {
 
 impl Handler {
     /// A handler of requests for `path`.
-    pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>) -> Self {
+    pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
         let (buffered, failures, proxied) = (AtomicUsize::new(0), Failures::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, live, buffered, failures, proxied }
+        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -78,14 +85,14 @@ impl Handler {
         &self,
         head: &Parts,
         unread: &mut Option<Incoming>,
-        log: &mut RequestLog,
+        entry: &mut Entry<'_>,
     ) -> Result<Vec<u8>, Refusal> {
         strict::check(head).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(head)?;
         let clients = self.live.clients();
         let credentials = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let client = clients.authenticate(credentials).ok_or_else(|| self.count_failure(log.peer))?;
-        log.client = Some(client.username.as_str().to_owned());
+        let client = clients.authenticate(credentials).ok_or_else(|| self.count_failure(entry.record.peer))?;
+        entry.record.client = Some(client.username.clone());
         let body = match head.version {
             // Other streams keep the connection busy, so that a slow body must be timed by itself.
             Version::HTTP_2 => {
@@ -94,7 +101,7 @@ impl Handler {
             _ => self.read(unread).await?,
         };
         let call = wire::parse(body.bytes(), self.limits.numbers).map_err(Refusal::NotACall)?;
-        (log.mode, log.items) = (Some(call.mode), call.count);
+        (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
         if !client.modes.contains(&call.mode) {
             return Err(Refusal::NotGranted(call.mode));
         }
@@ -105,14 +112,15 @@ impl Handler {
             Refused::Ever => Refusal::BeyondRate,
             Refused::For(wait) => Refusal::OverRate(wait),
         })?;
-        let mapped = self.map(&call, client).await;
-        log.failed = mapped.failures().total();
+        entry.make_room_for(call.count).await;
+        let mapped = self.map(&call, client, entry).await;
+        let failed = entry.record.failures.total();
         let code = match client.partial {
-            _ if log.failed == 0 => 0,
-            Partial::Lenient if log.failed < mapped.len() => 0,
+            _ if failed == 0 => 0,
+            Partial::Lenient if failed < mapped.len() => 0,
             Partial::Lenient | Partial::Strict => 207,
         };
-        log.code = code;
+        entry.record.code = code;
         Ok(wire::answer(code, call.mode, &call.numbers, &mapped))
     }
 
@@ -153,55 +161,101 @@ impl Handler {
 
     /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and all is
     /// mapped once more with what is then the ring.
-    async fn map(&self, call: &Call<'_>, client: &Client) -> Mapped {
-        let tokenizer = self.live.tokenizer();
-        let mut mapped = self.map_with(&tokenizer, call, client);
-        if mapped.failures().are_about_keys() && self.live.look().await {
-            let newer = self.live.tokenizer();
-            if !Arc::ptr_eq(&tokenizer, &newer) {
-                mapped = self.map_with(&newer, call, client);
-            }
+    async fn map(&self, call: &Call<'_>, client: &Client, entry: &mut Entry<'_>) -> Mapped {
+        let mut tokenizer = self.live.tokenizer();
+        let mut done = Done::map(&tokenizer, call, client).await;
+        if done.mapped.failures().are_about_keys() && self.live.look().await {
+            tokenizer = self.live.tokenizer();
+            done = Done::map(&tokenizer, call, client).await;
         }
-        mapped
-    }
-
-    fn map_with(&self, tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Mapped {
-        let now = Timestamp::now();
-        let (mut batch, mut mapped) =
-            (tokenizer.batch(&client.context, now), Mapped::with_capacity(call.numbers.len()));
-        batch.map(call.mode, &call.numbers, &mut mapped);
-        self.live.count_decoded(batch.opened(), now);
+        let Done { mapped, uses, now } = done;
+        self.live.count_decoded(&uses, now);
+        let record = &mut entry.record;
+        record.time = Some(now);
+        record.failures = mapped.failures();
+        record.mapped = mapped.len() - record.failures.total();
+        record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
+        if let Some(key) = entry.item_key() {
+            entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
+        }
         mapped
     }
 }
 
+/// Items that are mapped before others get their turn: a millisecond's work, even where each wants libphonenumber.
+const ITEMS_A_TURN: usize = 512;
+
+/// A batch that is mapped.
+struct Done {
+    mapped: Mapped,
+    uses: Vec<(KeyId, KeyUse)>,
+    now: Timestamp,
+}
+
+impl Done {
+    /// Maps all of `call`, and lets others have their turn now and then.
+    async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
+        let (now, mut mapped) = (Timestamp::now(), Mapped::with_capacity(call.numbers.len()));
+        let mut batch = tokenizer.batch(&client.context, now);
+        for (at, items) in call.numbers.chunks(ITEMS_A_TURN).enumerate() {
+            if at > 0 {
+                yield_now().await;
+            }
+            batch.map(call.mode, items, &mut mapped);
+        }
+        Self { mapped, uses: batch.uses().collect(), now }
+    }
+}
+
+/// Keyed hashes of the UIDs that were opened or made, each with that of its number.
+fn hash_items(
+    key: &ItemKey,
+    tokenizer: &Tokenizer,
+    client: &Client,
+    call: &Call<'_>,
+    mapped: &Mapped,
+) -> Vec<(ItemHash, ItemHash)> {
+    let done = call.numbers.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((&**item, outcome.ok()?)));
+    let uids: Vec<&str> = match call.mode {
+        Mode::UidToPhone | Mode::RewrapUid => done.map(|(item, _)| item).collect(),
+        Mode::PhoneToUid | Mode::PhoneToAliases => done.flat_map(|(_, uid)| uid.split(Mapped::SEPARATOR)).collect(),
+    };
+    let mut numbers = Mapped::with_capacity(uids.len());
+    tokenizer.batch(&client.context, Timestamp::UNIX_EPOCH).canonical(&uids, &mut numbers);
+    let pairs = uids.iter().zip(numbers.iter());
+    pairs.filter_map(|(uid, number)| Some((key.uid(&client.context, uid), key.number(number.ok()?)))).collect()
+}
+
 impl Respond for Handler {
     async fn respond(&self, request: Request<Incoming>, socket: IpAddr) -> Reply {
-        let started = Instant::now();
         let (head, body) = request.into_parts();
         let peer = peer::real(socket, &head.headers, &self.trusted_proxies);
-        let (mut unread, mut log) = (Some(body), RequestLog::new(peer));
+        let (mut unread, mut entry) = (Some(body), self.audit.begin(peer).await);
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
-            Ok(_) => self.answer(&head, &mut unread, &mut log).await,
+            Ok(_) => self.answer(&head, &mut unread, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
-        let response = match answer {
+        let record = &mut entry.record;
+        let mut response = match answer {
             Ok(json) => json_response(StatusCode::OK, json),
             Err(refusal) => {
-                log.code = refusal.status().as_u16();
+                record.code = refusal.status().as_u16();
                 refusal.response()
             }
         };
+        record.status = response.status().as_u16();
+        let id = HeaderValue::try_from(record.id.to_string()).expect("hex digits are a header's value");
+        response.headers_mut().insert(REQUEST_ID, id);
         debug!(
             %peer,
-            client = log.client,
-            mode = log.mode.map(Mode::name),
-            items = log.items,
-            failed = log.failed,
-            status = response.status().as_u16(),
-            code = log.code,
-            microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            id = %record.id,
+            client = record.client.as_ref().map(Username::as_str),
+            mode = record.mode.map(Mode::name),
+            items = record.items,
+            mapped = record.mapped,
+            status = record.status,
+            code = record.code,
             "request"
         );
         reply(&head, response, unread)
@@ -238,22 +292,6 @@ impl Drop for Place<'_> {
                 proxied.remove(&self.peer);
             }
         }
-    }
-}
-
-/// What is told of a request: counts, never contents.
-struct RequestLog {
-    peer: IpAddr,
-    client: Option<String>,
-    mode: Option<Mode>,
-    items: usize,
-    failed: usize,
-    code: u16,
-}
-
-impl RequestLog {
-    fn new(peer: IpAddr) -> Self {
-        Self { peer, client: None, mode: None, items: 0, failed: 0, code: 0 }
     }
 }
 

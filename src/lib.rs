@@ -41,6 +41,8 @@ pub mod handler;
 
 pub mod live;
 
+pub mod audit;
+
 pub mod strict;
 
 pub mod peer;
@@ -60,6 +62,8 @@ pub mod uid;
 // Names, values and bounds that all of them speak of.
 pub mod allowance;
 pub mod ids;
+mod json;
 pub mod limits;
 mod lock;
+pub mod memory;
 pub mod number;

@@ -14,7 +14,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{auth::Clients, ids::KeyId, lock::lock, tokenizer::Tokenizer};
+use crate::{
+    auth::Clients,
+    ids::KeyId,
+    lock::lock,
+    tokenizer::{KeyUse, Tokenizer},
+};
 
 /// The least time between two looks at the ring file that requests ask for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -135,15 +140,14 @@ impl Live {
     }
 
     /// Counts UIDs that were decoded at `now`.
-    pub fn count_decoded(&self, opened: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
-        let mut opened = opened.peekable();
-        if opened.peek().is_none() {
+    pub fn count_decoded(&self, uses: &[(KeyId, KeyUse)], now: Timestamp) {
+        if uses.iter().all(|(_, uses)| uses.opened == 0) {
             return;
         }
         let mut decoded = lock(&self.decoded);
-        for (id, count) in opened {
-            let entry = decoded.entry(id).or_default();
-            entry.count += count;
+        for (id, uses) in uses.iter().filter(|(_, uses)| uses.opened > 0) {
+            let entry = decoded.entry(*id).or_default();
+            entry.count += uses.opened;
             entry.last = entry.last.max(Some(now));
         }
     }

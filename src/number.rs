@@ -5,6 +5,9 @@ use std::fmt;
 /// One more than the greatest number of 15 digits.
 const E164_END: u64 = 1_000_000_000_000_000;
 
+/// Bytes that hold any such number, and so those of the plaintext in its UID.
+pub const NUMBER_BYTES: usize = 7;
+
 /// A number in E.164 form: country code and national number, at most 15 digits, written without the plus sign.
 ///
 /// It does not say whether such a number is in use.

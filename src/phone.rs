@@ -5,6 +5,7 @@
 //! file can stand beside the first.
 
 mod digits;
+mod usual;
 
 use std::{
     fmt,
@@ -17,15 +18,21 @@ use rlibphonenumber::{
     NumberLengthType, PhoneMetadataCollection, PhoneNumberFormat, PhoneNumberType, PhoneNumberUtil, Region,
     get_national_significant_number_owned,
 };
+use zeroize::Zeroizing;
 
+use self::usual::Usual;
 use crate::number::{E164, InvalidNumber, Number, Text};
 
 /// The rules that a new key gets.
 pub const NUMBERS_NEWEST: &str = "libphonenumber-9.0.42";
 
-/// All rules that this program knows, each with the metadata that it was released with.
-static RULES: [(&str, LazyLock<PhoneNumberUtil>); 1] =
-    [(NUMBERS_NEWEST, LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))))];
+/// All rules that this program knows, each with the metadata that it was released with, and the table of what these say
+/// of numbers in their usual spellings.
+static RULES: [(&str, LazyLock<PhoneNumberUtil>, &str); 1] = [(
+    NUMBERS_NEWEST,
+    LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
+    include_str!("phone/usual-9.0.42.tsv"),
+)];
 
 fn load(metadata: &[u8]) -> PhoneNumberUtil {
     let metadata = PhoneMetadataCollection::decode(metadata).expect("the metadata is a file of this repository");
@@ -35,21 +42,39 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
+/// 1, 10, and so on, up to the first number that is too long.
+const POWERS_OF_TEN: [u64; E164_DIGITS_MAX + 1] = {
+    let mut powers = [1; E164_DIGITS_MAX + 1];
+    let mut digits = 1;
+    while digits < powers.len() {
+        powers[digits] = powers[digits - 1] * 10;
+        digits += 1;
+    }
+    powers
+};
+
 /// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
 /// number names no country.
-#[derive(Clone, Copy)]
 pub struct Numbering {
     util: &'static PhoneNumberUtil,
     region: Region,
+    /// What is read without libphonenumber, where there is such a thing in this region.
+    usual: Option<Usual>,
 }
 
 impl Numbering {
     /// The numbering of a key with these `numbers` and this `region`; `None` where this program does not know them.
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
-        let (_, util) = RULES.iter().find(|(name, _)| *name == numbers)?;
+        let (_, util, usual) = RULES.iter().find(|(name, ..)| *name == numbers)?;
         let util = LazyLock::force(util);
-        let region = known_region(util, region)?;
-        Some(Self { util, region })
+        let known = known_region(util, region)?;
+        Some(Self { util, region: known, usual: Usual::of_region(usual, region) })
+    }
+
+    /// The same, with libphonenumber alone: what the short way must agree with.
+    #[must_use]
+    pub fn without_short_way(self) -> Self {
+        Self { usual: None, ..self }
     }
 
     /// The number that `text` means.
@@ -58,26 +83,41 @@ impl Numbering {
     /// [`InvalidNumber`] where the text can be no number at all, or where libphonenumber panicked over it: a UID made
     /// in spite of that might not be the one that a mended program makes.
     pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
+        if let Some(number) = self.usual.as_ref().and_then(|usual| usual.read(text)) {
+            return Ok(Number::E164(number));
+        }
         let text = Text::strip(text).ok_or(InvalidNumber)?;
         let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str()).and_then(|x| self.settle(x))));
         Ok(number.map_err(|_| InvalidNumber)?.map_or(Number::Verbatim(text), Number::E164))
     }
 
-    /// `number` as CCC dials it: `00`, country code, national number; with the trunk prefix that libphonenumber's
-    /// national format has, where the country code's main region is one of `trunk_zero`.
-    pub fn dialled(&self, number: E164, trunk_zero: &TrunkZeroRegions) -> String {
-        let with_trunk_prefix = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number, trunk_zero)));
-        with_trunk_prefix.ok().flatten().unwrap_or_else(|| format!("00{}", number.digits()))
+    /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
+    /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`.
+    pub fn dial(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(number.digits());
+        // No country code begins with another, so that the digits tell at once whether it is one of these.
+        let may_have_trunk_prefix = trunk_zero.country_codes.iter().any(|code| digits.starts_with(&**code))
+            && !self.usual.as_ref().is_some_and(|usual| usual.is_plain(number));
+        if may_have_trunk_prefix
+            && let Ok(Some(found)) =
+                catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number, trunk_zero).map(Zeroizing::new)))
+        {
+            dialled.push_str(&found);
+        } else {
+            dialled.push_str("00");
+            dialled.push_str(digits);
+        }
     }
 
     /// Has libphonenumber compile what numbers of this region need, which it otherwise does at the first of them.
     pub fn warm_up(&self) {
-        let trunk_zero = TrunkZeroRegions(vec![self.region]);
+        let trunk_zero = TrunkZeroRegions::of(self.util, vec![self.region]);
         for kind in [PhoneNumberType::FixedLine, PhoneNumberType::Mobile, PhoneNumberType::TollFree] {
             let Ok(example) = self.util.get_example_number_for_type_and_region(self.region, kind) else { continue };
             let national = self.util.format(&example, PhoneNumberFormat::National);
-            if let Ok(Number::E164(number)) = self.normalize(&national) {
-                self.dialled(number, &trunk_zero);
+            if let Some(number) = self.read(&national).and_then(|number| self.settle(number)) {
+                self.with_trunk_prefix(number, &trunk_zero);
             }
         }
     }
@@ -113,7 +153,7 @@ impl Numbering {
     fn with_trunk_prefix(&self, number: E164, trunk_zero: &TrunkZeroRegions) -> Option<String> {
         let parsed = self.util.parse(format!("+{}", number.digits()), Some(self.region)).ok()?;
         let main_region = self.util.get_region_for_country_code(parsed.country_code)?;
-        if !trunk_zero.0.contains(&main_region) {
+        if !trunk_zero.regions.contains(&main_region) {
             return None;
         }
         let national = self.util.format(&parsed, PhoneNumberFormat::National);
@@ -126,7 +166,11 @@ impl Numbering {
 
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
 #[derive(Clone, Default)]
-pub struct TrunkZeroRegions(Vec<Region>);
+pub struct TrunkZeroRegions {
+    regions: Vec<Region>,
+    /// Their country codes, as digits.
+    country_codes: Vec<Box<str>>,
+}
 
 impl TrunkZeroRegions {
     /// The regions of these codes (ISO 3166-1 alpha-2, upper case).
@@ -134,9 +178,15 @@ impl TrunkZeroRegions {
     /// # Errors
     /// [`UnknownRegion`] where libphonenumber knows no region of such a code.
     pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownRegion> {
-        let (_, newest) = RULES.last().expect("there are rules");
+        let (_, newest, _) = RULES.last().expect("there are rules");
         let regions = codes.into_iter().map(|code| known_region(newest, code));
-        regions.collect::<Option<_>>().map(Self).ok_or(UnknownRegion)
+        regions.collect::<Option<_>>().map(|regions| Self::of(newest, regions)).ok_or(UnknownRegion)
+    }
+
+    fn of(util: &PhoneNumberUtil, regions: Vec<Region>) -> Self {
+        let codes = regions.iter().filter_map(|region| util.get_country_code_for_region(*region));
+        let country_codes = codes.map(|code| code.to_string().into()).collect();
+        Self { regions, country_codes }
     }
 }
 

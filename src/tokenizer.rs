@@ -2,18 +2,19 @@
 //!
 //! One bad item never spoils the others: it fails by itself, with an [`ItemError`].
 
-use std::collections::HashMap;
+use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     ids::{Context, KeyId},
     keyring::{Key, KeyRing, Status},
-    number::Number,
+    number::{E164, InvalidNumber, Number},
     phone::{Numbering, TrunkZeroRegions},
-    siv::Cipher,
-    uid::{self, Uid},
+    siv::{Cipher, NotAuthentic, NumberCipher, Prefix},
+    uid::{self, Plaintext, Sealed, Uid},
 };
 
 /// What a batch asks for.
@@ -190,9 +191,22 @@ pub fn knows(numbers: &str, region: &str) -> bool {
 /// A key ring, ready to map.
 pub struct Tokenizer {
     ring: KeyRing,
-    numberings: HashMap<KeyId, Numbering>,
+    /// One for each key of the ring, in its order.
+    mappers: Vec<Mapper>,
     trunk_zero: TrunkZeroRegions,
+    /// Made for each context when it is first asked for; there are no more of them than clients.
+    spaces: ArcSwap<Vec<(Context, Arc<Space>)>>,
 }
+
+/// What one key maps with.
+struct Mapper {
+    numbering: Numbering,
+    /// That of a key that is enabled.
+    cipher: Option<NumberCipher>,
+}
+
+/// What is computed once for a context: for each key of the ring that is enabled, how its UIDs begin there.
+struct Space(Vec<Option<Prefix>>);
 
 impl Tokenizer {
     /// A tokenizer over `ring`, which was read with [`knows`].
@@ -200,9 +214,12 @@ impl Tokenizer {
     /// # Panics
     /// Where the ring was read with anything else, and has a key whose numbering this program does not know.
     pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Self {
-        let numbering = |key: &Key| Numbering::new(&key.numbers, &key.region).expect("a ring was read with `knows`");
-        let numberings = ring.keys().iter().map(|key| (key.id, numbering(key))).collect();
-        Self { ring, numberings, trunk_zero }
+        let mapper = |key: &Key| Mapper {
+            numbering: Numbering::new(&key.numbers, &key.region).expect("a ring was read with `knows`"),
+            cipher: key.material().map(|material| NumberCipher::new(material.expose(), key.id)),
+        };
+        let mappers = ring.keys().iter().map(mapper).collect();
+        Self { ring, mappers, trunk_zero, spaces: ArcSwap::default() }
     }
 
     /// The ring.
@@ -212,94 +229,308 @@ impl Tokenizer {
 
     /// Does now what the first numbers of each region would otherwise have to wait for.
     pub fn warm_up(&self) {
-        for key in self.ring.enabled_newest_first() {
-            self.numberings[&key.id].warm_up();
+        let mut warm: Vec<(&str, &str)> = Vec::new();
+        for (key, mapper) in self.ring.keys().iter().zip(&self.mappers) {
+            if mapper.cipher.is_some() && !warm.contains(&(&*key.numbers, &*key.region)) {
+                mapper.numbering.warm_up();
+                warm.push((&key.numbers, &key.region));
+            }
         }
+    }
+
+    /// Seals a number with every enabled key in both ways, the crates' and the short one, and opens it again.
+    ///
+    /// # Errors
+    /// [`Miscomputed`] where this machine comes to different UIDs: then none that it makes can be trusted.
+    pub fn self_test(&self) -> Result<(), Miscomputed> {
+        let (context, number) = (Context::default(), E164::new(8_613_988_888_888).ok_or(Miscomputed)?);
+        let Plaintext::Short(plaintext) = Plaintext::of(&Number::E164(number)) else { return Err(Miscomputed) };
+        for (key, mapper) in self.ring.keys().iter().zip(&self.mappers) {
+            let (Some(material), Some(cipher)) = (key.material(), &mapper.cipher) else { continue };
+            let (prefix, mut sealed, mut opened) = (cipher.prefix(&context), Vec::new(), Vec::new());
+            cipher.seal(&prefix, &[plaintext], &mut sealed);
+            cipher.open(&prefix, &sealed, &mut opened);
+            let reference = Cipher::new(material.expose(), key.id, &context).seal(&plaintext);
+            let uid = sealed.first().map(|sealed| Uid { key_id: key.id, sealed: Sealed::Short(*sealed) });
+            let reference_uid = Uid { key_id: key.id, sealed: Sealed::Long(reference) };
+            let same = uid.is_some_and(|uid| uid.to_string() == reference_uid.to_string());
+            if !same || opened != [Some(plaintext)] {
+                return Err(Miscomputed);
+            }
+        }
+        Ok(())
     }
 
     /// A batch for `context` at `now`, to which items are given one by one.
     pub fn batch<'t>(&'t self, context: &'t Context, now: Timestamp) -> Batch<'t> {
+        let primary = self.ring.primary(now).id;
+        let primary = self.ring.place(primary).expect("the primary is a key of the ring");
         Batch {
             tokenizer: self,
             context,
-            primary: self.ring.primary(now),
-            ciphers: HashMap::new(),
-            opened: HashMap::new(),
+            space: self.space(context),
+            primary,
+            uses: vec![KeyUse::default(); self.mappers.len()],
         }
+    }
+
+    fn space(&self, context: &Context) -> Arc<Space> {
+        let known = |spaces: &[(Context, Arc<Space>)]| {
+            spaces.iter().find(|(known, _)| known == context).map(|(_, space)| space.clone())
+        };
+        if let Some(space) = known(&self.spaces.load()) {
+            return space;
+        }
+        let prefixes = self.mappers.iter().map(|mapper| mapper.cipher.as_ref().map(|cipher| cipher.prefix(context)));
+        let space = Arc::new(Space(prefixes.collect()));
+        self.spaces.rcu(|spaces| {
+            let mut spaces = spaces.to_vec();
+            if known(&spaces).is_none() {
+                spaces.push((context.clone(), space.clone()));
+            }
+            spaces
+        });
+        space
     }
 }
 
-/// One batch: it uses one ring, one primary, and each cipher once set up.
+/// A machine that computes wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Miscomputed;
+
+impl fmt::Display for Miscomputed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("two ways to make one UID come to different ones: this machine or this build computes wrongly")
+    }
+}
+
+impl std::error::Error for Miscomputed {}
+
+/// Items that are sealed together.
+const SEAL_WINDOW: usize = 64;
+
+/// Items that are opened together: more, so that each of many keys finds several of its UIDs among them.
+const OPEN_WINDOW: usize = 512;
+
+/// One batch: it uses one ring and one primary.
 pub struct Batch<'t> {
     tokenizer: &'t Tokenizer,
     context: &'t Context,
-    primary: &'t Key,
-    ciphers: HashMap<KeyId, Cipher>,
-    opened: HashMap<KeyId, u64>,
+    space: Arc<Space>,
+    /// Its place in the ring, as all places here.
+    primary: usize,
+    uses: Vec<KeyUse>,
+}
+
+/// How many items of a batch a key was used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// UIDs that it opened.
+    pub opened: u64,
+    /// UIDs that it made.
+    pub sealed: u64,
 }
 
 impl Batch<'_> {
     /// Adds to `mapped` what `mode` makes of each of the `items`.
     pub fn map(&mut self, mode: Mode, items: &[impl AsRef<str>], mapped: &mut Mapped) {
-        for item in items {
-            let item = item.as_ref();
-            mapped.push(|text| match mode {
-                Mode::PhoneToUid => self.seal(self.primary, item, text),
-                Mode::UidToPhone => self.open(item, text),
-                Mode::RewrapUid => {
-                    let mut dialled = Zeroizing::new(String::new());
-                    self.open(item, &mut dialled).and_then(|()| self.seal(self.primary, &dialled, text))
-                }
-                Mode::PhoneToAliases => self.aliases(item, text),
-            });
-        }
-    }
-
-    /// How many UIDs this batch opened, by key.
-    pub fn opened(&self) -> impl Iterator<Item = (KeyId, u64)> {
-        self.opened.iter().map(|(id, count)| (*id, *count))
-    }
-
-    /// Adds the UID of `text` under `key`, which must be enabled, to `uid`.
-    fn seal(&mut self, key: &Key, text: &str, uid: &mut String) -> Result<(), ItemError> {
-        let number = self.tokenizer.numberings[&key.id].normalize(text).map_err(|_| ItemError::InvalidNumber)?;
-        let sealed = self.cipher(key)?.seal(&uid::to_plaintext(&number));
-        uid.push_str(&Uid::new(key.id, &sealed).to_string());
-        Ok(())
-    }
-
-    /// Adds the number in the UID `text`, as CCC dials it, to `dialled`.
-    fn open(&mut self, text: &str, dialled: &mut String) -> Result<(), ItemError> {
-        let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
-        let key = self.tokenizer.ring.key(uid.key_id()).ok_or(ItemError::UnknownKey)?;
-        let plaintext = self.cipher(key)?.open(uid.sealed()).map_err(|_| ItemError::NotAuthentic)?;
-        let number = uid::from_plaintext(&plaintext).map_err(|_| ItemError::MalformedUid)?;
-        *self.opened.entry(key.id).or_default() += 1;
-        match number {
-            Number::E164(number) => {
-                dialled.push_str(&self.tokenizer.numberings[&key.id].dialled(number, &self.tokenizer.trunk_zero));
+        match mode {
+            Mode::PhoneToUid => self.seal(self.primary, items.iter().map(|item| Ok(item.as_ref())), mapped),
+            Mode::UidToPhone => self.open(items, mapped),
+            Mode::RewrapUid => {
+                let mut dialled = Mapped::with_capacity(items.len());
+                self.open(items, &mut dialled);
+                self.seal(self.primary, dialled.iter(), mapped);
             }
-            Number::Verbatim(text) => dialled.push_str(text.as_str()),
+            Mode::PhoneToAliases => self.aliases(items, mapped),
         }
-        Ok(())
     }
 
-    fn aliases(&mut self, text: &str, uids: &mut String) -> Result<(), ItemError> {
-        let tokenizer = self.tokenizer;
-        self.seal(self.primary, text, uids)?;
-        for key in tokenizer.ring.enabled_newest_first().filter(|key| key.id != self.primary.id) {
-            uids.push(Mapped::SEPARATOR);
-            self.seal(key, text, uids)?;
-        }
-        Ok(())
+    /// Adds to `mapped` the number in each of the `uids` in the form that no configuration changes: `+` and the digits of
+    /// its E.164 form, or the verbatim text.
+    pub fn canonical(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
+        self.open_with(uids, mapped, |_, number, text| match number {
+            Number::E164(number) => {
+                text.push('+');
+                text.push_str(itoa::Buffer::new().format(number.digits()));
+            }
+            Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
+        });
     }
 
-    fn cipher(&mut self, key: &Key) -> Result<&mut Cipher, ItemError> {
-        let material = key.material().ok_or(match key.status {
+    /// The keys that this batch used, and for how many items.
+    pub fn uses(&self) -> impl Iterator<Item = (KeyId, KeyUse)> {
+        let keys = self.tokenizer.ring.keys().iter().zip(&self.uses);
+        keys.filter(|(_, uses)| **uses != KeyUse::default()).map(|(key, uses)| (key.id, *uses))
+    }
+
+    /// Adds the UID of each of the `texts` under the key at `place`, which must be enabled.
+    fn seal<'i>(&mut self, place: usize, texts: impl Iterator<Item = Result<&'i str, ItemError>>, mapped: &mut Mapped) {
+        let Mapper { numbering, cipher } = &self.tokenizer.mappers[place];
+        let (Some(cipher), Some(prefix)) = (cipher, &self.space.0[place]) else {
+            let error = self.tokenizer.unusable(place);
+            return texts.for_each(|text| mapped.push(|_| text.and(Err(error))));
+        };
+        let key_id = self.tokenizer.ring.keys()[place].id;
+        let plaintext = |text: Result<&str, ItemError>| {
+            let number = numbering.normalize(text?).map_err(|InvalidNumber| ItemError::InvalidNumber)?;
+            Ok(Plaintext::of(&number))
+        };
+        let mut texts = texts.map(plaintext);
+        let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
+        let mut plaintexts: Vec<Result<Plaintext, ItemError>> = Vec::with_capacity(window);
+        let (mut short, mut sealed) = (Vec::with_capacity(window), Vec::with_capacity(window));
+        let mut count = 0;
+        loop {
+            plaintexts.extend(texts.by_ref().take(window));
+            if plaintexts.is_empty() {
+                break;
+            }
+            short.extend(plaintexts.iter().filter_map(|plaintext| match plaintext {
+                Ok(Plaintext::Short(short)) => Some(*short),
+                _ => None,
+            }));
+            cipher.seal(prefix, &short, &mut sealed);
+            let mut next_sealed = sealed.iter();
+            for plaintext in plaintexts.drain(..) {
+                count += u64::from(plaintext.is_ok());
+                mapped.push(|text| {
+                    let sealed = match plaintext? {
+                        Plaintext::Short(_) => Sealed::Short(*next_sealed.next().expect("each was sealed")),
+                        Plaintext::Long(long) => Sealed::Long(self.reference(place)?.seal(&long)),
+                    };
+                    Uid { key_id, sealed }.push_to(text);
+                    Ok(())
+                });
+            }
+            short.clear();
+            sealed.clear();
+        }
+        self.uses[place].sealed += count;
+    }
+
+    /// Adds the number in each of the `uids`, as CCC dials it.
+    fn open(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
+        let trunk_zero = &self.tokenizer.trunk_zero;
+        self.open_with(uids, mapped, |numbering, number, text| match number {
+            Number::E164(number) => numbering.dial(number, trunk_zero, text),
+            Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
+        });
+    }
+
+    /// Opens `uids`, those of one key together, and has `write` add the number of each to the texts of `mapped`.
+    fn open_with(
+        &mut self,
+        uids: &[impl AsRef<str>],
+        mapped: &mut Mapped,
+        write: impl Fn(&Numbering, Number<'_>, &mut String),
+    ) {
+        let window = uids.len().min(OPEN_WINDOW);
+        let mut found: Vec<Result<(usize, Sealed), ItemError>> = Vec::with_capacity(window);
+        let (mut short, mut sealed) = (Vec::with_capacity(window), Vec::with_capacity(window));
+        let (mut opened, mut numbers) = (Vec::with_capacity(window), vec![None; window]);
+        for uids in uids.chunks(OPEN_WINDOW) {
+            found.extend(uids.iter().map(|uid| self.tokenizer.find(uid.as_ref())));
+            for (at, found) in found.iter().enumerate() {
+                if let Ok((place, Sealed::Short(_))) = found {
+                    short.push((*place, at));
+                }
+            }
+            if !short.is_sorted_by_key(|(place, _)| *place) {
+                short.sort_unstable();
+            }
+            for one_key in short.chunk_by(|(one, _), (next, _)| one == next) {
+                let place = one_key[0].0;
+                sealed.extend(one_key.iter().filter_map(|(_, at)| match &found[*at] {
+                    Ok((_, Sealed::Short(sealed))) => Some(*sealed),
+                    _ => None,
+                }));
+                if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, &self.space.0[place]) {
+                    cipher.open(prefix, &sealed, &mut opened);
+                }
+                sealed.clear();
+                for ((_, at), number) in one_key.iter().zip(opened.drain(..)) {
+                    numbers[*at] = number;
+                }
+            }
+            short.clear();
+            for (at, found) in found.drain(..).enumerate() {
+                mapped.push(|text| {
+                    let (place, sealed) = found?;
+                    let long;
+                    let plaintext: &[u8] = match &sealed {
+                        Sealed::Short(_) => numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?,
+                        Sealed::Long(sealed) => {
+                            long =
+                                self.reference(place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
+                            &long
+                        }
+                    };
+                    let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
+                    write(&self.tokenizer.mappers[place].numbering, number, text);
+                    self.uses[place].opened += 1;
+                    Ok(())
+                });
+            }
+        }
+        numbers.zeroize();
+    }
+
+    fn aliases(&mut self, items: &[impl AsRef<str>], mapped: &mut Mapped) {
+        let (ring, primary) = (&self.tokenizer.ring, self.primary);
+        let others = ring.enabled_newest_first().filter_map(|key| ring.place(key.id)).filter(|place| *place != primary);
+        let places: Vec<usize> = std::iter::once(primary).chain(others).collect();
+        for items in items.chunks(SEAL_WINDOW) {
+            let mut under_each = Vec::with_capacity(places.len());
+            for place in &places {
+                let mut uids = Mapped::with_capacity(items.len());
+                self.seal(*place, items.iter().map(|item| Ok(item.as_ref())), &mut uids);
+                under_each.push(uids);
+            }
+            let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
+            for _ in items {
+                mapped.push(|text| {
+                    let (begin, mut done) = (text.len(), Ok(()));
+                    for uids in &mut under_each {
+                        // Taken also after another key failed, so that those of the next item come next.
+                        let uid = uids.next().expect("each key mapped each item");
+                        done = done.and(uid).map(|uid| {
+                            if text.len() > begin {
+                                text.push(Mapped::SEPARATOR);
+                            }
+                            text.push_str(uid);
+                        });
+                    }
+                    done
+                });
+            }
+        }
+    }
+
+    /// The crate's own cipher of the key at `place`, for texts that are longer than a number.
+    fn reference(&self, place: usize) -> Result<Cipher, ItemError> {
+        let key = &self.tokenizer.ring.keys()[place];
+        let material = key.material().ok_or_else(|| self.tokenizer.unusable(place))?;
+        Ok(Cipher::new(material.expose(), key.id, self.context))
+    }
+}
+
+impl Tokenizer {
+    /// The place of the key that made the UID `text`, if it is enabled, and what it sealed.
+    fn find(&self, text: &str) -> Result<(usize, Sealed), ItemError> {
+        let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
+        let place = self.ring.place(uid.key_id).ok_or(ItemError::UnknownKey)?;
+        match self.mappers[place].cipher {
+            Some(_) => Ok((place, uid.sealed)),
+            None => Err(self.unusable(place)),
+        }
+    }
+
+    /// Why the key at `place` maps nothing.
+    fn unusable(&self, place: usize) -> ItemError {
+        match self.ring.keys()[place].status {
             Status::Destroyed => ItemError::KeyDestroyed,
             Status::Enabled | Status::Disabled => ItemError::KeyDisabled,
-        })?;
-        let new = || Cipher::new(material.expose(), key.id, self.context);
-        Ok(self.ciphers.entry(key.id).or_insert_with(new))
+        }
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     ids::KeyId,
-    number::{E164, Number, Text},
+    number::{E164, NUMBER_BYTES, Number, Text},
 };
 
 /// Characters of the shortest UID, which every E.164 number has.
@@ -27,8 +27,8 @@ pub const CHARS_MAX: usize = 248;
 /// Characters by which UIDs grow.
 const CHARS_STEP: usize = 16;
 
-/// Bytes of the shortest plaintext, and of every E.164 number's.
-const PLAINTEXT_BYTES_MIN: usize = 7;
+/// Bytes of `V || C` of a number.
+const SEALED_NUMBER_BYTES: usize = 16 + NUMBER_BYTES;
 
 /// Bytes by which plaintexts grow: they hide the length of a text, and leave base32 without spare bits.
 const PLAINTEXT_BYTES_STEP: usize = 10;
@@ -38,17 +38,33 @@ const VERBATIM: u8 = 0x80;
 
 const BASE32: base32::Alphabet = base32::Alphabet::Rfc4648Lower { padding: false };
 
-/// The plaintext that goes into the UID of `number`.
-pub fn to_plaintext(number: &Number<'_>) -> Zeroizing<Vec<u8>> {
-    match number {
-        Number::E164(number) => Zeroizing::new(number.digits().to_be_bytes()[1..].to_vec()),
-        Number::Verbatim(text) => {
-            let bytes = plaintext_bytes_for(text.as_str().len());
-            let mut plaintext = Zeroizing::new(Vec::with_capacity(bytes));
-            plaintext.push(VERBATIM);
-            plaintext.extend_from_slice(text.as_str().as_bytes());
-            plaintext.resize(bytes, 0);
-            plaintext
+/// What goes into a UID: that of a number, and of a text that is short enough, has one length; others are longer.
+pub enum Plaintext {
+    /// For a UID of [`CHARS_MIN`].
+    Short([u8; NUMBER_BYTES]),
+    /// For a longer one.
+    Long(Zeroizing<Vec<u8>>),
+}
+
+impl Plaintext {
+    /// The plaintext that goes into the UID of `number`.
+    pub fn of(number: &Number<'_>) -> Self {
+        match number {
+            Number::E164(number) => {
+                let [_, low @ ..] = number.digits().to_be_bytes();
+                Self::Short(low)
+            }
+            Number::Verbatim(text) => {
+                let bytes = plaintext_bytes_for(text.as_str().len());
+                let mut plaintext = Zeroizing::new(Vec::with_capacity(bytes));
+                plaintext.push(VERBATIM);
+                plaintext.extend_from_slice(text.as_str().as_bytes());
+                plaintext.resize(bytes, 0);
+                match plaintext.as_slice().try_into() {
+                    Ok(short) => Self::Short(short),
+                    Err(_) => Self::Long(plaintext),
+                }
+            }
         }
     }
 }
@@ -56,9 +72,9 @@ pub fn to_plaintext(number: &Number<'_>) -> Zeroizing<Vec<u8>> {
 /// The number in `plaintext`.
 ///
 /// # Errors
-/// [`MalformedUid`] for every plaintext that [`to_plaintext`] does not write.
+/// [`MalformedUid`] for every plaintext that [`Plaintext::of`] does not write.
 pub fn from_plaintext(plaintext: &[u8]) -> Result<Number<'_>, MalformedUid> {
-    if let Ok(low) = <[u8; PLAINTEXT_BYTES_MIN]>::try_from(plaintext)
+    if let Ok(low) = <[u8; NUMBER_BYTES]>::try_from(plaintext)
         && low[0] != VERBATIM
     {
         let mut bytes = [0; 8];
@@ -74,31 +90,39 @@ pub fn from_plaintext(plaintext: &[u8]) -> Result<Number<'_>, MalformedUid> {
 
 /// Bytes of the plaintext of a verbatim text of `text_bytes`: the least 7 + 10 n that holds the mark and the text.
 fn plaintext_bytes_for(text_bytes: usize) -> usize {
-    let steps = (1 + text_bytes).saturating_sub(PLAINTEXT_BYTES_MIN).div_ceil(PLAINTEXT_BYTES_STEP);
-    PLAINTEXT_BYTES_MIN + steps * PLAINTEXT_BYTES_STEP
+    let steps = (1 + text_bytes).saturating_sub(NUMBER_BYTES).div_ceil(PLAINTEXT_BYTES_STEP);
+    NUMBER_BYTES + steps * PLAINTEXT_BYTES_STEP
 }
 
-/// A UID whose text is well-formed: the key that it names, and what that key sealed.
+/// A UID whose text is well-formed: the key that it names, and what that key sealed, `V || C`.
 pub struct Uid {
-    bytes: Vec<u8>,
-    key_id: KeyId,
+    /// The key that made this UID.
+    pub key_id: KeyId,
+    /// What it sealed.
+    pub sealed: Sealed,
+}
+
+/// `V || C`, for the cipher of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// That of a [`Plaintext::Short`].
+    Short([u8; SEALED_NUMBER_BYTES]),
+    /// That of a [`Plaintext::Long`].
+    Long(Vec<u8>),
 }
 
 impl Uid {
-    /// The UID of what `key_id` sealed, `V || C`.
-    pub fn new(key_id: KeyId, sealed: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(2 + sealed.len());
-        bytes.extend_from_slice(&key_id.to_bytes());
-        bytes.extend_from_slice(sealed);
-        Self { bytes, key_id }
-    }
-
     /// Reads a UID in either letter case, with or without white space around it.
     ///
     /// # Errors
     /// [`MalformedUid`] for every other text, one with the key id `0000` included: encoding never writes it.
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
         let text = text.trim();
+        if let Ok(chars) = text.as_bytes().try_into() {
+            let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
+            let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
+            return Ok(Self { key_id, sealed: Sealed::Short(sealed) });
+        }
         let fits = (CHARS_MIN..=CHARS_MAX).contains(&text.len())
             && (text.len() - CHARS_MIN).is_multiple_of(CHARS_STEP)
             && text.bytes().all(|c| c.is_ascii_alphabetic() || (b'2'..=b'7').contains(&c));
@@ -107,24 +131,79 @@ impl Uid {
         }
         let bytes = base32::decode(BASE32, &text.to_ascii_lowercase()).ok_or(MalformedUid)?;
         let key_id = KeyId::from_bytes([bytes[0], bytes[1]]).ok_or(MalformedUid)?;
-        Ok(Self { bytes, key_id })
+        Ok(Self { key_id, sealed: Sealed::Long(bytes[2..].to_vec()) })
     }
 
-    /// The key that made this UID.
-    pub fn key_id(&self) -> KeyId {
-        self.key_id
-    }
-
-    /// `V || C`, for the cipher of that key.
-    pub fn sealed(&self) -> &[u8] {
-        &self.bytes[2..]
+    /// Adds the text of this UID to `text`.
+    pub fn push_to(&self, text: &mut String) {
+        let [first, second] = self.key_id.to_bytes();
+        match &self.sealed {
+            Sealed::Short(sealed) => {
+                let mut bytes = [0; SHORT_BYTES];
+                (bytes[0], bytes[1]) = (first, second);
+                bytes[2..].copy_from_slice(sealed);
+                text.push_str(str::from_utf8(&encode_short(bytes)).expect("base32 is ASCII"));
+            }
+            Sealed::Long(sealed) => {
+                text.push_str(&base32::encode(BASE32, &[&[first, second], sealed.as_slice()].concat()));
+            }
+        }
     }
 }
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base32::encode(BASE32, &self.bytes))
+        let mut text = String::new();
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
+}
+
+/// Bytes of the shortest UID: its key id, and `V || C` of a number.
+const SHORT_BYTES: usize = 2 + SEALED_NUMBER_BYTES;
+
+/// A byte in each of the eight places of a word.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Base32 (RFC 4648 section 6) of five times five bytes, each to eight characters that are worked on at once.
+fn encode_short(bytes: [u8; SHORT_BYTES]) -> [u8; CHARS_MIN] {
+    let mut chars = [0; CHARS_MIN];
+    for (chars, bytes) in chars.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<5>().0) {
+        let [a, b, c, d, e] = bytes.map(u64::from);
+        let bits = a << 32 | b << 24 | c << 16 | d << 8 | e;
+        // 40 bits to two times 20, four times 10, eight times 5.
+        let bits = (bits >> 20) << 32 | (bits & 0xF_FFFF);
+        let bits = (bits & 0x000F_FC00_000F_FC00) << 6 | (bits & 0x0000_03FF_0000_03FF);
+        let values = (bits & 0x03E0_03E0_03E0_03E0) << 3 | (bits & 0x001F_001F_001F_001F);
+        // 0 to 25 are letters, 26 to 31 the digits from 2 on; adding 102 brings the latter to the top bit.
+        let is_digit = (values + eight(128 - 26)) >> 7 & eight(1);
+        *chars = (values + eight(b'a') - is_digit * u64::from(b'a' + 26 - b'2')).to_be_bytes();
+    }
+    chars
+}
+
+/// The reverse, in either letter case; `None` for characters that base32 does not have.
+fn decode_short(chars: [u8; CHARS_MIN]) -> Option<[u8; SHORT_BYTES]> {
+    let mut bytes = [0; SHORT_BYTES];
+    let mut all_good = eight(0x80);
+    for (bytes, chars) in bytes.as_chunks_mut::<5>().0.iter_mut().zip(chars.as_chunks::<8>().0) {
+        let chars = u64::from_be_bytes(*chars);
+        let lower = (chars & eight(0x7F)) | eight(0x20);
+        // The top bit of each place says whether its character, below 128, is at least so much.
+        let at_least = |least: u8| lower + eight(128 - least);
+        let is_letter = at_least(b'a') & !at_least(b'z' + 1);
+        // What the bit for lower case made a digit of was none.
+        let is_digit = at_least(b'2') & !at_least(b'7' + 1) & (chars << 2);
+        all_good &= (is_letter | is_digit) & !chars;
+        let values = lower - (is_letter >> 7 & eight(1)) * u64::from(b'a' + 26 - b'2') - eight(b'2' - 26);
+        let bits = (values & 0x1F00_1F00_1F00_1F00) >> 3 | (values & 0x001F_001F_001F_001F);
+        let bits = (bits & 0x03FF_0000_03FF_0000) >> 6 | (bits & 0x0000_03FF_0000_03FF);
+        let bits = (bits >> 32) << 20 | (bits & 0xF_FFFF);
+        bytes.copy_from_slice(&bits.to_be_bytes()[3..]);
+    }
+    (all_good == eight(0x80)).then_some(bytes)
 }
 
 /// A text that is no UID, or a plaintext that none has.
@@ -151,14 +230,22 @@ mod tests {
         Number::Verbatim(Text::exact(text).expect("a text without marks"))
     }
 
+    fn plaintext(number: &Number<'_>) -> Vec<u8> {
+        match Plaintext::of(number) {
+            Plaintext::Short(short) => short.to_vec(),
+            Plaintext::Long(long) => long.to_vec(),
+        }
+    }
+
     #[track_caller]
     fn check_length(text_bytes: usize, uid_chars: usize) {
-        let plaintext = to_plaintext(&verbatim(&"x".repeat(text_bytes))).to_vec();
+        let plaintext = plaintext(&verbatim(&"x".repeat(text_bytes)));
         let sealed = [&[0; 16][..], &plaintext].concat();
-        let uid = Uid::new("3fa1".parse().expect("a key id"), &sealed).to_string();
+        let sealed = sealed.as_slice().try_into().map_or(Sealed::Long(sealed), Sealed::Short);
+        let uid = Uid { key_id: "3fa1".parse().expect("a key id"), sealed: sealed.clone() }.to_string();
         assert_eq!(uid.len(), uid_chars);
         let again = Uid::parse(&uid.to_uppercase()).unwrap_or_else(|_| panic!("{uid} is well-formed"));
-        assert_eq!((again.sealed(), again.to_string()), (&*sealed, uid));
+        assert!(again.sealed == sealed && again.to_string() == uid);
     }
 
     #[test]
@@ -173,10 +260,10 @@ mod tests {
     fn plaintexts_come_back() {
         for digits in [1, 8_613_988_888_888, 999_999_999_999_999] {
             let number = Number::E164(E164::new(digits).expect("at most 15 digits"));
-            assert!(from_plaintext(&to_plaintext(&number)) == Ok(number));
+            assert!(from_plaintext(&plaintext(&number)) == Ok(number));
         }
         for text in ["8", "8001", "sechs.", "sieben.", "😀", &"x".repeat(TEXT_BYTES_MAX)] {
-            assert!(from_plaintext(&to_plaintext(&verbatim(text))) == Ok(verbatim(text)), "{text}");
+            assert!(from_plaintext(&plaintext(&verbatim(text))) == Ok(verbatim(text)), "{text}");
         }
     }
 
@@ -204,6 +291,28 @@ mod tests {
             padded(&[b'x'; 129], 137),
         ] {
             assert!(from_plaintext(&plaintext) == Err(MalformedUid), "{plaintext:x?}");
+        }
+    }
+
+    #[test]
+    fn eight_characters_at_once_are_base32() {
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            let bytes = std::array::from_fn(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random.to_be_bytes()[0]
+            });
+            let chars = encode_short(bytes);
+            assert_eq!(str::from_utf8(&chars), Ok(base32::encode(BASE32, &bytes).as_str()));
+            assert_eq!(decode_short(chars), Some(bytes));
+            assert_eq!(decode_short(chars.map(|c| c.to_ascii_uppercase())), Some(bytes));
+        }
+        // Every byte in every place: only those of the alphabet are read.
+        for (place, byte) in (0..CHARS_MIN).flat_map(|place| (0..=255_u8).map(move |byte| (place, byte))) {
+            let mut chars = [b'a'; CHARS_MIN];
+            chars[place] = byte;
+            let is_base32 = byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
+            assert_eq!(decode_short(chars).is_some(), is_base32, "{byte:#x}");
         }
     }
 

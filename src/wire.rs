@@ -7,7 +7,10 @@ use serde::{
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::tokenizer::{ItemError, Mapped, Mode};
+use crate::{
+    json,
+    tokenizer::{ItemError, Mapped, Mode},
+};
 
 /// A request, borrowing from its body what JSON let stand as it is.
 pub struct Call<'a> {
@@ -176,41 +179,29 @@ pub fn answer(code: u16, mode: Mode, numbers: &[Cow<'_, str>], mapped: &Mapped) 
 /// Adds one entry of an answer's `Results`: the item as it was given, and what became of it in `mode`.
 pub fn item(json: &mut Vec<u8>, mode: Mode, key: &str, outcome: Result<&str, ItemError>) {
     json.extend_from_slice(b"{\"Key\":");
-    string(json, key);
+    json::push_string(json, key);
     match outcome {
         Ok(values) if mode == Mode::PhoneToAliases => {
             json.extend_from_slice(b",\"Value\":");
-            string(json, values.split(Mapped::SEPARATOR).next().unwrap_or_default());
+            json::push_string(json, values.split(Mapped::SEPARATOR).next().unwrap_or_default());
             let mut separator: &[u8] = b",\"Values\":[";
             for value in values.split(Mapped::SEPARATOR) {
                 json.extend_from_slice(separator);
-                string(json, value);
+                json::push_string(json, value);
                 separator = b",";
             }
             json.push(b']');
         }
         Ok(value) => {
             json.extend_from_slice(b",\"Value\":");
-            string(json, value);
+            json::push_string(json, value);
         }
         Err(error) => {
             json.extend_from_slice(b",\"Value\":\"\",\"Error\":");
-            string(json, error.code());
+            json::push_string(json, error.code());
         }
     }
     json.push(b'}');
-}
-
-/// Adds a JSON string. Nearly all need no escapes (RFC 8259 section 7), and are copied as they are.
-fn string(json: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
-    if text.as_bytes().iter().all(is_plain) {
-        json.push(b'"');
-        json.extend_from_slice(text.as_bytes());
-        json.push(b'"');
-    } else {
-        serde_json::to_writer(json, text).expect("a string goes into a buffer");
-    }
 }
 
 /// The body of a refusal: nothing was mapped.

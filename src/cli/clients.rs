@@ -1,17 +1,23 @@
 //! `callveil clients`: look after those who may call.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Failure, print, tell};
+use super::{Failure, journal::Journal, print, tell};
+use crate::config::{Config, Overrides};
 
 #[derive(Subcommand)]
 pub(super) enum ClientsCommand {
     /// Make a password of 256 random bits, and the line of the configuration that accepts it
     NewPassword {
+        /// Record this in the file of this configuration's audit log [default: on stderr]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -19,12 +25,22 @@ pub(super) enum ClientsCommand {
 }
 
 pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
-    let ClientsCommand::NewPassword { json } = command;
-    let mut random = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *random)
-        .map_err(|error| Failure::failed(format_args!("no random bytes from the operating system: {error}")))?;
-    let password = Zeroizing::new(BASE64URL_NOPAD.encode(&*random));
-    let hash = HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
+    let ClientsCommand::NewPassword { config, json } = command;
+    let config = config.as_deref().map(|path| Config::read(path, Overrides::default())).transpose()?;
+    let journal = match config.and_then(|config| config.audit.to) {
+        Some(path) => Journal::open("clients new-password", path)?,
+        None => Journal::on_stderr("clients new-password")?,
+    };
+    let make = || {
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *random)
+            .map_err(|error| Failure::failed(format_args!("no random bytes from the operating system: {error}")))?;
+        let password = Zeroizing::new(BASE64URL_NOPAD.encode(&*random));
+        let hash = HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
+        Ok((password, hash))
+    };
+    // Whose password it becomes is for the configuration to say; its hash tells the two records of it together.
+    let (password, hash) = journal.around(make, |(_, hash)| json!({"password_sha256": hash}))?;
     if *json {
         return print(json!({"password": *password, "password_sha256": hash}));
     }

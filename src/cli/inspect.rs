@@ -21,8 +21,8 @@ pub(super) struct InspectArgs {
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let uid = Uid::parse(&args.uid).map_err(|error| Failure::failed(format_args!("malformed_uid: {error}")))?;
     let (ring, now) = (args.ring.ring()?, Timestamp::now());
-    let Some(key) = ring.key(uid.key_id()) else {
-        return Err(Failure::failed(format_args!("unknown_key: key {} is not in this ring", uid.key_id())));
+    let Some(key) = ring.key(uid.key_id) else {
+        return Err(Failure::failed(format_args!("unknown_key: key {} is not in this ring", uid.key_id)));
     };
     let state = match key.status {
         Status::Enabled if ring.primary(now).id == key.id => "primary",

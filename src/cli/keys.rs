@@ -160,16 +160,22 @@ pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
 }
 
 impl ChangeArgs {
-    /// Changes the ring on disk, which must be one that the configuration allows.
+    /// Changes the ring on disk, which must be one that the configuration allows, and records that: `about` tells what
+    /// was changed.
     fn update<T>(
         &self,
+        command: &'static str,
+        about: impl FnOnce(&T) -> Value,
         change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), Failure> {
         let (file, config) = self.ring.file()?;
         config.check_pins(&file.read()?)?;
-        // The time of the change, not of the command: a passphrase may have been waited for.
-        let now = Timestamp::now();
-        Ok(file.update(now, |ring| change(ring, now))?)
+        let act = || {
+            // The time of the change, not of the command: a passphrase may have been waited for.
+            let now = Timestamp::now();
+            Ok(file.update(now, |ring| change(ring, now))?)
+        };
+        self.ring.journal(command)?.around(act, |(ring, made)| with_ring(ring, about(made)))
     }
 
     /// Tells what was done, as the result of the command.
@@ -185,6 +191,18 @@ impl ChangeArgs {
     }
 }
 
+/// What is recorded of every change, beside what it was about.
+fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
+    about["ring"] = ring.ring().to_string().into();
+    about["generation"] = ring.generation().into();
+    about["ring_hash"] = ring.hash().to_string().into();
+    about
+}
+
+fn about_key(id: KeyId) -> Value {
+    json!({"key": id.to_string()})
+}
+
 fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> Result<(), Failure> {
     let now = Timestamp::now();
     check_region(region)?;
@@ -197,7 +215,8 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> 
     make_folder_of(file.path())?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients).map_err(Failure::failed)?;
-    let made = file.create(&plain)?;
+    let about = |made: &KeyRing| with_ring(made, about_key(made.primary(now).id));
+    let made = ring.journal("keys init")?.around(|| Ok(file.create(&plain)?), about)?;
     let key = made.primary(now).id;
     if json {
         return print(json!({"key": key.to_string(), "ring": made.ring().to_string(), "generation": 1}));
@@ -209,10 +228,14 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> 
 
 fn rotate(change: &ChangeArgs, region: Option<&str>, lead: &LeadArgs) -> Result<(), Failure> {
     region.map_or(Ok(()), check_region)?;
-    let (ring, id) = change.update(|ring, now| {
-        let same = &ring.primary(now).region;
-        rotation::rotate(ring, now, lead.activates(now)?, phone::NUMBERS_NEWEST, region.unwrap_or(same))
-    })?;
+    let (ring, id) = change.update(
+        "keys rotate",
+        |id| about_key(*id),
+        |ring, now| {
+            let same = &ring.primary(now).region;
+            rotation::rotate(ring, now, lead.activates(now)?, phone::NUMBERS_NEWEST, region.unwrap_or(same))
+        },
+    )?;
     tell_activation(change, &ring, id)
 }
 
@@ -230,7 +253,11 @@ fn tell_activation(change: &ChangeArgs, ring: &KeyRing, id: KeyId) -> Result<(),
 }
 
 fn enable(change: &ChangeArgs, id: KeyId, lead: &LeadArgs) -> Result<(), Failure> {
-    let (ring, ()) = change.update(|ring, now| Ok(((), rotation::enable(ring, now, id, lead.activates(now)?)?)))?;
+    let (ring, ()) = change.update(
+        "keys enable",
+        |()| about_key(id),
+        |ring, now| Ok(((), rotation::enable(ring, now, id, lead.activates(now)?)?)),
+    )?;
     if ring.key(id).is_some_and(|key| key.is_pending(Timestamp::now())) {
         return tell_activation(change, &ring, id);
     }
@@ -242,7 +269,8 @@ fn enable(change: &ChangeArgs, id: KeyId, lead: &LeadArgs) -> Result<(), Failure
 }
 
 fn disable(change: &ChangeArgs, id: KeyId) -> Result<(), Failure> {
-    let (ring, ()) = change.update(|ring, now| Ok(((), rotation::disable(ring, now, id)?)))?;
+    let (ring, ()) =
+        change.update("keys disable", |()| about_key(id), |ring, now| Ok(((), rotation::disable(ring, now, id)?)))?;
     let now = Timestamp::now();
     let left = ring.key(id).map(|key| key.activates.duration_since(now)).filter(|left| !left.is_negative());
     if left.is_some_and(|left| left < LEAD_WARN) {
@@ -260,7 +288,8 @@ fn destroy(change: &ChangeArgs, id: KeyId, yes: bool) -> Result<(), Failure> {
             "no UID of key {id} can ever be opened again: say --yes if that is meant"
         )));
     }
-    let (ring, ()) = change.update(|ring, _| Ok(((), rotation::destroy(ring, id)?)))?;
+    let (ring, ()) =
+        change.update("keys destroy", |()| about_key(id), |ring, _| Ok(((), rotation::destroy(ring, id)?)))?;
     let text = format!("key {id} is destroyed, here and in the ring before");
     change.done(&ring, &text, json!({"key": id.to_string(), "status": "destroyed"}))?;
     tell(
@@ -291,7 +320,9 @@ fn recipients(change: &ChangeArgs, set: &[Recipient]) -> Result<(), Failure> {
     let mut texts: Vec<_> = set.iter().map(ToString::to_string).collect();
     texts.sort();
     texts.dedup();
-    let (ring, ()) = file.update(Timestamp::now(), |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?;
+    let act = || Ok(file.update(Timestamp::now(), |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?);
+    let about = |(ring, ()): &(KeyRing, ())| with_ring(ring, json!({"recipients": texts}));
+    let (ring, ()) = change.ring.journal("keys recipients")?.around(act, about)?;
     let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
     change.done(&ring, &text, json!({"recipients": texts}))?;
     tell(
@@ -305,12 +336,13 @@ fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
     let (file, config) = change.ring.file()?;
     config.check_pins(&file.read()?)?;
     let (theirs, now) = (file.read_other(other)?, Timestamp::now());
-    let (ring, added) = file.update(now, |ring| {
-        let added: Vec<_> = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id).collect();
-        Ok(((added, ring.primary(now).id), rotation::merge(ring, &theirs, now)?))
-    })?;
-    let (added, was_primary): (Vec<KeyId>, KeyId) = added;
-    let added: Vec<_> = added.iter().map(KeyId::to_string).collect();
+    let join = |ring: &KeyRing| {
+        let added = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id.to_string());
+        Ok(((added.collect(), ring.primary(now).id), rotation::merge(ring, &theirs, now)?))
+    };
+    let about = |(ring, (added, _)): &(KeyRing, (Vec<String>, KeyId))| with_ring(ring, json!({"added": added}));
+    let joined = change.ring.journal("keys merge")?.around(|| Ok(file.update(now, join)?), about)?;
+    let (ring, (added, was_primary)) = joined;
     let text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
     change.done(&ring, &text, json!({"added": added}))?;
     if theirs.recipients() != ring.recipients() {

@@ -1,9 +1,11 @@
 //! The command line: one file a command. It talks to people and owns stdout.
 
+mod audit;
 mod bulk;
 mod check;
 mod clients;
 mod inspect;
+mod journal;
 mod keys;
 mod log;
 mod serve;
@@ -21,14 +23,17 @@ use anstream::{stderr, stdout};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
+use self::journal::Journal;
 use crate::{
+    audit::ItemKey,
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
         disk::{Disk as _, RealDisk},
-        file::{FileMode, RingFile, RingFileError},
+        file::{FileMode, RingFile, RingFileError, with_suffix},
         sealed::{self, Identities},
     },
+    memory,
     phone::TrunkZeroRegions,
     tokenizer::{self, Tokenizer},
 };
@@ -56,6 +61,9 @@ enum Command {
     /// Look after those who may call
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Ask audit logs who decoded what, and how much
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Phone numbers to UIDs
     Tokenize(bulk::BulkArgs),
     /// UIDs to phone numbers, as CCC dials them
@@ -69,6 +77,7 @@ enum Command {
 /// Runs the command that `args` tell, and gives the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(log::panic_without_payload));
+    let lacking = memory::harden();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -78,9 +87,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, lacking),
         Command::Keys(command) => keys::run(command),
         Command::Clients(command) => clients::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Tokenize(args) => bulk::run(&args, tokenizer::Mode::PhoneToUid),
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
         Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
@@ -159,25 +169,34 @@ struct RingArgs {
 }
 
 impl RingArgs {
+    /// The configuration, where there is one, with what the other flags say instead of it.
+    fn configuration(&self) -> Result<Option<Config>, Failure> {
+        let overrides = Overrides { listen: None, keyring: self.keyring.clone(), identity: self.identity.clone() };
+        Ok(self.config.as_deref().map(|path| Config::read(path, overrides)).transpose()?)
+    }
+
     /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
     fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
-        let (keyring, identity) = (self.keyring.clone(), self.identity.clone());
-        match &self.config {
-            Some(path) => {
-                let config = Config::read(path, Overrides { listen: None, keyring, identity })?;
-                Ok((config.keyring, config.trunk_zero_regions))
-            }
-            None => {
-                let path = keyring.unwrap_or_else(|| KEYRING_DEFAULT.into());
-                Ok((KeyringConfig { identity, ..KeyringConfig::at(path) }, trunk_zero_default()))
-            }
+        if let Some(config) = self.configuration()? {
+            return Ok((config.keyring, config.trunk_zero_regions));
         }
+        let path = self.keyring.clone().unwrap_or_else(|| KEYRING_DEFAULT.into());
+        let identity = self.identity.clone();
+        Ok((KeyringConfig { identity, ..KeyringConfig::at(path) }, trunk_zero_default()))
     }
 
     /// The ring file, and what the configuration says of it. A passphrase is asked for here, and only here.
     fn file(&self) -> Result<(RingFile, KeyringConfig), Failure> {
         let config = self.locate()?.0;
         Ok((ring_file(&config, Asking::OnTheTerminal)?, config))
+    }
+
+    /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
+    /// beside the ring.
+    fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
+        let to = self.configuration()?.and_then(|config| config.audit.to);
+        let beside = || Ok::<_, Failure>(with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit"));
+        Journal::open(command, to.map_or_else(beside, Ok)?)
     }
 
     /// The ring, if it is one that the configuration allows.
@@ -225,6 +244,17 @@ fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identi
         Asking::Nobody => None,
     };
     Identities::read(&file, passphrase).map_err(|error| failed(&error))
+}
+
+/// The key under which the audit log hashes items.
+fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
+    let failed = |reason: &dyn Display| Failure::config(format_args!("hmac_key {}: {reason}", path.display()));
+    let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
+    if !mode.allows(access) {
+        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    }
+    let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
+    Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {

@@ -2,22 +2,26 @@
 
 use std::{
     collections::HashSet,
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
 };
 
 use clap::Args;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use sd_notify::NotifyState;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{error, info, warn};
 
-use super::{Asking, Failure, log, make_folder_of, ring_file, tell, trunk_zero_default};
+use super::{Asking, Failure, log, make_folder_of, read_item_key, ring_file, tell, trunk_zero_default};
 use crate::{
     allowance::Allowance,
+    audit::{Audit, AuditConfig, Destination, Writer},
     auth::{Client, Clients, Partial, Username},
     config::{AdminConfig, Config, KeyringConfig, Overrides},
     handler::Handler,
@@ -25,7 +29,7 @@ use crate::{
     keyring::{file::RingFile, rotation},
     limits::Limits,
     live::Live,
-    phone,
+    memory, phone,
     server::{
         self, Access,
         admin::{Admin, Readiness},
@@ -47,6 +51,9 @@ const FILES_OF_OUR_OWN: usize = 64;
 /// Connections of the admin listener: probes, scrapes and a few people.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
+/// How long a process that ends waits for its audit log to be written: a little longer than the writer tries.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(6);
+
 #[derive(Args)]
 pub(super) struct ServeArgs {
     /// The configuration
@@ -66,7 +73,8 @@ pub(super) struct ServeArgs {
     dev: bool,
 }
 
-pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+/// Serves until it is told to end; `lacking` of what protects the memory could not be had.
+pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(), Failure> {
     let overrides = Overrides { listen: args.listen, keyring: args.keyring, identity: args.identity };
     let mut config = match &args.config {
         Some(path) => Config::read(path, overrides.clone())?,
@@ -83,20 +91,64 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     config.keyring.check_pins(&ring)?;
     let trunk_zero = config.trunk_zero_regions.clone();
     let tokenizer = Tokenizer::new(ring, trunk_zero.clone());
+    tokenizer.self_test().map_err(Failure::failed)?;
+    lacking.extend(memory::lacking());
+    lacking.iter().for_each(|what| warn!(what, "less protected than it could be"));
+    // Reading the ring left parts of keys behind, on a stack that nothing else will use.
+    memory::wipe_stack();
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
+    let (audit, writer) = open_audit(&config)?;
+    let written = run_writer(writer)?;
+    let audit = Arc::new(audit);
     let reload = |live, tls| Reloader {
         live,
         ring: file,
         trunk_zero,
         config: args.config.map(|path| (path, overrides)),
         tls,
+        audit: audit.clone(),
         seen: Some(seen),
     };
-    runtime.block_on(serve(config, tokenizer, tls, reload, args.dev))
+    let served = runtime.block_on(serve(config, tokenizer, tls, reload, audit.clone(), args.dev));
+    audit.event("stop", Map::new());
+    audit.stop();
+    match written.recv_timeout(AUDIT_PATIENCE) {
+        Ok(0) => {}
+        Ok(lost) => error!(lost, "audit records could not be written"),
+        Err(_) => error!("the audit log could not be written to its end"),
+    }
+    served
+}
+
+/// The audit log that `config` wants.
+fn open_audit(config: &Config) -> Result<(Audit, Writer), Failure> {
+    let AuditConfig { to, hmac_key, on_full } = &config.audit;
+    let item_key = hmac_key.as_deref().map(|path| read_item_key(path, config.keyring.mode)).transpose()?;
+    let failed = |error| Failure::config(format_args!("audit log: {error}"));
+    let destination = match to {
+        None => Destination::stdout().map_err(failed)?,
+        Some(path) => {
+            Destination::file(path).map_err(|error| failed(io::Error::other(format!("{}: {error}", path.display()))))?
+        }
+    };
+    let mut instance = [0; 8];
+    getrandom::fill(&mut instance).map_err(Failure::failed)?;
+    Ok(Audit::new(destination, *on_full, item_key, u64::from_be_bytes(instance)))
+}
+
+/// Runs the writer on a thread of its own, which tells how many records it lost in the end.
+fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failure> {
+    let (done, written) = mpsc::channel();
+    let run = move || {
+        let _ = done.send(writer.run());
+    };
+    let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
+    thread.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
+    Ok(written)
 }
 
 async fn serve(
@@ -104,6 +156,7 @@ async fn serve(
     tokenizer: Tokenizer,
     tls: Option<Arc<Tls>>,
     reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> Reloader,
+    audit: Arc<Audit>,
     dev: bool,
 ) -> Result<(), Failure> {
     let terminations = server::terminations().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
@@ -116,7 +169,7 @@ async fn serve(
     reload(live.clone(), tls.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let readiness = Arc::new(Readiness::default());
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
-        let admin = Admin { live: live.clone(), readiness: readiness.clone(), token_sha256 };
+        let admin = Admin { live: live.clone(), audit: audit.clone(), readiness: readiness.clone(), token_sha256 };
         serve_admin(listener, admin)?;
     }
     let tokenizer = live.tokenizer();
@@ -129,13 +182,58 @@ async fn serve(
     let ring = tokenizer.ring();
     info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
+    record_start(&audit, &live, &tokenizer, address);
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
-    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live));
+    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
     let access = Access { allow_from, trusted_proxies, tls };
+    notify(&[NotifyState::Ready]);
+    let stopping = terminations.clone();
+    tokio::spawn(tell_systemd(stopping));
     server::run(listener, handler, config.limits, access, &readiness.draining, terminations).await;
     info!("stopped");
     Ok(())
+}
+
+/// Tells systemd, where it started us, that we are alive, as often as it wants to hear that, and that we are about to end.
+async fn tell_systemd(mut terminations: watch::Receiver<u32>) {
+    let mut alive = sd_notify::watchdog_enabled().map(|patience| tokio::time::interval(patience / 2));
+    loop {
+        let tick = async {
+            match &mut alive {
+                Some(alive) => alive.tick().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tick => notify(&[NotifyState::Watchdog]),
+            terminated = terminations.changed() => match terminated {
+                Ok(()) => notify(&[NotifyState::Stopping]),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// Tells systemd something. Where there is none, there is nobody to tell.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot notify systemd");
+    }
+}
+
+fn record_start(audit: &Audit, live: &Live, tokenizer: &Tokenizer, address: SocketAddr) {
+    let ring = tokenizer.ring();
+    let clients = live.clients();
+    let fields = json!({
+        "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "instance": live.instance,
+        "listen": address.to_string(), "ring": ring.ring().to_string(), "ring_hash": ring.hash().to_string(),
+        "generation": ring.generation(), "primary": ring.primary(Timestamp::now()).id.to_string(),
+        "clients": clients.usernames().collect::<Vec<_>>(),
+    });
+    if let Value::Object(fields) = fields {
+        audit.event("start", fields);
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -192,6 +290,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         tls: None,
         admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None }),
         limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
+        audit: AuditConfig::default(),
         clients: vec![client],
     })
 }

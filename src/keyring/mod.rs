@@ -7,16 +7,16 @@ pub mod json;
 pub mod rotation;
 pub mod sealed;
 
-use std::{collections::HashMap, fmt, mem};
+use std::{fmt, mem};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use self::json::to_json;
-use crate::ids::KeyId;
+use crate::{ids::KeyId, memory::Locked};
 
 /// Value of a ring file's `format`.
 pub const FORMAT: &str = "callveil-keyring/1";
@@ -33,14 +33,13 @@ pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 /// Says whether this program knows a key's `numbers` and `region`.
 pub type Known = fn(numbers: &str, region: &str) -> bool;
 
-/// The secret of one key. It is wiped when dropped, is never printed, and stays where it is when its owner moves.
-#[derive(Clone)]
-pub struct Material(Box<[u8; MATERIAL_BYTES]>);
+/// The secret of one key. It is wiped when dropped, is never printed, and stays in its locked page when its owner moves.
+pub struct Material(Locked<[u8; MATERIAL_BYTES]>);
 
 impl Material {
     /// Material made of these bytes, which must come from a cryptographic random source.
     pub fn new(bytes: &[u8; MATERIAL_BYTES]) -> Self {
-        Self(Box::new(*bytes))
+        Self(Locked::new(*bytes))
     }
 
     /// The secret itself, for the cipher and the ring file alone.
@@ -53,9 +52,9 @@ impl Material {
     }
 }
 
-impl Drop for Material {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl Clone for Material {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
     }
 }
 
@@ -177,14 +176,22 @@ pub struct KeyRing {
     hash: Fingerprint,
     recipients: Vec<String>,
     keys: Vec<Key>,
-    index: HashMap<KeyId, usize>,
+    /// For each key id, the place of that key in `keys` and 1 more; 0 where there is none.
+    index: Vec<u16>,
     /// Places of the enabled keys in `keys`, by (activates, id).
     by_activation: Vec<usize>,
 }
 
+fn number_of(id: KeyId) -> usize {
+    usize::from(u16::from_be_bytes(id.to_bytes()))
+}
+
 impl KeyRing {
     fn assemble(ring: RingId, generation: u64, hash: Fingerprint, keys: Vec<Key>) -> Self {
-        let index = keys.iter().enumerate().map(|(place, key)| (key.id, place)).collect();
+        let mut index = vec![0; 1 << 16];
+        for (key, place) in keys.iter().zip(1..) {
+            index[number_of(key.id)] = place;
+        }
         let mut by_activation: Vec<usize> =
             (0..keys.len()).filter(|place| keys[*place].status == Status::Enabled).collect();
         by_activation.sort_by_key(|place| (keys[*place].activates, keys[*place].id));
@@ -218,7 +225,12 @@ impl KeyRing {
 
     /// The key of this id, whatever its status.
     pub fn key(&self, id: KeyId) -> Option<&Key> {
-        self.index.get(&id).map(|place| &self.keys[*place])
+        self.place(id).map(|place| &self.keys[place])
+    }
+
+    /// The place of the key of this id in [`KeyRing::keys`].
+    pub fn place(&self, id: KeyId) -> Option<usize> {
+        usize::from(self.index[number_of(id)]).checked_sub(1)
     }
 
     /// The key that encrypts at `now`: of the enabled keys the one that activated last, the greatest id on a tie; where

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
+    audit::Audit,
     auth::HASH_BYTES,
     handler::{Reply, Respond, json_response, reply},
     live::Live,
@@ -41,6 +42,8 @@ pub struct Readiness {
 pub struct Admin {
     /// What they ask about.
     pub live: Arc<Live>,
+    /// The audit log, which requests may be waiting for.
+    pub audit: Arc<Audit>,
     /// What probes ask about.
     pub readiness: Arc<Readiness>,
     /// SHA-256 of the bearer token that `/keyring` wants, if it wants one.
@@ -94,6 +97,11 @@ impl Admin {
             "keyring_refused": reloads.ring_refused,
             "configuration_refused": reloads.config_refused,
             "certificate_refused": reloads.certificate_refused,
+            "audit": {
+                "queued": self.audit.queued(),
+                "dropped": self.audit.dropped(),
+                "stuck": self.audit.is_stuck(),
+            },
         });
         (status, body)
     }

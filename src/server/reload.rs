@@ -3,9 +3,10 @@
 //! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
 //! one tick of the clock. The ring in use stays on any refusal.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Display, io, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
@@ -13,10 +14,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    audit::Audit,
     auth::Clients,
     config::{Config, Overrides},
     keyring::file::{ContentHash, RingFile},
     live::Live,
+    memory,
     phone::TrunkZeroRegions,
     server::tls::Tls,
     tokenizer::Tokenizer,
@@ -37,6 +40,8 @@ pub struct Reloader {
     pub config: Option<(PathBuf, Overrides)>,
     /// The certificate in use, if there is one.
     pub tls: Option<Arc<Tls>>,
+    /// Where what was taken up, or refused, is recorded.
+    pub audit: Arc<Audit>,
     /// The content that was last looked at, in use or refused.
     pub seen: Option<ContentHash>,
 }
@@ -56,6 +61,7 @@ impl Reloader {
                 let (asked, wanted) = tokio::select! {
                     _ = hangup.recv() => {
                         info!("SIGHUP: reloading");
+                        self.audit.reopen();
                         self.seen = None;
                         (true, false)
                     }
@@ -70,6 +76,8 @@ impl Reloader {
                     }
                     self.look();
                     self.look_at_certificate();
+                    // Keys were set up, and old ones read once more, on this thread.
+                    memory::wipe_stack();
                     self
                 });
                 match looked.await {
@@ -96,20 +104,28 @@ impl Reloader {
                 self.seen = Some(hash);
                 let (now, current) = (Timestamp::now(), self.live.tokenizer());
                 if ring.hash() == current.ring().hash() {
-                    self.note(None);
-                    return;
+                    return self.note(None);
                 }
                 if let Err(error) = current.ring().check_successor(&ring, now) {
-                    self.note(Some(format!("key ring {} is refused: {error}", self.ring.path().display())));
-                    return;
+                    return self.refuse(error);
                 }
                 let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
+                if let Err(error) = tokenizer.self_test() {
+                    return self.refuse(error);
+                }
                 tokenizer.warm_up();
                 self.live.use_tokenizer(tokenizer, now);
                 self.note(None);
                 // Told only now: whoever reads it finds it so.
                 let tokenizer = self.live.tokenizer();
                 let ring = tokenizer.ring();
+                self.record(
+                    "keyring",
+                    json!({
+                        "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
+                        "primary": ring.primary(now).id.to_string(),
+                    }),
+                );
                 info!(generation = ring.generation(), ring_hash = %ring.hash(), primary = %ring.primary(now).id,
                     pending = ring.pending(now).next().map(|key| key.id.to_string()), "key ring reloaded");
             }
@@ -120,11 +136,26 @@ impl Reloader {
         }
     }
 
+    /// Records that `what` was taken up or refused.
+    fn record(&self, what: &str, mut fields: Value) {
+        fields["what"] = what.into();
+        if let Value::Object(fields) = fields {
+            self.audit.event("reload", fields);
+        }
+    }
+
+    fn refuse(&self, reason: impl Display) {
+        self.note(Some(format!("key ring {} is refused: {reason}", self.ring.path().display())));
+    }
+
     fn note(&self, refused: Option<String>) {
         let reason = refused.clone();
         if self.live.note_ring(refused) {
             match reason {
-                Some(reason) => warn!(reason, "keeping the key ring in use"),
+                Some(reason) => {
+                    self.record("keyring", json!({"refused": reason}));
+                    warn!(reason, "keeping the key ring in use");
+                }
                 None => info!("the key ring file is the ring in use again"),
             }
         }
@@ -136,9 +167,11 @@ impl Reloader {
             None => {}
             Some(Ok(())) => {
                 self.live.note_certificate(None);
+                self.record("certificate", json!({}));
                 info!("certificate reloaded");
             }
             Some(Err(error)) if self.live.note_certificate(Some(error.to_string())) => {
+                self.record("certificate", json!({"refused": error.to_string()}));
                 warn!(%error, "keeping the certificate in use");
             }
             Some(Err(_)) => {}
@@ -150,12 +183,15 @@ impl Reloader {
         let Some((path, overrides)) = &self.config else { return };
         match Config::read(path, overrides.clone()) {
             Ok(config) => {
+                let names: Vec<_> = config.clients.iter().map(|client| client.username.as_str()).collect();
+                self.record("clients", json!({"clients": names}));
                 let clients = config.clients.len();
                 self.live.use_clients(Clients::new(config.clients).continuing(&self.live.clients()));
                 self.live.note_config(None);
                 info!(clients, "clients reloaded");
             }
             Err(error) => {
+                self.record("clients", json!({"refused": error.to_string()}));
                 warn!(%error, "keeping the clients in use");
                 self.live.note_config(Some(error.to_string()));
             }

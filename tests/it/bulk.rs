@@ -81,8 +81,17 @@ fn numbers(random: &mut Random) -> Vec<String> {
 fn awkward_csv(numbers: &[String], uids: &[String], random: &mut Random, delimiter: char, line_end: &str) -> Made {
     let d = delimiter;
     let mut made = Made::new(&format!("\u{FEFF}id{d}\"full \"\"name\"\"\"{d}phone{d}note{d}city{d}{line_end}"));
-    let texts =
-        ["", "plain", "\"\"", "\"a \"\"quoted\"\" word\"", "5\" pipe", "\"two\nlines\"", "\"all, of; it\t|\"", "王伟", "x\"\"y"];
+    let texts = [
+        "",
+        "plain",
+        "\"\"",
+        "\"a \"\"quoted\"\" word\"",
+        "5\" pipe",
+        "\"two\nlines\"",
+        "\"all, of; it\t|\"",
+        "王伟",
+        "x\"\"y",
+    ];
     for at in 0..numbers.len() {
         let mut text = || texts[random.below(texts.len())].replace('\n', line_end);
         let before = format!("{at}{d}{}{d}", text());
@@ -144,10 +153,11 @@ fn every_byte_of_json_outside_the_string_survives() {
     let uids = uids(&folder, &numbers);
     let mut made = Made::new("\u{FEFF}");
     for at in 0..ROWS {
-        let odd = ["1e3", "[\"}\", {\"tel/nr\": 1}]", "\"\\\"tel/nr\\\":\"", " null", "{\"a\":[[],{}]}"][random.below(5)];
+        let odd =
+            ["1e3", "[\"}\", {\"tel/nr\": 1}]", "\"\\\"tel/nr\\\":\"", " null", "{\"a\":[[],{}]}"][random.below(5)];
         let line_end = ["\n", " \r\n"][random.below(2)];
         let key = ["tel/nr", "te\\u006c/nr"][random.below(2)];
-        let before = format!("{{\"id\": {at},\t\"x\":{odd},\"customer\":[{{}}, {{\"y\":{odd} ,\"{key}\" :"));
+        let before = format!("{{\"id\": {at},\t\"x\":{odd},\"customer\":[{{}}, {{\"y\":{odd} ,\"{key}\" :");
         let after = format!("}}, {odd}] , \"tel/nr\":\"\u{1F4DE}\"}}{line_end}");
         let number = &numbers[at];
         let quoted = |uid: &str| format!("\"{uid}\"");
@@ -197,7 +207,8 @@ fn there_and_back_in_every_format() {
 #[test]
 fn what_becomes_of_rows_that_fail() {
     let folder = Folder::new();
-    let rows = "{\"p\":\"8001\"}\n{\"p\":\"\\t\"}\nnot json\n{\"p\":{}}\n{}\n{\"p\":\"1\",\"p\":\"2\"}\n\n{\"p\":\"8001\"}";
+    let rows =
+        "{\"p\":\"8001\"}\n{\"p\":\"\\t\"}\nnot json\n{\"p\":{}}\n{}\n{\"p\":\"1\",\"p\":\"2\"}\n\n{\"p\":\"8001\"}";
     fs::write(folder.path().join("in"), rows).unwrap();
     let uid = check(folder.path(), &["tokenize", "--value", "8001"], 0, &[]);
     let good = format!("{{\"p\":\"{}\"}}", uid.trim_end());
@@ -222,11 +233,15 @@ fn what_becomes_of_rows_that_fail() {
     check(folder.path(), &to_file, 1, &["stopped at row 2"]);
     assert!(!folder.path().join("out").exists() && !folder.path().join(PARTIAL).exists());
 
-    let out = check(folder.path(), &["tokenize", "--value", "8001", "--value", "", "--on-error", "drop"], 1, &["row 2"]);
+    let out =
+        check(folder.path(), &["tokenize", "--value", "8001", "--value", "", "--on-error", "drop"], 1, &["row 2"]);
     assert_eq!(out, uid);
     let out = run(folder.path(), &[&args("keep")[..], &["--show-values"]].concat());
     let told = String::from_utf8(out.stderr).unwrap();
-    assert!(told.contains("row 2: invalid_number: \"\\\\t\"\n") && told.contains("row 4: not_a_string: \"{}\"\n"), "{told}");
+    assert!(
+        told.contains("row 2: invalid_number: \"\\\\t\"\n") && told.contains("row 4: not_a_string: \"{}\"\n"),
+        "{told}"
+    );
     fs::write(folder.path().join("many"), "\n".repeat(100)).unwrap();
     let told = String::from_utf8(run(folder.path(), &["tokenize", "many"]).stderr).unwrap();
     assert!(told.matches("row ").count() == 20 && told.contains("and 80 more: --report"), "{told}");
@@ -280,7 +295,8 @@ fn a_dry_run_tells_what_would_happen() {
         assert!(Instant::now() < deadline, "the new key is never the primary");
     };
     fs::write(folder.path().join("in"), format!("{old}{}x\n", new.to_uppercase())).unwrap();
-    let told = check(folder.path(), &["rewrap", "in", "--dry-run", "--json"], 1, &["row 7: malformed_uid", "1 of 7 would"]);
+    let told =
+        check(folder.path(), &["rewrap", "in", "--dry-run", "--json"], 1, &["row 7: malformed_uid", "1 of 7 would"]);
     let told: Value = serde_json::from_str(&told).unwrap();
     for (name, count) in [("rows", 7), ("mapped", 6), ("e164", 2), ("verbatim", 4), ("unchanged", 3), ("failed", 1)] {
         assert_eq!(told[name], count, "{name}: {told}");

@@ -10,10 +10,12 @@
 mod random;
 mod support;
 
+mod audit;
 mod bulk;
 mod clients;
 mod command_line;
 mod crashes;
+mod deploy;
 mod fleet;
 mod golden;
 mod greedy;
@@ -30,4 +32,5 @@ mod shutdown;
 mod simulation;
 mod strict;
 mod tls;
+mod usual;
 mod wire;

@@ -59,7 +59,7 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
     assert!(run(folder.path(), &["keys", "rotate"]).status.success());
     let left: Vec<_> =
         fs::read_dir(folder.path().join("keys")).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 3, "the ring, its lock, and the one before: {left:?}");
+    assert_eq!(left.len(), 4, "the ring, its lock, the one before, and the record of all that: {left:?}");
 }
 
 #[test]

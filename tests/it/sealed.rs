@@ -109,7 +109,8 @@ fn a_plain_ring_is_encrypted_once_and_for_all() {
     for file in fs::read_dir(folder.path().join("keys")).unwrap() {
         let file = file.unwrap().path();
         let content = fs::read(&file).unwrap();
-        assert!(content.is_empty() || content.starts_with(b"age-encryption.org/v1"), "{}", file.display());
+        let is_record = content.starts_with(b"{\"time\"") && !content.windows(8).any(|part| part == b"material");
+        assert!(content.is_empty() || content.starts_with(b"age-encryption.org/v1") || is_record, "{}", file.display());
     }
 }
 

@@ -138,7 +138,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         now: Timestamp::now(),
         mode,
         on_error: args.on_error,
-        style: if args.json { Style::Object } else { Style::Row },
+        // Of a dry run, the counts are what is written as JSON.
+        style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
         census: if args.dry_run { Census::Taken } else { Census::NotTaken },
     };
     let (mut input, bytes) = args.input()?;

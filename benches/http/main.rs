@@ -1,0 +1,130 @@
+//! Callveil over HTTP, beside a bare hyper server and the obvious code: see `benches/README.md`.
+//!
+//! ```text
+//! load (this process) --HTTP/1.1--> A: the binary | B: bare hyper | C: the obvious code     each a process of its own
+//! ```
+//!
+//! B and C are this program again, started with an argument that no person gives.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark has no callers, a panic is how it fails, and what it rounds is as good as what it measures"
+)]
+
+mod bare;
+mod load;
+mod machine;
+mod measures;
+mod obvious;
+mod report;
+mod runtime;
+mod samples;
+mod servers;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    bare::Bare,
+    load::Window,
+    machine::Cpus,
+    measures::{Bench, Effort},
+    obvious::{Dialling, Obvious},
+    servers::Audit,
+};
+
+/// Measures callveil over HTTP, beside a bare hyper server and the obvious code
+#[derive(Parser)]
+struct Options {
+    /// Two short rounds: to see that it works, not to quote
+    #[arg(long)]
+    quick: bool,
+    /// How often each server is measured in turn
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: Option<u16>,
+    /// Milliseconds of one measurement
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    window: Option<u64>,
+    /// Only these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Section>,
+    /// Write the results to this file, too
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// What `cargo bench` says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    Single,
+    Latency,
+    Batches,
+    Keys,
+    Threads,
+    Memory,
+    Start,
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
+        ["bare", file] => {
+            let bare = Bare::new(&std::fs::read(file).unwrap());
+            runtime::serve(1, || bare.clone());
+        }
+        ["obvious", "digits"] => runtime::serve(1, || Obvious::new(Dialling::Digits)),
+        ["obvious", "national"] => runtime::serve(1, || Obvious::new(Dialling::National)),
+        _ => measure(&Options::parse()),
+    }
+}
+
+fn measure(options: &Options) {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let (rounds, window, warm, starts, idle) =
+        if options.quick { (2, 250, 100, 3, 1000) } else { (7, 500, 100, 10, 5000) };
+    let effort = Effort {
+        rounds: options.rounds.map_or(rounds, usize::from),
+        window: Window {
+            warm: Duration::from_millis(warm),
+            measured: Duration::from_millis(options.window.unwrap_or(window)),
+        },
+        starts,
+        idle_connections: idle.min(usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(200)),
+    };
+    let mut bench = Bench::new(effort, Cpus::of_this_process());
+    let audit = match bench.audit {
+        Audit::ToFile => "auth, audit to a file and limits on",
+        Audit::NotBuilt => "auth and limits on; **this binary has no audit log yet, so that none is measured**",
+    };
+    bench.report.heading(&format!(
+        "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. One CPU each. {} rounds of {} ms in turn; \
+         medians, and ratios of medians with the least and the greatest ratio of a round.",
+        machine::description(),
+        bench.effort.rounds,
+        bench.effort.window.measured.as_millis(),
+    ));
+    let sections: [(Section, fn(&mut Bench)); 7] = [
+        (Section::Single, Bench::single),
+        (Section::Latency, Bench::latency),
+        (Section::Batches, Bench::batches),
+        (Section::Keys, Bench::keys),
+        (Section::Threads, Bench::threads),
+        (Section::Memory, Bench::memory),
+        (Section::Start, Bench::start),
+    ];
+    for (section, measure) in sections {
+        if options.only.is_empty() || options.only.contains(&section) {
+            measure(&mut bench);
+        }
+    }
+    if let Some(file) = &options.markdown {
+        std::fs::write(file, bench.report.markdown()).unwrap();
+    }
+}

@@ -1,0 +1,390 @@
+//! What is measured: one function a question, one table an answer.
+
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
+use serde_json::{Value, json};
+
+use crate::{
+    load::{self, Lane, Right, Throughput, Window},
+    machine::{self, Cpus},
+    report::{Report, Series, Table, grouped},
+    samples::{self, Mode, RingKey, Sample, Workload},
+    servers::{Audit, Server, Setup},
+};
+
+/// Numbers a request of the batches.
+const BATCHES: [usize; 7] = [10, 30, 100, 300, 1000, 3000, 10_000];
+
+/// The size of batch that stands for all where one must.
+const BATCH: usize = 1000;
+
+/// Keys of the large ring.
+const MANY_KEYS: u16 = 200;
+
+const KIB_PER_MIB: f64 = 1024.0;
+
+/// How thoroughly to measure.
+pub struct Effort {
+    pub rounds: usize,
+    pub window: Window,
+    pub starts: usize,
+    pub idle_connections: usize,
+}
+
+/// Everything that measuring wants.
+pub struct Bench {
+    pub effort: Effort,
+    pub cpus: Cpus,
+    pub audit: Audit,
+    pub report: Report,
+    ring: Vec<RingKey>,
+    mobiles: Vec<Sample>,
+    mix: Vec<Sample>,
+}
+
+/// The rounds of one lane.
+struct Rounds(Vec<Throughput>);
+
+impl Rounds {
+    fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
+        Series(self.0.iter().map(of).collect())
+    }
+
+    fn requests(&self) -> Series {
+        self.series(|round| round.requests_per_second)
+    }
+
+    fn numbers(&self) -> Series {
+        self.series(|round| round.numbers_per_second)
+    }
+
+    /// CPU seconds per million numbers.
+    fn cost(&self) -> Series {
+        self.series(|round| round.busy / round.numbers_per_second * 1e6)
+    }
+
+    /// How busy the server was, in percent of a CPU.
+    fn busy(&self) -> String {
+        format!("{:.0}%", self.series(|round| round.busy).median() * 100.0)
+    }
+}
+
+impl Bench {
+    pub fn new(effort: Effort, cpus: Cpus) -> Self {
+        machine::bind(cpus.load(1));
+        let (ring, mobiles, mix) = (samples::ring(1), samples::mobiles(), samples::mix());
+        Self { effort, cpus, audit: Audit::of_the_binary(), report: Report::default(), ring, mobiles, mix }
+    }
+
+    fn callveil(&self) -> Server {
+        Server::callveil(self.setup()).0
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        Setup { ring: &self.ring, threads: 1, cpus: self.cpus.server(1), audit: self.audit }
+    }
+
+    fn obvious(&self, dialling: &str) -> Server {
+        Server::rival(&["obvious", dialling], self.cpus.server(1))
+    }
+
+    /// A server that answers as `callveil` does to the first request of `workload`.
+    fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
+        Server::bare(callveil, &workload.requests[0].bytes, self.cpus.server(1))
+    }
+
+    /// Loads the lanes in turn, A B C A B C, so that whatever the machine does beside befalls all of them.
+    fn drive(&self, lanes: &mut [Lane<'_>]) -> Vec<Rounds> {
+        let loads = vec![self.cpus.load(1); lanes.len()];
+        self.drive_from(lanes, &loads)
+    }
+
+    /// The same, where each lane is loaded from CPUs of its own.
+    fn drive_from(&self, lanes: &mut [Lane<'_>], loads: &[&[usize]]) -> Vec<Rounds> {
+        let mut all: Vec<_> = lanes.iter().map(|_| Rounds(Vec::new())).collect();
+        // The first round is for nothing but to get going.
+        for round in 0..=self.effort.rounds {
+            for ((lane, load), rounds) in lanes.iter_mut().zip(loads).zip(&mut all) {
+                let measured = load::saturate(lane, self.effort.window, load);
+                rounds.0.extend((round > 0).then_some(measured));
+            }
+        }
+        all
+    }
+
+    /// Requests of one number each, as fast as they are answered.
+    pub fn single(&mut self) {
+        let columns = ["requests/s", "A", "B", "C", "A/B", "A/C", "busy A, B, C", "A: CPU s per million"];
+        let note = "Closed loop, 32 connections, one number a request. The server is the limit where it is busy.";
+        let mut table = Table::new("Single numbers", note, &columns);
+        let (callveil, obvious) = (self.callveil(), self.obvious("digits"));
+        for (samples, name) in [(&self.mobiles, ""), (&self.mix, ", mix")] {
+            for mode in Mode::BOTH {
+                let workload = Workload::new(mode, samples, 1, &self.ring);
+                let bare = self.bare(&callveil, &workload);
+                let mut lanes = [
+                    Lane::new(&callveil, &workload, Right::Exact),
+                    Lane::new(&bare, &workload, Right::Fixed),
+                    Lane::new(&obvious, &workload, Right::ButForTrunkPrefixes),
+                ];
+                let rounds = self.drive(&mut lanes);
+                let [a, b, c] = [0, 1, 2].map(|lane| rounds[lane].requests());
+                table.row([
+                    format!("{}{name}", mode.name()),
+                    grouped(a.median()),
+                    grouped(b.median()),
+                    grouped(c.median()),
+                    a.over(&b),
+                    a.over(&c),
+                    [0, 1, 2].map(|lane| rounds[lane].busy()).join(", "),
+                    format!("{:.2}", rounds[0].cost().median()),
+                ]);
+            }
+        }
+        self.report.table(&table);
+    }
+
+    /// How long answers take at half of what the bare server can do.
+    pub fn latency(&mut self) {
+        let note = "Open loop: requests come at random times (Poisson), at half of the rate that B answers at most, and \
+            latency counts from the time at which a request was due, whether or not it could be sent then.";
+        let mut table = Table::new("Latency at half load", note, &["microseconds", "A", "B", "A/B"]);
+        let callveil = self.callveil();
+        for mode in Mode::BOTH {
+            let workload = Workload::new(mode, &self.mobiles, 1, &self.ring);
+            let bare = self.bare(&callveil, &workload);
+            let mut lanes = [Lane::new(&callveil, &workload, Right::Exact), Lane::new(&bare, &workload, Right::Fixed)];
+            let rate = self.drive(&mut lanes[1..])[0].requests().median() / 2.0;
+            let window = Window { measured: self.effort.window.measured * 2, ..self.effort.window };
+            let mut latencies = [[(); 3]; 2].map(|lane| lane.map(|()| Series::default()));
+            for round in 0..self.effort.rounds {
+                for (lane, latencies) in lanes.iter().zip(&mut latencies) {
+                    // Both lanes of a round get their requests at the same times.
+                    let sorted = load::pace(lane, rate, window, 1 + round as u64);
+                    for (share, series) in [0.5, 0.99, 0.999].into_iter().zip(latencies) {
+                        let at = (sorted.len() as f64 * share) as usize;
+                        series.0.push(sorted[at.min(sorted.len() - 1)].as_secs_f64() * 1e6);
+                    }
+                }
+            }
+            let [a, b] = latencies;
+            for (name, (a, b)) in ["p50", "p99", "p99.9"].into_iter().zip(a.iter().zip(&b)) {
+                table.row([
+                    format!("{}, {name}, {} requests/s", mode.name(), grouped(rate)),
+                    a.spread(1.0),
+                    b.spread(1.0),
+                    a.over(b),
+                ]);
+            }
+        }
+        self.report.table(&table);
+    }
+
+    /// Batches, and the straight line of what they cost.
+    pub fn batches(&mut self) {
+        let columns = ["numbers/s", "A", "C", "A/C", "busy A, C", "CPU s per million: A", "C"];
+        let note = "Closed loop. C* writes UIDToPhone's numbers with libphonenumber, trunk prefix and all, as the wire \
+            wants them; C writes only 00 and the digits.";
+        let mut table = Table::new("Batches", note, &columns);
+        let (callveil, obvious, national) = (self.callveil(), self.obvious("digits"), self.obvious("national"));
+        let mut lines = Vec::new();
+        for mode in Mode::BOTH {
+            let workload = |samples, items| Workload::new(mode, samples, items, &self.ring);
+            let mut pairs: Vec<_> = BATCHES
+                .into_iter()
+                .map(|items| (mode.name().to_owned(), workload(&self.mobiles, items), &obvious))
+                .collect();
+            pairs.push((format!("{}, mix", mode.name()), workload(&self.mix, BATCH), &obvious));
+            if mode == Mode::UidToPhone {
+                pairs.push((format!("{}, C*", mode.name()), workload(&self.mobiles, BATCH), &national));
+            }
+            // All sizes in one go: what a request costs by its size is asked of the same minutes.
+            let lanes = pairs.iter().flat_map(|(_, workload, obvious)| {
+                let right = Right::ButForTrunkPrefixes;
+                [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)]
+            });
+            let rounds = self.drive(&mut lanes.collect::<Vec<_>>());
+            for ((name, workload, _), lanes) in pairs.iter().zip(rounds.chunks_exact(2)) {
+                let [a, c] = [0, 1].map(|lane| lanes[lane].numbers());
+                table.row([
+                    format!("{name}, {} a request", grouped(workload.items as f64)),
+                    grouped(a.median()),
+                    grouped(c.median()),
+                    a.over(&c),
+                    [0, 1].map(|lane| lanes[lane].busy()).join(", "),
+                    format!("{:.3}", lanes[0].cost().median()),
+                    format!("{:.3}", lanes[1].cost().median()),
+                ]);
+            }
+            let cost = |(items, lanes): (usize, &[Rounds])| (items as f64, 1e9 / lanes[0].requests().median());
+            lines.push((mode, BATCHES.into_iter().zip(rounds.chunks_exact(2)).map(cost).collect()));
+        }
+        self.report.table(&table);
+        self.report.table(&fits(&lines));
+    }
+
+    /// One key against many.
+    pub fn keys(&mut self) {
+        let columns = ["numbers/s", "1 key", "200 keys", "200/1", "busy"];
+        let note = "The same numbers; the UIDs of the large ring are of all its keys in turn.";
+        let mut table = Table::new("Keys of the ring", note, &columns);
+        let many = samples::ring(MANY_KEYS);
+        let servers = [self.callveil(), Server::callveil(Setup { ring: &many, ..self.setup() }).0];
+        for mode in Mode::BOTH {
+            for items in [1, BATCH] {
+                let few = Workload::new(mode, &self.mobiles, items, &self.ring);
+                let many = Workload::new(mode, &self.mobiles, items, &many);
+                let mut lanes =
+                    [Lane::new(&servers[0], &few, Right::Exact), Lane::new(&servers[1], &many, Right::Exact)];
+                let rounds = self.drive(&mut lanes);
+                let [few, many] = [0, 1].map(|lane| rounds[lane].numbers());
+                table.row([
+                    format!("{}, {items} a request", mode.name()),
+                    grouped(few.median()),
+                    grouped(many.median()),
+                    many.over(&few),
+                    [0, 1].map(|lane| rounds[lane].busy()).join(", "),
+                ]);
+            }
+        }
+        self.report.table(&table);
+    }
+
+    /// One thread against two.
+    pub fn threads(&mut self) {
+        let columns = [
+            "PhoneToUID, numbers/s",
+            "1 thread",
+            "2 threads",
+            "2/1",
+            "busy",
+            "CPU s per million: 1",
+            "2",
+            "2/1, by CPU",
+        ];
+        let note = "Where no CPU is left for the load, it takes from two threads what it needs, and the last column \
+            tells what they serve by themselves: twice as much, but for what a number costs more.";
+        let mut table = Table::new("Server threads", note, &columns);
+        let one = self.callveil();
+        let two = Server::callveil(Setup { threads: 2, cpus: self.cpus.server(2), ..self.setup() }).0;
+        for items in [1, BATCH] {
+            let workload = Workload::new(Mode::PhoneToUid, &self.mobiles, items, &self.ring);
+            let [one, mut two] = [&one, &two].map(|server| Lane::new(server, &workload, Right::Exact));
+            // So many that the kernel deals about as many to each thread.
+            two.connections = 4 * workload.connections();
+            let rounds = self.drive_from(&mut [one, two], &[1, 2].map(|threads| self.cpus.load(threads)));
+            let [one, two] = [0, 1].map(|lane| &rounds[lane]);
+            let twice = Series(one.cost().0.iter().map(|cost| cost * 2.0).collect());
+            table.row([
+                format!("{items} a request"),
+                grouped(one.numbers().median()),
+                grouped(two.numbers().median()),
+                two.numbers().over(&one.numbers()),
+                format!("{}, {}", one.busy(), two.busy()),
+                format!("{:.3}", one.cost().median()),
+                format!("{:.3}", two.cost().median()),
+                twice.over(&two.cost()),
+            ]);
+        }
+        self.report.table(&table);
+    }
+
+    /// Memory: at rest, after load, after numbers of all regions, and for connections that do nothing.
+    pub fn memory(&mut self) {
+        let mut table = Table::new("Memory of A", "VmRSS of the process, on one thread.", &["when", "MiB"]);
+        let callveil = self.callveil();
+        let mut row = |when: &str| {
+            let mib = machine::rss_kib(callveil.pid()) / KIB_PER_MIB;
+            table.row([when.to_owned(), format!("{mib:.1}")]);
+        };
+        row("at rest, ready, with a ring of one key");
+        let single = Workload::new(Mode::PhoneToUid, &self.mobiles, 1, &self.ring);
+        load::saturate(&mut Lane::new(&callveil, &single, Right::Exact), self.effort.window, self.cpus.load(1));
+        row("after single numbers");
+        for mode in Mode::BOTH {
+            let batches = Workload::new(mode, &self.mobiles, 10_000, &self.ring);
+            load::saturate(&mut Lane::new(&callveil, &batches, Right::Exact), self.effort.window, self.cpus.load(1));
+        }
+        row("after batches of 10,000, both modes");
+        let regions = all_regions(&callveil);
+        row(&format!("after numbers of all {regions} regions, both modes"));
+        let fresh = self.callveil();
+        let lane = Lane::new(&fresh, &single, Right::Exact);
+        let _warm = load::idle(&lane, lane.connections);
+        let before = machine::rss_kib(fresh.pid());
+        let open = load::idle(&lane, self.effort.idle_connections);
+        let each = (machine::rss_kib(fresh.pid()) - before) / open.len() as f64;
+        let mut idle = Table::new("Idle connections of A", "After one request each.", &["connections", "KiB each"]);
+        idle.row([grouped(open.len() as f64), format!("{each:.1}")]);
+        self.report.table(&table);
+        self.report.table(&idle);
+    }
+
+    /// From exec to ready.
+    pub fn start(&mut self) {
+        let start = |_| Server::callveil(self.setup()).1.as_secs_f64() * 1e3;
+        let starts = Series((0..self.effort.starts).map(start).collect());
+        let note = "From before the process is started until its admin listener says that it is ready.";
+        let mut table = Table::new("Start of A", note, &["starts", "milliseconds"]);
+        table.row([self.effort.starts.to_string(), starts.spread(1.0)]);
+        self.report.table(&table);
+    }
+}
+
+/// The straight lines through what requests cost, by how many numbers they have. Errors count in proportion, or the
+/// largest batches alone would decide.
+fn fits(lines: &[(Mode, Vec<(f64, f64)>)]) -> Table {
+    let columns = ["mode", "ns a number", "ns a request", "R²", "furthest from the line"];
+    let note = "Time of A for a request, from 10 to 10,000 numbers, as a straight line (least squares of the relative \
+        errors).";
+    let mut table = Table::new("Cost by number of items", note, &columns);
+    for (mode, points) in lines {
+        let sum = |of: fn(f64, f64) -> f64| points.iter().map(|(x, y)| of(*x, *y) / (y * y)).sum::<f64>();
+        let (w, x, y) = (sum(|_, _| 1.0), sum(|x, _| x), sum(|_, y| y));
+        let (xx, xy, yy) = (sum(|x, _| x * x), sum(|x, y| x * y), sum(|_, y| y * y));
+        let slope = (w * xy - x * y) / (w * xx - x * x);
+        let intercept = (y - slope * x) / w;
+        let left: f64 = points.iter().map(|(x, y)| ((y - slope * x - intercept) / y).powi(2)).sum();
+        let furthest = points.iter().map(|(x, y)| (y / (slope * x + intercept) - 1.0).abs()).fold(0.0, f64::max);
+        table.row([
+            mode.name().to_owned(),
+            format!("{slope:.1}"),
+            grouped(intercept),
+            format!("{:.5}", 1.0 - left / (yy - y * y / w)),
+            format!("{:.1}%", furthest * 100.0),
+        ]);
+    }
+    table
+}
+
+/// Has a server map numbers of all regions that libphonenumber has examples of, and back; gives how many those are.
+fn all_regions(server: &Server) -> usize {
+    let kinds = [
+        PhoneNumberType::FixedLine,
+        PhoneNumberType::Mobile,
+        PhoneNumberType::TollFree,
+        PhoneNumberType::PremiumRate,
+        PhoneNumberType::VoIP,
+    ];
+    let regions: Vec<_> = PHONE_NUMBER_UTIL.get_supported_regions().collect();
+    let examples = regions.iter().flat_map(|region| {
+        kinds.iter().filter_map(|kind| PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(*region, *kind).ok())
+    });
+    let formats = [PhoneNumberFormat::E164, PhoneNumberFormat::International];
+    let numbers: Vec<_> = examples
+        .flat_map(|number| formats.map(|format| PHONE_NUMBER_UTIL.format(&number, format).into_owned()))
+        .collect();
+    for numbers in numbers.chunks(500) {
+        let uids = values(server, Mode::PhoneToUid, &json!(numbers));
+        values(server, Mode::UidToPhone, &uids);
+    }
+    regions.len()
+}
+
+fn values(server: &Server, mode: Mode, items: &Value) -> Value {
+    let request = samples::raw_request(&json!({"Numbers": items, "Mode": mode.name()}).to_string());
+    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+    let answer = load::body(&load::exchange(&mut stream, &request));
+    let results = answer["Results"].as_array().unwrap();
+    assert!(answer["Code"] == 0 && results.iter().all(|result| result.get("Error").is_none()), "a wrong answer");
+    results.iter().map(|result| result["Value"].clone()).collect()
+}

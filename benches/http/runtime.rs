@@ -1,0 +1,73 @@
+//! What the bare server and the obvious one have in common with callveil: how they run, and how they read and write.
+
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Something that answers a request whose body is all there.
+pub trait Answer: Send + Sync + 'static {
+    fn answer(&self, head: &http::request::Parts, body: &[u8]) -> Response<Full<Bytes>>;
+}
+
+/// Answers with what `make` gives, on `threads` threads, until the process is killed. The address is told on stdout.
+///
+/// This is the shape that callveil is compared with: a current-thread runtime a thread, and a listener each, among
+/// which the kernel deals out connections.
+pub fn serve<A: Answer>(threads: usize, make: impl Fn() -> A) {
+    let first = listener(0);
+    let address = first.local_addr().unwrap();
+    let listeners = std::iter::once(first).chain((1..threads).map(|_| listener(address.port())));
+    let workers: Vec<_> = listeners
+        .map(|listener| {
+            let answer = make();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, accept(listener, Rc::new(answer)));
+            })
+        })
+        .collect();
+    println!("{address}");
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
+fn listener(port: u16) -> std::net::TcpListener {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _inside = runtime.enter();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+    socket.listen(4096).unwrap().into_std().unwrap()
+}
+
+async fn accept<A: Answer>(listener: std::net::TcpListener, answer: Rc<A>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        let answer = answer.clone();
+        tokio::task::spawn_local(async move {
+            let service = service_fn(|request: Request<Incoming>| async {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                Ok::<_, Infallible>(answer.answer(&head, &body))
+            });
+            let _ =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What the checks beside this file share: files as an operator would make them, and calls as CCC makes them. Sourced.
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+  printf 'FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# Stops the check, with whom to ask for it, where a program is not installed.
+need() {
+  local program
+  for program; do
+    command -v "$program" >/dev/null || fail "$program is not installed"
+  done
+}
+
+# Runs a command again until it succeeds, for at most 30 seconds.
+eventually() {
+  local _
+  for _ in {1..300}; do
+    if "$@"; then return; fi
+    sleep 0.1
+  done
+  fail "not within 30 seconds: $*"
+}
+
+# Makes, in the folder $1 with the program $2: identity, keyring.json, tls.crt, tls.key, and the text files password,
+# password_sha256, token and token_sha256.
+make_files() {
+  local folder=$1 callveil=$2 recipient made name
+  age-keygen -o "$folder/identity" 2>/dev/null
+  recipient=$(age-keygen -y "$folder/identity")
+  "$callveil" keys init --keyring "$folder/keyring.json" --recipient "$recipient" >/dev/null 2>&1
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=callveil \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$folder/tls.key" -out "$folder/tls.crt" 2>/dev/null
+  for name in password token; do
+    made=$("$callveil" clients new-password 2>/dev/null)
+    sed -n 's/^password: //p' <<<"$made" >"$folder/$name"
+    grep -o '[0-9a-f]\{64\}' <<<"$made" >"$folder/${name}_sha256"
+  done
+}
+
+# The configuration $1 with the hashes of the folder $2 in the places that are left to fill in.
+filled_in() {
+  sed -e "s/^token_sha256 = .*/token_sha256 = \"$(<"$2/token_sha256")\"/" \
+    -e "s/^password_sha256 = .*/password_sha256 = [\"$(<"$2/password_sha256")\"]/" "$1"
+}
+
+# What the mode $2 makes of $3, over TLS, with the files of the folder $1.
+map() {
+  curl -sS --cacert "$1/tls.crt" --user "ccc:$(<"$1/password")" https://127.0.0.1:8443/ \
+    --data "{\"Numbers\": [\"$3\"], \"Mode\": \"$2\"}" | grep -o '"Value":"[^"]*"' | cut -d '"' -f 4
+}
+
+# Maps a number there and back, with the files of the folder $1.
+map_both_ways() {
+  local uid number
+  uid=$(map "$1" PhoneToUID 13988888888)
+  ((${#uid} == 40)) || fail "no UID: $uid"
+  number=$(map "$1" UIDToPhone "$uid")
+  [[ $number == 008613988888888 ]] || fail "another number: $number"
+  say "maps a number to a UID and back, over TLS"
+}
+
+# The status of the admin listener's $1; 000 where nobody answers.
+admin_status() { curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:9640$1" "${@:2}" || true; }
+
+admin_says() { [[ $(admin_status "$2" "${@:3}") == "$1" ]]; }
+
+# Whether the running ring has generation $2, asked with the token of the folder $1.
+has_generation() {
+  curl -s --oauth2-bearer "$(<"$1/token")" http://127.0.0.1:9640/keyring | grep -q "\"generation\":$2,"
+}
+
+# What the kernel says of the process $1: whose it is, what it may do, and whether it is confined.
+privileges() { grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' "/proc/$1/status"; }

@@ -1,0 +1,195 @@
+//! The thread that writes the lines.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::{Record, Shared, record::event_line};
+use crate::lock::lock;
+
+/// How long records are gathered for one write: what a crash can lose is not older.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// How long to wait after a write failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long a process that ends tries to write what is left.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Records that are written at a time.
+const RECORDS_A_WRITE: usize = 512;
+
+/// Where lines go.
+pub enum Destination {
+    /// Standard output.
+    Stdout(File),
+    /// A file, made if missing, and opened anew when asked.
+    File(PathBuf, File),
+    /// Anything else.
+    Other(Box<dyn Write + Send>),
+}
+
+impl Destination {
+    /// Standard output, without the buffer that std puts before it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stdout() -> io::Result<Self> {
+        Ok(Self::Stdout(io::stdout().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// The file at `path`, to which lines are added; its owner and group may read it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self::File(path.to_owned(), open(path)?))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(file) | Self::File(_, file) => file.write(bytes),
+            Self::Other(other) => other.write(bytes),
+        }
+    }
+}
+
+/// Opens a log for adding to it, making it where it is missing: its owner and group may read it.
+///
+/// # Errors
+/// The system's.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+/// Writes records, in their order, until it is told to stop.
+pub struct Writer {
+    destination: Destination,
+    shared: Arc<Shared>,
+    /// Lines that are being written, and how much of them is.
+    buffer: Vec<u8>,
+    written: usize,
+    /// Unrecorded requests that the log tells of.
+    dropped: u64,
+    /// Until when a writer that was told to stop still tries.
+    deadline: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(destination: Destination, shared: Arc<Shared>) -> Self {
+        Self { destination, shared, buffer: Vec::new(), written: 0, dropped: 0, deadline: None }
+    }
+
+    /// Runs until the log is stopped, and gives how many records were lost then because they could not be written.
+    pub fn run(mut self) -> usize {
+        let mut records = Vec::new();
+        loop {
+            self.wait(&mut records);
+            for (at, some) in records.chunks(RECORDS_A_WRITE).enumerate() {
+                some.iter().for_each(|record| record.write(&mut self.buffer));
+                if !self.write() {
+                    return records.len() - at * RECORDS_A_WRITE;
+                }
+                self.shared.give_back(some.iter().map(|record| record.places).sum());
+            }
+            records.clear();
+            self.tell_dropped();
+            if self.deadline.is_some() && lock(&self.shared.queue).records.is_empty() {
+                return 0;
+            }
+        }
+    }
+
+    /// Waits for records, a little longer for more of them, and takes them all.
+    fn wait(&mut self, records: &mut Vec<Record>) {
+        let mut queue = lock(&self.shared.queue);
+        while queue.records.is_empty() && !queue.stop && !queue.reopen {
+            queue.idle = true;
+            queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !queue.stop && !queue.reopen {
+            drop(queue);
+            thread::sleep(GATHER);
+            queue = lock(&self.shared.queue);
+        }
+        std::mem::swap(&mut queue.records, records);
+        drop(queue);
+        self.heed_orders();
+    }
+
+    fn heed_orders(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        let (reopen, stop) = (std::mem::take(&mut queue.reopen), queue.stop);
+        drop(queue);
+        if reopen {
+            self.reopen();
+        }
+        if stop && self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + LAST_WORDS);
+        }
+    }
+
+    /// Writes the buffer, however long it takes; `false` where the writer was told to stop meanwhile, and cannot.
+    fn write(&mut self) -> bool {
+        while self.written < self.buffer.len() {
+            let written = self.destination.write(&self.buffer[self.written..]);
+            let error = match written {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    self.written += written;
+                    if self.shared.stuck.swap(false, Ordering::Relaxed) {
+                        info!("the audit log is written again");
+                    }
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if !self.shared.stuck.swap(true, Ordering::Relaxed) {
+                warn!(%error, "the audit log cannot be written");
+            }
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return false;
+            }
+            thread::sleep(RETRY);
+            self.heed_orders();
+        }
+        self.buffer.clear();
+        self.written = 0;
+        true
+    }
+
+    /// Says in the log itself that it is not complete.
+    fn tell_dropped(&mut self) {
+        let dropped = self.shared.dropped.load(Ordering::Relaxed);
+        if dropped > self.dropped {
+            let fields = [("requests".to_owned(), (dropped - self.dropped).into())];
+            self.buffer = event_line(Timestamp::now(), "dropped", fields.into_iter().collect());
+            if self.write() {
+                self.dropped = dropped;
+            }
+        }
+    }
+
+    /// Opens the file anew. A line of which the old file has the beginning goes to the new one whole.
+    fn reopen(&mut self) {
+        let Destination::File(path, file) = &mut self.destination else { return };
+        match open(path) {
+            Ok(new) => {
+                *file = new;
+                let line = self.buffer[..self.written].iter().rposition(|byte| *byte == b'\n');
+                self.written = line.map_or(0, |end| end + 1);
+            }
+            Err(error) => warn!(%error, "the audit log cannot be opened anew: going on with the old file"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The record of a command that changes or exports something: who ran it, when, and what came of it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::fd::AsFd as _,
+    path::PathBuf,
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{Failure, make_folder_of};
+use crate::audit::{event_line, open};
+
+/// How /proc says that nobody logged in for a process.
+const NO_LOGIN: u64 = u32::MAX as u64;
+
+/// Where a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
+pub(super) struct Journal {
+    command: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    pub(super) fn open(command: &'static str, path: PathBuf) -> Result<Self, Failure> {
+        let failed = |error| Failure::failed(format_args!("cannot record this in {}: {error}", path.display()));
+        make_folder_of(&path)?;
+        let file = open(&path).map_err(failed)?;
+        Ok(Self { command, path, file })
+    }
+
+    /// A record on stderr, where no file is named: a service's log, or the person who runs the command.
+    pub(super) fn on_stderr(command: &'static str) -> Result<Self, Failure> {
+        let file = std::io::stderr().as_fd().try_clone_to_owned().map_err(Failure::failed)?.into();
+        Ok(Self { command, path: "stderr".into(), file })
+    }
+
+    /// Does `act`, and records what came of it, so that it lasts: `fields` of what was done, or why it was not.
+    pub(super) fn around<T>(
+        mut self,
+        act: impl FnOnce() -> Result<T, Failure>,
+        fields: impl FnOnce(&T) -> Value,
+    ) -> Result<T, Failure> {
+        let acted = act();
+        let mut line = Map::from_iter([("command".to_owned(), self.command.into())]);
+        line.append(&mut who());
+        match acted.as_ref().map(fields) {
+            Ok(Value::Object(mut fields)) => line.append(&mut fields),
+            Ok(_) => {}
+            Err(failure) => _ = line.insert("failed".to_owned(), failure.message.as_str().into()),
+        }
+        let line = event_line(Timestamp::now(), "command", line);
+        let written = self.file.write_all(&line).and_then(|()| sync(&self.file));
+        match (acted, written) {
+            (Ok(_), Err(error)) => {
+                let path = self.path.display();
+                Err(Failure::failed(format_args!("it is done, but could not be recorded in {path}: {error}")))
+            }
+            (acted, _) => acted,
+        }
+    }
+}
+
+/// Makes what was written last, where it is a file.
+fn sync(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
+}
+
+/// Who runs this process, as far as the system knows: sudo and su do not change the user who logged in.
+fn who() -> Map<String, Value> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let login = number("/proc/self/loginuid").filter(|uid| *uid != NO_LOGIN);
+    let sudo = std::env::var("SUDO_USER").ok();
+    let folder = std::env::current_dir().ok().map(|folder| folder.display().to_string());
+    let entries = [
+        ("uid", Some(rustix::process::getuid().as_raw().into())),
+        ("login_uid", login.map(Value::from)),
+        ("sudo_user", sudo.map(Value::from)),
+        ("folder", folder.map(Value::from)),
+    ];
+    entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}

@@ -1,0 +1,188 @@
+//! What `deploy/` says fits what the program does: its configurations start it, and the numbers that stand in two
+//! places are the same.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use toml::Table;
+
+use crate::support::{Folder, PASSWORD, Server, callveil, run, sha256_hex};
+
+const DEPLOYMENT: &str = include_str!("../../deploy/kubernetes/deployment.yaml");
+const AUTOSCALER: &str = include_str!("../../deploy/kubernetes/horizontalpodautoscaler.yaml");
+const POD_CONFIG: &str = include_str!("../../deploy/kubernetes/callveil.toml");
+const UNIT: &str = include_str!("../../deploy/systemd/callveil.service");
+const HOST_CONFIG: &str = include_str!("../../deploy/systemd/callveil.toml");
+const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
+
+/// What stands behind `key` in the lines that begin with it, save for indentation and a list's dash.
+fn all<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    let line = |line: &'t str| line.trim_start().trim_start_matches("- ").strip_prefix(key).map(str::trim);
+    text.lines().filter_map(line).collect()
+}
+
+#[track_caller]
+fn one<'t>(text: &'t str, key: &str) -> &'t str {
+    let found = all(text, key);
+    assert_eq!(found.len(), 1, "{key} {found:?}");
+    found[0]
+}
+
+#[track_caller]
+fn seconds(text: &str, key: &str) -> i64 {
+    one(text, key).parse().unwrap()
+}
+
+fn table(config: &str) -> Table {
+    config.parse().unwrap()
+}
+
+fn drain_seconds(config: &str) -> i64 {
+    let limits = &table(config)["limits"];
+    limits["drain_delay_seconds"].as_integer().unwrap() + limits["drain_seconds"].as_integer().unwrap()
+}
+
+/// The ports of all listeners.
+fn ports(config: &str) -> Vec<String> {
+    let config = table(config);
+    let port = |listen: &toml::Value| listen.as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    vec![port(&config["listen"]), port(&config["admin"]["listen"])]
+}
+
+/// `config` with what is left to fill in filled in, and free ports of the loopback device.
+fn filled_in(config: &str) -> String {
+    let hash = sha256_hex(PASSWORD);
+    let line = |line: &str| match line.split_once(" = ") {
+        Some(("listen", _)) => "listen = \"127.0.0.1:0\"".to_owned(),
+        Some(("password_sha256", _)) => format!("password_sha256 = [\"{hash}\"]"),
+        Some(("token_sha256", _)) => format!("token_sha256 = \"{hash}\""),
+        _ => line.to_owned(),
+    };
+    config.lines().map(|text| line(text) + "\n").collect()
+}
+
+/// A folder with an identity, a ring for it, and a certificate.
+fn material() -> (Folder, PathBuf) {
+    use age::secrecy::ExposeSecret as _;
+    let folder = Folder::new();
+    let identity = age::x25519::Identity::generate();
+    let path = folder.path().join("identity");
+    fs::write(&path, identity.to_string().expose_secret()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    let recipient = identity.to_public().to_string();
+    let made = run(folder.path(), &["keys", "init", "--keyring", "keyring.json", "--recipient", &recipient]);
+    assert!(made.status.success());
+    let made = rcgen::generate_simple_self_signed(vec!["callveil.test".to_owned()]).unwrap();
+    fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
+    fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    (folder, path)
+}
+
+/// A volume at `path` as the kubelet makes it: files behind a link that is swapped when they change.
+fn volume(path: &Path, files: &[PathBuf]) {
+    fs::create_dir_all(path.join("..2026")).unwrap();
+    symlink("..2026", path.join("..data")).unwrap();
+    for file in files {
+        let name = file.file_name().unwrap();
+        fs::copy(file, path.join("..2026").join(name)).unwrap();
+        fs::set_permissions(path.join("..2026").join(name), fs::Permissions::from_mode(0o440)).unwrap();
+        symlink(Path::new("..data").join(name), path.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn nobody_starts_with_what_is_left_to_fill_in() {
+    for config in [POD_CONFIG, HOST_CONFIG] {
+        let (folder, _) = material();
+        fs::write(folder.path().join("callveil.toml"), config).unwrap();
+        let output = run(folder.path(), &["serve", "--config", "callveil.toml"]);
+        assert_eq!(output.status.code(), Some(78));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("_sha256`: must be a SHA-256"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_pod_starts_and_its_probes_are_answered() {
+    let (folder, identity) = material();
+    let here = |name: &str| folder.path().join(name);
+    volume(&here("keyring"), &[here("keyring.json")]);
+    volume(&here("secret"), &[identity]);
+    volume(&here("tls"), &[here("tls.crt"), here("tls.key")]);
+    let config = filled_in(POD_CONFIG)
+        .replace("/run/callveil/identity/", &format!("{}/", here("secret").display()))
+        .replace("/run/callveil/", &format!("{}/", folder.path().display()));
+    fs::write(here("callveil.toml"), config).unwrap();
+    let args = one(DOCKERFILE, "CMD ").replace("/etc/callveil", folder.path().to_str().unwrap());
+    let args: Vec<String> = serde_json::from_str(&args).unwrap();
+    let server = Server::spawn(callveil().args(args));
+    let probes = all(DEPLOYMENT, "path:");
+    assert_eq!(probes, ["/readyz", "/readyz", "/healthz"]);
+    for path in probes {
+        assert_eq!(server.admin_get(path).status, 200, "{path}");
+    }
+    assert_eq!(server.admin_get("/keyring").status, 401);
+    // Each volume that the configuration speaks of is mounted.
+    for path in ["keyring", "identity", "tls"].map(|name| format!("/run/callveil/{name}")) {
+        assert!(POD_CONFIG.contains(&format!("\"{path}/")), "{path}");
+        assert!(all(DEPLOYMENT, "mountPath:").contains(&&*path), "{path}");
+    }
+}
+
+#[test]
+fn the_unit_starts_with_the_identity_of_systemd() {
+    let (folder, identity) = material();
+    let credentials = folder.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let (name, _) = one(UNIT, "LoadCredential=").split_once(':').unwrap();
+    fs::copy(identity, credentials.join(name)).unwrap();
+    let config = filled_in(HOST_CONFIG).replace("/var/log/callveil", folder.path().to_str().unwrap());
+    fs::write(folder.path().join("callveil.toml"), config).unwrap();
+    let command = one(UNIT, "ExecStart=/usr/local/bin/callveil ");
+    let command = command.replace("/etc/callveil", folder.path().to_str().unwrap());
+    let server = Server::spawn(callveil().args(command.split(' ')).env("CREDENTIALS_DIRECTORY", &credentials));
+    assert_eq!(server.admin_get("/readyz").status, 200);
+}
+
+#[test]
+fn numbers_that_stand_in_two_places_agree() {
+    assert!(drain_seconds(POD_CONFIG) < seconds(DEPLOYMENT, "terminationGracePeriodSeconds:"));
+    assert!(drain_seconds(HOST_CONFIG) < seconds(UNIT, "TimeoutStopSec="));
+    assert_eq!(all(DEPLOYMENT, "containerPort:"), ports(POD_CONFIG));
+    assert_eq!(one(DOCKERFILE, "EXPOSE ").split(' ').collect::<Vec<_>>(), ports(POD_CONFIG));
+    assert_eq!(all(UNIT, "SocketBindAllow=tcp:"), ports(HOST_CONFIG));
+    let user = one(DEPLOYMENT, "runAsUser:");
+    assert_eq!(one(DOCKERFILE, "USER "), format!("{user}:{user}"));
+    assert_eq!(one(DEPLOYMENT, "fsGroup:"), user);
+    // What all replicas together let a client do is what the README promises for one.
+    let replicas = seconds(AUTOSCALER, "maxReplicas:");
+    let client = &table(POD_CONFIG)["clients"][0];
+    for (key, together) in [("tokenize_per_minute", 600_000), ("detokenize_per_minute", 60_000)] {
+        assert_eq!(client[key].as_integer().unwrap() * replicas, together, "{key}");
+    }
+}
+
+/// Exit codes that a restart would not mend.
+#[test]
+fn systemd_does_not_restart_what_is_wrong() {
+    let codes = one(UNIT, "RestartPreventExitStatus=");
+    let (folder, _) = material();
+    fs::write(folder.path().join("callveil.toml"), "nonsense").unwrap();
+    for args in [&["serve", "--config", "callveil.toml"][..], &["serve", "--nonsense"]] {
+        let code = run(folder.path(), args).status.code().unwrap();
+        assert!(codes.split(' ').any(|listed| listed == code.to_string()), "{code}");
+    }
+}
+
+/// The checks that need more than a test may take, at least hold together.
+#[test]
+fn scripts_are_bash() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    for script in ["build-static.sh", "checks/common.sh", "checks/static.sh", "checks/systemd.sh"] {
+        assert!(Command::new("bash").arg("-n").arg(deploy.join(script)).status().unwrap().success(), "{script}");
+    }
+}
