@@ -11,6 +11,7 @@ mod random;
 mod support;
 
 mod audit;
+mod bulk;
 mod clients;
 mod command_line;
 mod crashes;
