@@ -325,7 +325,7 @@ mod tests {
     fn the_first_characters_name_the_key() {
         for id in ["0001", "3fa1", "8000", "ffff", "a5c3"] {
             let id: KeyId = id.parse().expect("a key id");
-            let text = uid::Uid::new(id, &[0xA7; 23]).to_string();
+            let text = uid::Uid { key_id: id, sealed: uid::Sealed::Short([0xA7; 23]) }.to_string();
             assert_eq!((key_of(&text), key_of(&format!(" {}", text.to_uppercase()))), (Some(id), Some(id)));
         }
         assert_eq!((key_of("aaa"), key_of("aa1a"), key_of("")), (None, None, None));
