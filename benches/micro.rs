@@ -10,10 +10,10 @@ use callveil::{
     keyring::{KeyRing, rotation},
     number::{E164, Number},
     phone::{self, Numbering, TrunkZeroRegions},
-    siv::Cipher,
-    tokenizer::{self, Mode, Outcome, Tokenizer},
-    uid::{self, Uid},
-    wire::{self, Answer},
+    siv::{Cipher, NumberCipher, SEALED_NUMBER_BYTES},
+    tokenizer::{self, Mapped, Mode, Tokenizer},
+    uid::{Plaintext, Sealed, Uid},
+    wire,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -36,14 +36,29 @@ fn parts(criterion: &mut Criterion) {
             bencher.iter(|| numbering.normalize(black_box(text)).is_ok());
         });
     }
-    let (id, context) = ("3fa1".parse().unwrap(), Context::default());
-    let mut cipher = Cipher::new(&[7; 64], id, &context);
-    let plaintext = uid::to_plaintext(&Number::E164(E164::new(NUMBER).unwrap()));
-    let sealed = cipher.seal(&plaintext);
-    let text = Uid::new(id, &sealed).to_string();
-    criterion.bench_function("seal", |bencher| bencher.iter(|| cipher.seal(black_box(&plaintext))));
-    criterion.bench_function("open", |bencher| bencher.iter(|| cipher.open(black_box(&sealed)).is_ok()));
-    criterion.bench_function("encode", |bencher| bencher.iter(|| Uid::new(id, black_box(&sealed)).to_string()));
+    let (key_id, context) = ("3fa1".parse().unwrap(), Context::default());
+    let Plaintext::Short(plaintext) = Plaintext::of(&Number::E164(E164::new(NUMBER).unwrap())) else { unreachable!() };
+    let cipher = NumberCipher::new(&[7; 64], key_id);
+    let prefix = cipher.prefix(&context);
+    for count in [1, 64] {
+        let plaintexts = vec![plaintext; count];
+        let (mut sealed, mut opened) = (vec![[0; SEALED_NUMBER_BYTES]; count], vec![None; count]);
+        criterion.bench_function(&format!("seal {count}"), |bencher| {
+            bencher.iter(|| cipher.seal(&prefix, black_box(&plaintexts), &mut sealed));
+        });
+        criterion.bench_function(&format!("open {count}"), |bencher| {
+            bencher.iter(|| cipher.open(&prefix, black_box(&sealed), &mut opened));
+        });
+    }
+    let sealed = Cipher::new(&[7; 64], key_id, &context).seal(&plaintext).try_into().unwrap();
+    let uid = Uid { key_id, sealed: Sealed::Short(sealed) };
+    let (text, mut out) = (uid.to_string(), String::with_capacity(40));
+    criterion.bench_function("encode", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            black_box(&uid).push_to(&mut out);
+        });
+    });
     criterion.bench_function("decode", |bencher| bencher.iter(|| Uid::parse(black_box(&text)).is_ok()));
 }
 
@@ -68,28 +83,26 @@ fn elsewhere(criterion: &mut Criterion) {
 fn batches(criterion: &mut Criterion) {
     let (tokenizer, context, now) = (tokenizer(), Context::default(), Timestamp::UNIX_EPOCH);
     let phones: Vec<_> = (0..BATCH).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();
-    let map = |mode, items: &[String]| -> Vec<(Cow<'static, str>, Outcome)> {
-        let mut batch = tokenizer.batch(&context, now);
-        items.iter().map(|item| (item.clone().into(), batch.map(mode, item))).collect()
+    let map = |mode, items: &[String], mapped: &mut Mapped| {
+        mapped.clear();
+        tokenizer.batch(&context, now).map(mode, items, mapped);
     };
-    let uids = map(Mode::PhoneToUid, &phones).into_iter().map(|(_, outcome)| match outcome {
-        Outcome::Value(uid) => uid,
-        other => panic!("{other:?}"),
-    });
-    let uids: Vec<_> = uids.collect();
+    let mut mapped = Mapped::default();
+    map(Mode::PhoneToUid, &phones, &mut mapped);
+    let uids: Vec<_> = mapped.iter().map(|uid| uid.unwrap().to_owned()).collect();
     let mut group = criterion.benchmark_group("batch of 1000");
     group.throughput(Throughput::Elements(BATCH));
     for (mode, items) in [(Mode::PhoneToUid, &phones), (Mode::UidToPhone, &uids)] {
         let body = serde_json::json!({"Numbers": items, "Mode": mode.name()}).to_string();
-        let results = map(mode, items);
         group.bench_function(format!("{}: parse", mode.name()), |bencher| {
             bencher.iter(|| wire::parse(black_box(body.as_bytes()), 10_000).is_ok());
         });
         group.bench_function(format!("{}: map", mode.name()), |bencher| {
-            bencher.iter(|| map(mode, black_box(items)));
+            bencher.iter(|| map(mode, black_box(items), &mut mapped));
         });
+        let items: Vec<_> = items.iter().map(Cow::from).collect();
         group.bench_function(format!("{}: write", mode.name()), |bencher| {
-            bencher.iter(|| Answer { code: 0, results: black_box(&results) }.to_json());
+            bencher.iter(|| wire::answer(0, mode, black_box(&items), &mapped));
         });
     }
     group.finish();

@@ -27,6 +27,7 @@ use hyper::{
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
+use smallvec::SmallVec;
 use tokio::{task::yield_now, time::timeout};
 use tracing::debug;
 
@@ -188,7 +189,7 @@ const ITEMS_A_TURN: usize = 512;
 /// A batch that is mapped.
 struct Done {
     mapped: Mapped,
-    uses: Vec<(KeyId, KeyUse)>,
+    uses: SmallVec<[(KeyId, KeyUse); 2]>,
     now: Timestamp,
 }
 
@@ -245,11 +246,11 @@ impl Respond for Handler {
             }
         };
         record.status = response.status().as_u16();
-        let id = HeaderValue::try_from(record.id.to_string()).expect("hex digits are a header's value");
+        let id = HeaderValue::from_bytes(&record.id.to_hex()).expect("hex digits are a header's value");
         response.headers_mut().insert(REQUEST_ID, id);
         debug!(
             %peer,
-            id = %record.id,
+            id = str::from_utf8(&record.id.to_hex()).unwrap_or_default(),
             client = record.client.as_ref().map(Username::as_str),
             mode = record.mode.map(Mode::name),
             items = record.items,
@@ -424,6 +425,7 @@ pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(json.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

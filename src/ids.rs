@@ -23,6 +23,13 @@ impl KeyId {
         (bytes != [0, 0]).then_some(Self(bytes))
     }
 
+    /// Four lower-case hex digits.
+    pub fn to_hex(self) -> [u8; 4] {
+        let mut hex = [0; 4];
+        data_encoding::HEXLOWER.encode_mut(&self.0, &mut hex);
+        hex
+    }
+
     /// The two bytes that begin a UID of this key.
     pub fn to_bytes(self) -> [u8; 2] {
         self.0

@@ -11,7 +11,8 @@
 //! bytes -> server -> handler -> strict / peer / auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
-//! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async.
+//! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async. `handler`
+//! takes a place in the `audit` log before it maps anything.
 //!
 //! ```
 //! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};

@@ -24,7 +24,7 @@ use zeroize::Zeroize as _;
 use crate::lock::lock;
 
 /// Bytes of stack below a function that are wiped for it: more than setting up a key or mapping a number uses.
-const STACK_BYTES: usize = 48 * 1024;
+const STACK_BYTES: usize = 96 * 1024;
 
 static NOT_LOCKED: AtomicBool = AtomicBool::new(false);
 static IN_DUMPS: AtomicBool = AtomicBool::new(false);
@@ -59,6 +59,13 @@ pub fn wipe_stack() {
     let mut below = [0_u8; STACK_BYTES];
     below.zeroize();
     std::hint::black_box(&below);
+}
+
+/// Overwrites what held secrets, at the speed of a `memset`.
+pub fn wipe<T: Default + Copy>(values: &mut [T]) {
+    values.fill(T::default());
+    // As far as the compiler knows this reads them, so that it cannot leave the writing out.
+    std::hint::black_box(&values);
 }
 
 /// A secret in pages that are locked and left out of core dumps where the kernel allows. Its place is wiped when it is

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     ids::{Context, KeyId},
-    memory::Locked,
+    memory::{Locked, wipe},
     number::NUMBER_BYTES,
 };
 
@@ -119,38 +119,36 @@ impl NumberCipher {
         Prefix(Zeroizing::new(xor(dbl(xor(dbl(*zero), of_associated_data)), *whole).into()))
     }
 
-    /// Adds `V || C` of each of the `numbers` to `sealed`: AES-SIV-ENCRYPT of RFC 5297 section 2.6.
-    pub fn seal(&self, prefix: &Prefix, numbers: &[[u8; NUMBER_BYTES]], sealed: &mut Vec<[u8; SEALED_NUMBER_BYTES]>) {
-        for numbers in numbers.chunks(BLOCKS) {
+    /// Puts `V || C` of each of the `numbers` into `sealed`, which is as long: AES-SIV-ENCRYPT of RFC 5297 section 2.6.
+    pub fn seal(&self, prefix: &Prefix, numbers: &[[u8; NUMBER_BYTES]], sealed: &mut [[u8; SEALED_NUMBER_BYTES]]) {
+        for (numbers, sealed) in numbers.chunks(BLOCKS).zip(sealed.chunks_mut(BLOCKS)) {
             let mut blocks = [Block::default(); BLOCKS];
-            let (blocks, before) = (&mut blocks[..numbers.len()], sealed.len());
+            let blocks = &mut blocks[..numbers.len()];
             for (block, number) in blocks.iter_mut().zip(numbers) {
                 *block = xor(pad(number), (*prefix.0).into());
             }
             self.0.mac.encrypt_with_backend(EncryptAll(blocks));
-            for block in &mut *blocks {
-                let mut v = [0; SEALED_NUMBER_BYTES];
-                v[..SIV_BYTES].copy_from_slice(block);
-                sealed.push(v);
+            for (block, sealed) in blocks.iter_mut().zip(&mut *sealed) {
+                sealed[..SIV_BYTES].copy_from_slice(block);
                 *block = counter(*block);
             }
             self.0.ctr.encrypt_with_backend(EncryptAll(blocks));
-            for ((sealed, key_stream), number) in sealed[before..].iter_mut().zip(&*blocks).zip(numbers) {
+            for ((sealed, key_stream), number) in sealed.iter_mut().zip(&*blocks).zip(numbers) {
                 sealed[SIV_BYTES..].copy_from_slice(&xor_number(*number, key_stream));
             }
             wipe(blocks);
         }
     }
 
-    /// Adds the number in each `V || C` of `sealed` to `numbers`, `None` where this key never made it in this context:
-    /// AES-SIV-DECRYPT of RFC 5297 section 2.7.
+    /// Puts the number in each `V || C` of `sealed` into `numbers`, which is as long, `None` where this key never made it
+    /// in this context: AES-SIV-DECRYPT of RFC 5297 section 2.7.
     pub fn open(
         &self,
         prefix: &Prefix,
         sealed: &[[u8; SEALED_NUMBER_BYTES]],
-        numbers: &mut Vec<Option<[u8; NUMBER_BYTES]>>,
+        numbers: &mut [Option<[u8; NUMBER_BYTES]>],
     ) {
-        for sealed in sealed.chunks(BLOCKS) {
+        for (sealed, numbers) in sealed.chunks(BLOCKS).zip(numbers.chunks_mut(BLOCKS)) {
             let mut blocks = [Block::default(); BLOCKS];
             let mut opened = [[0; NUMBER_BYTES]; BLOCKS];
             let (blocks, opened) = (&mut blocks[..sealed.len()], &mut opened[..sealed.len()]);
@@ -164,10 +162,10 @@ impl NumberCipher {
                 *block = xor(pad(opened), (*prefix.0).into());
             }
             self.0.mac.encrypt_with_backend(EncryptAll(blocks));
-            for ((block, opened), sealed) in blocks.iter().zip(&*opened).zip(sealed) {
-                let authentic = block.ct_eq(&v_of(sealed));
+            for (((block, opened), sealed), number) in blocks.iter().zip(&*opened).zip(sealed).zip(numbers) {
+                let differs = u128::from_ne_bytes(xor(*block, v_of(sealed)).into());
                 // That a UID is forged is no secret: its sender is told.
-                numbers.push(bool::from(authentic).then_some(*opened));
+                *number = bool::from(differs.ct_eq(&0)).then_some(*opened);
             }
             wipe(blocks);
             wipe(opened);
@@ -250,12 +248,6 @@ fn v_of(sealed: &[u8; SEALED_NUMBER_BYTES]) -> Block {
     sealed.first_chunk::<SIV_BYTES>().copied().expect("it begins with V").into()
 }
 
-/// Overwrites what held plaintexts and key streams, at the speed of a `memset`.
-fn wipe<T: Default + Copy>(values: &mut [T]) {
-    values.fill(T::default());
-    std::hint::black_box(&values);
-}
-
 /// A ciphertext that this key, in this context, never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAuthentic;
@@ -301,11 +293,12 @@ mod tests {
             let numbers: Vec<[u8; NUMBER_BYTES]> =
                 (0..1 + case % 150).map(|_| std::array::from_fn(|_| next()[0])).collect();
             let (mut reference, fast, prefix) = both(&key, id, &context);
-            let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+            let mut sealed = vec![[0; SEALED_NUMBER_BYTES]; numbers.len()];
+            let mut opened = vec![None; numbers.len()];
             fast.seal(&prefix, &numbers, &mut sealed);
             assert!(numbers.iter().zip(&sealed).all(|(number, sealed)| reference.seal(number) == sealed));
             fast.open(&prefix, &sealed, &mut opened);
-            assert!(numbers.iter().map(|number| Some(*number)).eq(opened.drain(..)));
+            assert!(numbers.iter().map(|number| Some(*number)).eq(opened.iter().copied()));
             for sealed in &mut sealed {
                 sealed[usize::from(next()[0]) % SEALED_NUMBER_BYTES] ^= 1 << (next()[0] % 8);
             }
@@ -330,13 +323,12 @@ mod tests {
         ] {
             assert_eq!(stranger.open(&sealed), Err(NotAuthentic));
         }
-        let mut opened = Vec::new();
+        let mut opened = [None; 4];
         let sealed_number = [sealed.as_slice().try_into().expect("a number's length")];
-        for (key, id, context) in
-            [(7, id, &context), (8, id, &context), (7, other_id, &context), (7, id, &other_context)]
-        {
+        let ciphers = [(7, id, &context), (8, id, &context), (7, other_id, &context), (7, id, &other_context)];
+        for ((key, id, context), opened) in ciphers.into_iter().zip(opened.chunks_mut(1)) {
             let (_, fast, prefix) = both(&[key; KEY_BYTES], id, context);
-            fast.open(&prefix, &sealed_number, &mut opened);
+            fast.open(&prefix, &sealed_number, opened);
         }
         assert_eq!(opened, [Some(*b"seven b"), None, None, None]);
         assert_eq!(Cipher::new(&[7; KEY_BYTES], id, &context).open(b"short"), Err(NotAuthentic));

@@ -39,6 +39,9 @@ pub fn check(head: &Parts) -> Result<(), Ambiguous> {
 /// beside that, or beside a whole URL as target, must not say otherwise: which of the two counts is not the same to all.
 fn check_host(head: &Parts) -> Result<(), Ambiguous> {
     let host = at_most_one(&head.headers, HOST)?;
+    if head.uri.authority().is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
+        return Ok(());
+    }
     let host = host.map(|host| Authority::try_from(host.as_bytes()).map_err(|_| Ambiguous)).transpose()?;
     let authority = head.uri.authority();
     if ![host.as_ref(), authority].into_iter().flatten().all(is_host) {
@@ -49,6 +52,16 @@ fn check_host(head: &Parts) -> Result<(), Ambiguous> {
         (_, Some(host), Some(authority)) if host != authority => Err(Ambiguous),
         _ => Ok(()),
     }
+}
+
+/// A name or an IPv4 address, with or without a port, as nearly every `Host` is: it needs no closer look.
+fn is_plain_host(host: &[u8]) -> bool {
+    let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+    let (name, port) = host.split_at(end);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let port = port.split_first().map(|(_, digits)| digits);
+    let is_port = |digits: &[u8]| (1..=4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    !name.is_empty() && name.iter().all(is_name) && port.is_none_or(is_port)
 }
 
 /// A host, with or without a port, and without a user.

@@ -2,18 +2,19 @@
 //!
 //! One bad item never spoils the others: it fails by itself, with an [`ItemError`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use zeroize::{Zeroize as _, Zeroizing};
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     ids::{Context, KeyId},
     keyring::{Key, KeyRing, Status},
-    number::{E164, InvalidNumber, Number},
+    memory,
+    number::{E164, InvalidNumber, NUMBER_BYTES, Number},
     phone::{Numbering, TrunkZeroRegions},
-    siv::{Cipher, NotAuthentic, NumberCipher, Prefix},
+    siv::{Cipher, NotAuthentic, NumberCipher, Prefix, SEALED_NUMBER_BYTES},
     uid::{self, Plaintext, Sealed, Uid},
 };
 
@@ -53,7 +54,7 @@ impl Mode {
 /// What became of a batch's items, in their order: one buffer holds all texts, so that an item costs no allocation.
 #[derive(Default)]
 pub struct Mapped {
-    texts: Zeroizing<String>,
+    texts: String,
     /// Where the text of each item ends, or why it has none.
     items: Vec<Result<usize, ItemError>>,
 }
@@ -65,7 +66,7 @@ impl Mapped {
 
     /// Room for `items` of the usual length.
     pub fn with_capacity(items: usize) -> Self {
-        Self { texts: Zeroizing::new(String::with_capacity(items * uid::CHARS_MIN)), items: Vec::with_capacity(items) }
+        Self { texts: String::with_capacity(items * uid::CHARS_MIN), items: Vec::with_capacity(items) }
     }
 
     /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`] the UID under the
@@ -101,7 +102,10 @@ impl Mapped {
 
     /// Forgets all items, and keeps the room that they had.
     pub fn clear(&mut self) {
-        self.texts.zeroize();
+        let mut texts = mem::take(&mut self.texts).into_bytes();
+        memory::wipe(&mut texts);
+        texts.clear();
+        self.texts = String::from_utf8(texts).expect("nothing is UTF-8");
         self.items.clear();
     }
 
@@ -113,6 +117,12 @@ impl Mapped {
             self.texts.truncate(begin);
         }
         self.items.push(item);
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -247,14 +257,13 @@ impl Tokenizer {
         let Plaintext::Short(plaintext) = Plaintext::of(&Number::E164(number)) else { return Err(Miscomputed) };
         for (key, mapper) in self.ring.keys().iter().zip(&self.mappers) {
             let (Some(material), Some(cipher)) = (key.material(), &mapper.cipher) else { continue };
-            let (prefix, mut sealed, mut opened) = (cipher.prefix(&context), Vec::new(), Vec::new());
+            let (prefix, mut sealed, mut opened) = (cipher.prefix(&context), [[0; SEALED_NUMBER_BYTES]], [None]);
             cipher.seal(&prefix, &[plaintext], &mut sealed);
             cipher.open(&prefix, &sealed, &mut opened);
             let reference = Cipher::new(material.expose(), key.id, &context).seal(&plaintext);
-            let uid = sealed.first().map(|sealed| Uid { key_id: key.id, sealed: Sealed::Short(*sealed) });
+            let uid = Uid { key_id: key.id, sealed: Sealed::Short(sealed[0]) };
             let reference_uid = Uid { key_id: key.id, sealed: Sealed::Long(reference) };
-            let same = uid.is_some_and(|uid| uid.to_string() == reference_uid.to_string());
-            if !same || opened != [Some(plaintext)] {
+            if uid.to_string() != reference_uid.to_string() || opened != [Some(plaintext)] {
                 return Err(Miscomputed);
             }
         }
@@ -270,7 +279,7 @@ impl Tokenizer {
             context,
             space: self.space(context),
             primary,
-            uses: vec![KeyUse::default(); self.mappers.len()],
+            uses: smallvec![KeyUse::default(); self.mappers.len()],
         }
     }
 
@@ -319,7 +328,7 @@ pub struct Batch<'t> {
     space: Arc<Space>,
     /// Its place in the ring, as all places here.
     primary: usize,
-    uses: Vec<KeyUse>,
+    uses: SmallVec<[KeyUse; 4]>,
 }
 
 /// How many items of a batch a key was used for.
@@ -378,8 +387,9 @@ impl Batch<'_> {
         };
         let mut texts = texts.map(plaintext);
         let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
-        let mut plaintexts: Vec<Result<Plaintext, ItemError>> = Vec::with_capacity(window);
-        let (mut short, mut sealed) = (Vec::with_capacity(window), Vec::with_capacity(window));
+        let mut plaintexts: SmallVec<[Result<Plaintext, ItemError>; 1]> = SmallVec::with_capacity(window);
+        let mut short: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
+        let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         let mut count = 0;
         loop {
             plaintexts.extend(texts.by_ref().take(window));
@@ -390,6 +400,7 @@ impl Batch<'_> {
                 Ok(Plaintext::Short(short)) => Some(*short),
                 _ => None,
             }));
+            sealed.resize(short.len(), [0; SEALED_NUMBER_BYTES]);
             cipher.seal(prefix, &short, &mut sealed);
             let mut next_sealed = sealed.iter();
             for plaintext in plaintexts.drain(..) {
@@ -404,7 +415,6 @@ impl Batch<'_> {
                 });
             }
             short.clear();
-            sealed.clear();
         }
         self.uses[place].sealed += count;
     }
@@ -426,9 +436,11 @@ impl Batch<'_> {
         write: impl Fn(&Numbering, Number<'_>, &mut String),
     ) {
         let window = uids.len().min(OPEN_WINDOW);
-        let mut found: Vec<Result<(usize, Sealed), ItemError>> = Vec::with_capacity(window);
-        let (mut short, mut sealed) = (Vec::with_capacity(window), Vec::with_capacity(window));
-        let (mut opened, mut numbers) = (Vec::with_capacity(window), vec![None; window]);
+        let mut found: SmallVec<[Result<(usize, Sealed), ItemError>; 1]> = SmallVec::with_capacity(window);
+        let mut short: SmallVec<[(usize, usize); 1]> = SmallVec::with_capacity(window);
+        let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
+        let mut opened: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
+        let mut numbers: SmallVec<[Option<[u8; NUMBER_BYTES]>; 1]> = smallvec![None; window];
         for uids in uids.chunks(OPEN_WINDOW) {
             found.extend(uids.iter().map(|uid| self.tokenizer.find(uid.as_ref())));
             for (at, found) in found.iter().enumerate() {
@@ -445,6 +457,7 @@ impl Batch<'_> {
                     Ok((_, Sealed::Short(sealed))) => Some(*sealed),
                     _ => None,
                 }));
+                opened.resize(one_key.len(), None);
                 if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, &self.space.0[place]) {
                     cipher.open(prefix, &sealed, &mut opened);
                 }
@@ -473,7 +486,7 @@ impl Batch<'_> {
                 });
             }
         }
-        numbers.zeroize();
+        memory::wipe(&mut numbers);
     }
 
     fn aliases(&mut self, items: &[impl AsRef<str>], mapped: &mut Mapped) {

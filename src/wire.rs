@@ -22,6 +22,9 @@ pub struct Call<'a> {
     pub count: usize,
 }
 
+/// Bytes of a body for each of its numbers, of eleven digits, quotes and a comma, or more: what room is made by.
+const NUMBER_BYTES_MIN: usize = 14;
+
 /// Reads a request body, keeping at most `numbers_max` items.
 ///
 /// # Errors
@@ -31,7 +34,8 @@ pub fn parse(body: &[u8], numbers_max: usize) -> Result<Call<'_>, NotACall> {
     let body = str::from_utf8(body).map_err(|_| NotACall)?;
     let mut json = serde_json::Deserializer::from_str(body);
     // What serde_json says quotes the body, so that nothing of it may go on from here.
-    let call = CallSeed { numbers_max }.deserialize(&mut json).map_err(|_| NotACall)?;
+    let numbers_expected = (body.len() / NUMBER_BYTES_MIN).min(numbers_max);
+    let call = CallSeed { numbers_max, numbers_expected }.deserialize(&mut json).map_err(|_| NotACall)?;
     json.end().map_err(|_| NotACall)?;
     Ok(call)
 }
@@ -55,6 +59,7 @@ impl std::error::Error for NotACall {}
 
 struct CallSeed {
     numbers_max: usize,
+    numbers_expected: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for CallSeed {
@@ -78,7 +83,10 @@ impl<'de> Visitor<'de> for CallSeed {
         while let Some(Text(field)) = map.next_key()? {
             match &*field {
                 "Numbers" if numbers.is_none() => {
-                    numbers = Some(map.next_value_seed(NumbersSeed { numbers_max: self.numbers_max })?);
+                    numbers = Some(map.next_value_seed(NumbersSeed {
+                        numbers_max: self.numbers_max,
+                        numbers_expected: self.numbers_expected,
+                    })?);
                 }
                 "Mode" if mode.is_none() => {
                     let Text(name) = map.next_value()?;
@@ -98,6 +106,8 @@ impl<'de> Visitor<'de> for CallSeed {
 
 struct NumbersSeed {
     numbers_max: usize,
+    /// How many there is room for from the beginning.
+    numbers_expected: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for NumbersSeed {
@@ -116,7 +126,7 @@ impl<'de> Visitor<'de> for NumbersSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut numbers = Vec::new();
+        let mut numbers = Vec::with_capacity(self.numbers_expected);
         let mut count = 0;
         while let Some(Text(number)) = seq.next_element()? {
             count += 1;

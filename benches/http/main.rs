@@ -110,7 +110,8 @@ fn measure(options: &Options) {
         bench.effort.rounds,
         bench.effort.window.measured.as_millis(),
     ));
-    let sections: [(Section, fn(&mut Bench)); 7] = [
+    type Measure = fn(&mut Bench);
+    let sections: [(Section, Measure); 7] = [
         (Section::Single, Bench::single),
         (Section::Latency, Bench::latency),
         (Section::Batches, Bench::batches),

@@ -121,7 +121,7 @@ pub fn mix() -> Vec<Sample> {
                 return Sample { spelling: format!("0755{line}"), digits, dialled: format!("00860755{line}") };
             }
             _ => {
-                let digits = 44_7911_000_000 + random.below(1_000_000);
+                let digits = 447_911_000_000 + random.below(1_000_000);
                 return Sample { spelling: format!("+{digits}"), digits, dialled: format!("00{digits}") };
             }
         };

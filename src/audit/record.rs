@@ -2,8 +2,10 @@
 
 use std::{fmt, io::Write as _, net::IpAddr};
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::ItemHash;
 use crate::{
@@ -22,9 +24,13 @@ pub struct RequestId {
     pub number: u64,
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.instance, self.number)
+impl RequestId {
+    /// 32 hex digits.
+    pub fn to_hex(self) -> [u8; 32] {
+        let mut hex = [0; 32];
+        let id = (u128::from(self.instance) << 64 | u128::from(self.number)).to_be_bytes();
+        HEXLOWER.encode_mut(&id, &mut hex);
+        hex
     }
 }
 
@@ -51,7 +57,7 @@ pub struct Record {
     /// Why the others were not.
     pub failures: Failures,
     /// How many items each key opened or sealed.
-    pub keys: Vec<(KeyId, u64)>,
+    pub keys: SmallVec<[(KeyId, u64); 2]>,
     /// Hashes of each UID and its number, where items are hashed.
     pub hashes: Vec<(ItemHash, ItemHash)>,
     pub(super) microseconds: u64,
@@ -73,7 +79,7 @@ impl Record {
             items: 0,
             mapped: 0,
             failures: Failures::default(),
-            keys: Vec::new(),
+            keys: SmallVec::new(),
             hashes: Vec::new(),
             microseconds: 0,
             places: 0,
@@ -87,26 +93,40 @@ impl Record {
         Self { places: 1, event: Some(line), ..Self::new(unset, IpAddr::from([0; 4])) }
     }
 
-    /// Adds the line to `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Adds the line to `out`. One is written for each request, hence by hand.
+    pub(super) fn write(&self, out: &mut Vec<u8>, recent: &mut Recent) {
         if let Some(event) = &self.event {
             out.extend_from_slice(event);
             return;
         }
         out.extend_from_slice(b"{\"time\":\"");
-        put(out, format_args!("{:.6}", self.time.unwrap_or_default()));
-        put(out, format_args!("\",\"event\":\"request\",\"id\":\"{}\",\"client\":", self.id));
+        recent.write_time(self.time.unwrap_or_default(), out);
+        out.extend_from_slice(b"\",\"event\":\"request\",\"id\":\"");
+        out.extend_from_slice(&self.id.to_hex());
+        out.extend_from_slice(b"\",\"client\":");
         match &self.client {
             Some(client) => json::push_string(out, client.as_str()),
             None => out.extend_from_slice(b"null"),
         }
-        let mode = self.mode.map_or("", Mode::name);
-        put(out, format_args!(",\"peer\":\"{}\",\"mode\":\"{mode}\",\"status\":{}", self.peer, self.status));
-        put(out, format_args!(",\"code\":{},\"items\":{},\"mapped\":{}", self.code, self.items, self.mapped));
+        out.extend_from_slice(b",\"peer\":\"");
+        recent.write_peer(self.peer, out);
+        out.extend_from_slice(b"\",\"mode\":\"");
+        out.extend_from_slice(self.mode.map_or("", Mode::name).as_bytes());
+        out.push(b'"');
+        let mut integer = itoa::Buffer::new();
+        let mut field = |name: &[u8], value: u64| {
+            out.extend_from_slice(name);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        };
+        field(b",\"status\":", self.status.into());
+        field(b",\"code\":", self.code.into());
+        field(b",\"items\":", self.items as u64);
+        field(b",\"mapped\":", self.mapped as u64);
+        field(b",\"microseconds\":", self.microseconds);
         out.extend_from_slice(b",\"errors\":");
-        object(out, self.failures.iter().map(|(error, count)| (error.code(), count)));
+        object(out, self.failures.iter().map(|(error, count)| (error.code(), count as u64)));
         out.extend_from_slice(b",\"keys\":");
-        object(out, self.keys.iter().map(|(id, count)| (id, count)));
+        object(out, self.keys.iter().map(|(id, count)| (id.to_hex(), *count)));
         if !self.hashes.is_empty() {
             out.extend_from_slice(b",\"hashes\":");
             let mut separator = '[';
@@ -116,7 +136,7 @@ impl Record {
             }
             out.push(b']');
         }
-        put(out, format_args!(",\"microseconds\":{}}}\n", self.microseconds));
+        out.extend_from_slice(b"}\n");
     }
 }
 
@@ -130,14 +150,51 @@ pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> V
     line
 }
 
-fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl fmt::Display, impl fmt::Display)>) {
-    let mut separator = "";
+fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
+    let (mut integer, mut separator) = (itoa::Buffer::new(), &b"\""[..]);
     out.push(b'{');
     for (name, count) in entries {
-        put(out, format_args!("{separator}\"{name}\":{count}"));
-        separator = ",";
+        out.extend_from_slice(separator);
+        out.extend_from_slice(name.as_ref());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(integer.format(count).as_bytes());
+        separator = b",\"";
     }
     out.push(b'}');
+}
+
+/// Text that many lines in a row have in common.
+#[derive(Default)]
+pub(super) struct Recent {
+    second: Option<(i64, String)>,
+    peer: Option<(IpAddr, String)>,
+}
+
+impl Recent {
+    /// RFC 3339, with microseconds.
+    fn write_time(&mut self, time: Timestamp, out: &mut Vec<u8>) {
+        let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
+        if nanosecond < 0 || self.second.as_ref().is_none_or(|(recent, _)| *recent != second) {
+            let whole = time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+            self.second = Some((second, whole));
+        }
+        if let Some((_, whole)) = &self.second {
+            out.extend_from_slice(whole.as_bytes());
+        }
+        let microseconds = u64::from(nanosecond.unsigned_abs()) / 1000;
+        // A seventh digit before the six keeps their leading zeros.
+        let mut integer = itoa::Buffer::new();
+        out.extend_from_slice(&integer.format(1_000_000 + microseconds).as_bytes()[1..]);
+        out.push(b'Z');
+    }
+
+    fn write_peer(&mut self, peer: IpAddr, out: &mut Vec<u8>) {
+        let text = match &mut self.peer {
+            Some((recent, text)) if *recent == peer => text,
+            stale => &mut stale.insert((peer, peer.to_string())).1,
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
 }
 
 fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {

@@ -13,7 +13,10 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Record, Shared, record::event_line};
+use super::{
+    Record, Shared,
+    record::{Recent, event_line},
+};
 use crate::lock::lock;
 
 /// How long records are gathered for one write: what a crash can lose is not older.
@@ -91,11 +94,11 @@ impl Writer {
 
     /// Runs until the log is stopped, and gives how many records were lost then because they could not be written.
     pub fn run(mut self) -> usize {
-        let mut records = Vec::new();
+        let (mut records, mut recent) = (Vec::new(), Recent::default());
         loop {
             self.wait(&mut records);
             for (at, some) in records.chunks(RECORDS_A_WRITE).enumerate() {
-                some.iter().for_each(|record| record.write(&mut self.buffer));
+                some.iter().for_each(|record| record.write(&mut self.buffer, &mut recent));
                 if !self.write() {
                     return records.len() - at * RECORDS_A_WRITE;
                 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Failure, make_folder_of};
 use crate::audit::{event_line, open};
@@ -44,15 +44,8 @@ impl Journal {
         fields: impl FnOnce(&T) -> Value,
     ) -> Result<T, Failure> {
         let acted = act();
-        let mut line = Map::from_iter([("command".to_owned(), self.command.into())]);
-        line.append(&mut who());
-        match acted.as_ref().map(fields) {
-            Ok(Value::Object(mut fields)) => line.append(&mut fields),
-            Ok(_) => {}
-            Err(failure) => _ = line.insert("failed".to_owned(), failure.message.as_str().into()),
-        }
-        let line = event_line(Timestamp::now(), "command", line);
-        let written = self.file.write_all(&line).and_then(|()| sync(&self.file));
+        let failed = |failure: &Failure| json!({"failed": failure.message});
+        let written = self.write(acted.as_ref().map_or_else(failed, fields));
         match (acted, written) {
             (Ok(_), Err(error)) => {
                 let path = self.path.display();
@@ -60,6 +53,24 @@ impl Journal {
             }
             (acted, _) => acted,
         }
+    }
+
+    /// Records, so that it lasts, what is about to be done, where it cannot be taken back if its record then fails.
+    pub(super) fn announce(&mut self, mut fields: Value) -> Result<(), Failure> {
+        fields["begins"] = true.into();
+        let path = &self.path.display().to_string();
+        self.write(fields).map_err(|error| Failure::failed(format_args!("cannot record this in {path}: {error}")))
+    }
+
+    /// Writes a line with these `fields`.
+    fn write(&mut self, fields: Value) -> io::Result<()> {
+        let mut line = Map::from_iter([("command".to_owned(), self.command.into())]);
+        line.append(&mut who());
+        if let Value::Object(mut fields) = fields {
+            line.append(&mut fields);
+        }
+        self.file.write_all(&event_line(Timestamp::now(), "command", line))?;
+        sync(&self.file)
     }
 }
 

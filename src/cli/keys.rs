@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Failure, RingArgs, check, countdown, make_folder_of, print, print_table, tell};
+use super::{Failure, RingArgs, check, countdown, export, make_folder_of, print, print_table, recipient, tell};
 use crate::{
     ids::KeyId,
     keyring::{
@@ -103,6 +103,8 @@ pub(super) enum KeysCommand {
     },
     /// Ask replicas which ring they use, and what may be done next
     Check(check::CheckArgs),
+    /// Give a key away as a Tink keyset, for tools that open UIDs without callveil
+    ExportTink(export::ExportArgs),
 }
 
 #[derive(Args)]
@@ -140,10 +142,6 @@ fn lead(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
-fn recipient(text: &str) -> Result<Recipient, String> {
-    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
-}
-
 pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
     match command {
         KeysCommand::Init { ring, region, recipient, json } => init(&ring, &region, &recipient, json),
@@ -156,6 +154,7 @@ pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
         KeysCommand::Recipients { change, set } => recipients(&change, &set),
         KeysCommand::Merge { file, change } => merge(&change, &file),
         KeysCommand::Check(args) => check::run(&args),
+        KeysCommand::ExportTink(args) => export_tink(&args),
     }
 }
 
@@ -359,6 +358,19 @@ fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
     for key in ring.pending(now).filter(|key| key.activates.duration_since(now) < LEAD_WARN) {
         tell(format_args!("warning: key {} becomes the primary in {}", key.id, countdown(now, key.activates)));
     }
+    Ok(())
+}
+
+fn export_tink(args: &export::ExportArgs) -> Result<(), Failure> {
+    args.check()?;
+    let ring = args.ring.ring()?;
+    let export = args.prepare(&ring)?;
+    let about = with_ring(&ring, args.about());
+    let mut journal = args.ring.journal("keys export-tink")?;
+    // A key that is out cannot be called back, so its record lasts before anybody has it.
+    journal.announce(about.clone())?;
+    journal.around(|| export.hand_over(), |()| about)?;
+    args.warn();
     Ok(())
 }
 

@@ -4,6 +4,8 @@ mod audit;
 mod bulk;
 mod check;
 mod clients;
+mod doctor;
+mod export;
 mod inspect;
 mod journal;
 mod keys;
@@ -31,7 +33,7 @@ use crate::{
         KeyRing,
         disk::{Disk as _, RealDisk},
         file::{FileMode, RingFile, RingFileError, with_suffix},
-        sealed::{self, Identities},
+        sealed::{self, Identities, Recipient},
     },
     memory,
     phone::TrunkZeroRegions,
@@ -72,6 +74,8 @@ enum Command {
     Rewrap(bulk::BulkArgs),
     /// Show which key made a UID and that key's state, without decrypting
     Inspect(inspect::InspectArgs),
+    /// Look at an endpoint from outside: is it ready for CCC?
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs the command that `args` tell, and gives the exit code of the process.
@@ -95,6 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
         Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -255,6 +260,11 @@ fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
     }
     let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
     Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
+}
+
+/// Someone for whom something is to be encrypted.
+fn recipient(text: &str) -> Result<Recipient, String> {
+    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     io,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
@@ -26,7 +27,10 @@ use crate::{
     config::{AdminConfig, Config, KeyringConfig, Overrides},
     handler::Handler,
     ids::Context,
-    keyring::{file::RingFile, rotation},
+    keyring::{
+        file::{ContentHash, RingFile},
+        rotation,
+    },
     limits::Limits,
     live::Live,
     memory, phone,
@@ -35,6 +39,7 @@ use crate::{
         admin::{Admin, Readiness},
         reload::Reloader,
         tls::Tls,
+        workers::Workers,
     },
     tokenizer::{Mode, Tokenizer},
 };
@@ -86,19 +91,17 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     if args.dev {
         make_dev_ring(&file)?;
     }
-    let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
-    let (ring, seen) = found.expect("a ring is other than none");
-    config.keyring.check_pins(&ring)?;
     let trunk_zero = config.trunk_zero_regions.clone();
-    let tokenizer = Tokenizer::new(ring, trunk_zero.clone());
-    tokenizer.self_test().map_err(Failure::failed)?;
+    let (tokenizer, seen) = read_ring(&file, &config)?;
     lacking.extend(memory::lacking());
     lacking.iter().for_each(|what| warn!(what, "less protected than it could be"));
     // Reading the ring left parts of keys behind, on a stack that nothing else will use.
     memory::wipe_stack();
-    let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
+    let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let no_threads = |error| Failure::failed(format_args!("cannot start threads: {error}"));
+    let workers = Arc::new(Workers::start(threads).map_err(no_threads)?);
+    // This thread takes connections, and answers on the admin listener, however busy the others are.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
     let (audit, writer) = open_audit(&config)?;
@@ -113,7 +116,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         audit: audit.clone(),
         seen: Some(seen),
     };
-    let served = runtime.block_on(serve(config, tokenizer, tls, reload, audit.clone(), args.dev));
+    let served = runtime.block_on(serve(config, tokenizer, tls, reload, audit.clone(), workers, args.dev));
     audit.event("stop", Map::new());
     audit.stop();
     match written.recv_timeout(AUDIT_PATIENCE) {
@@ -122,6 +125,17 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         Err(_) => error!("the audit log could not be written to its end"),
     }
     served
+}
+
+/// The ring as it is now, ready to map. In a frame of its own, which is wiped after it.
+#[inline(never)]
+fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash), Failure> {
+    let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
+    let (ring, seen) = found.expect("a ring is other than none");
+    config.keyring.check_pins(&ring)?;
+    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
+    tokenizer.self_test().map_err(Failure::failed)?;
+    Ok((tokenizer, seen))
 }
 
 /// The audit log that `config` wants.
@@ -157,6 +171,7 @@ async fn serve(
     tls: Option<Arc<Tls>>,
     reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> Reloader,
     audit: Arc<Audit>,
+    workers: Arc<Workers>,
     dev: bool,
 ) -> Result<(), Failure> {
     let terminations = server::terminations().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
@@ -189,24 +204,27 @@ async fn serve(
     let access = Access { allow_from, trusted_proxies, tls };
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
-    tokio::spawn(tell_systemd(stopping));
-    server::run(listener, handler, config.limits, access, &readiness.draining, terminations).await;
+    tokio::spawn(tell_systemd(stopping, workers.clone()));
+    server::run(listener, handler, config.limits, access, &workers, &readiness.draining, terminations).await;
     info!("stopped");
     Ok(())
 }
 
 /// Tells systemd, where it started us, that we are alive, as often as it wants to hear that, and that we are about to end.
-async fn tell_systemd(mut terminations: watch::Receiver<u32>) {
+async fn tell_systemd(mut terminations: watch::Receiver<u32>, workers: Arc<Workers>) {
     let mut alive = sd_notify::watchdog_enabled().map(|patience| tokio::time::interval(patience / 2));
     loop {
         let tick = async {
             match &mut alive {
-                Some(alive) => alive.tick().await,
+                Some(alive) => {
+                    alive.tick().await;
+                    workers.are_alive().await;
+                }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = tick => notify(&[NotifyState::Watchdog]),
+            () = tick => notify(&[NotifyState::Watchdog]),
             terminated = terminations.changed() => match terminated {
                 Ok(()) => notify(&[NotifyState::Stopping]),
                 Err(_) => return,
@@ -247,10 +265,11 @@ fn serve_admin(listener: TcpListener, admin: Admin) -> Result<(), Failure> {
     info!(%address, "admin listening");
     let limits =
         Limits { connections: ADMIN_CONNECTIONS_MAX, connections_per_peer: ADMIN_CONNECTIONS_MAX, ..Limits::default() };
+    let own = Workers::this_thread();
     tokio::spawn(async move {
         let (_never, terminations) = tokio::sync::watch::channel(0);
         let unused = std::sync::atomic::AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), limits, Access::default(), &unused, terminations).await;
+        server::run(listener, Arc::new(admin), limits, Access::default(), &own, &unused, terminations).await;
         error!("the admin listener ended");
     });
     Ok(())

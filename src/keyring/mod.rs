@@ -42,7 +42,7 @@ impl Material {
         Self(Locked::new(*bytes))
     }
 
-    /// The secret itself, for the cipher and the ring file alone.
+    /// The secret itself, for the cipher, the ring file, and an export that was asked for.
     pub fn expose(&self) -> &[u8; MATERIAL_BYTES] {
         &self.0
     }

@@ -106,6 +106,9 @@ const CLOSE: u8 = 3;
 pub(super) struct Activity {
     /// Milliseconds since [`EPOCH`], times 8, plus the phase.
     state: AtomicU64,
+    /// Milliseconds since [`EPOCH`] when the connection was last worked on: reading the clock at every step would cost
+    /// more than all else here.
+    clock: AtomicU64,
     order: AtomicU8,
     ordered: Notify,
     answered: Notify,
@@ -127,15 +130,25 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         let (ordered, answered) = (Notify::new(), Notify::new());
-        let (state, order) = (AtomicU64::new(0), AtomicU8::new(GO_ON));
+        let (state, clock, order) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU8::new(GO_ON));
         let (proved, multiplexed, streams) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        let activity = Self { state, order, ordered, answered, proved, multiplexed, streams };
+        let activity = Self { state, clock, order, ordered, answered, proved, multiplexed, streams };
+        activity.look_at_clock(Instant::now());
         activity.enter(Phase::Idle);
         Arc::new(activity)
     }
 
+    fn look_at_clock(&self, now: Instant) {
+        let millis = now.saturating_duration_since(*EPOCH).as_millis();
+        self.clock.store(u64::try_from(millis).unwrap_or(u64::MAX >> 3), Ordering::Relaxed);
+    }
+
     fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(now().as_millis()).unwrap_or(u64::MAX >> 3);
+        if self.is_multiplexed() {
+            // Requests are worked on beside the connection, too.
+            self.look_at_clock(Instant::now());
+        }
+        let millis = self.clock.load(Ordering::Relaxed);
         self.state.store((millis << 3) | phase as u64, Ordering::Relaxed);
     }
 
@@ -321,6 +334,8 @@ pub(super) async fn serve<S, R>(
     let mut ending: Option<Instant> = None;
     let mut ordered = pin!(activity.ordered.notified());
     std::future::poll_fn(|cx| {
+        let mut now = Instant::now();
+        activity.look_at_clock(now);
         while ordered.as_mut().poll(cx).is_ready() {
             ordered.set(activity.ordered.notified());
         }
@@ -339,9 +354,9 @@ pub(super) async fn serve<S, R>(
             }
             let mut deadline = activity.deadline(&limits);
             // HTTP/2 has a way to say that the requests so far were the last.
-            let over = deadline <= Instant::now();
+            let over = deadline <= now;
             if activity.is_multiplexed() && ending.is_none() && (order >= LAST_ANSWER || (over && idle)) {
-                ending = Some(Instant::now() + FAREWELL);
+                ending = Some(now + FAREWELL);
                 connection.as_mut().graceful_shutdown();
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
@@ -351,13 +366,14 @@ pub(super) async fn serve<S, R>(
                 // The end of the last answer may still be on its way.
                 deadline = ending.max(*EPOCH + since + FAREWELL);
             }
-            if deadline <= Instant::now() {
+            if deadline <= now {
                 return Poll::Ready(());
             }
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
             ready!(timer.as_mut().poll(cx));
+            now = Instant::now();
         }
     })
     .await;
@@ -397,6 +413,19 @@ async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity
     };
     // Either way the body is dropped here, and hyper then ends the connection.
     let _ = timeout(limits.request, all).await;
+}
+
+/// Bytes of an answer that are written in one piece.
+const SMALL_WRITE_BYTES: usize = 1024;
+
+/// What `buffers` hold, one after the other, where it fits into `small`.
+fn gather<'s>(buffers: &[io::IoSlice<'_>], small: &'s mut [u8; SMALL_WRITE_BYTES]) -> Option<&'s [u8]> {
+    let mut filled = 0;
+    for buffer in buffers {
+        small.get_mut(filled..)?.get_mut(..buffer.len())?.copy_from_slice(buffer);
+        filled += buffer.len();
+    }
+    Some(&small[..filled])
 }
 
 /// A socket that notes when its peer begins to send, and when an answer has left.
@@ -448,7 +477,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, buffers)
+        // One small piece costs the kernel less than two.
+        let mut small = [0; SMALL_WRITE_BYTES];
+        match gather(buffers, &mut small) {
+            Some(bytes) => Pin::new(&mut self.socket).poll_write(cx, bytes),
+            None => Pin::new(&mut self.socket).poll_write_vectored(cx, buffers),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,6 +5,7 @@ mod connection;
 mod connections;
 pub mod reload;
 pub mod tls;
+pub mod workers;
 
 use std::{
     io,
@@ -26,8 +27,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{connections::Connections, tls::Tls};
-use crate::{handler::Respond, limits::Limits};
+use self::{connections::Connections, tls::Tls, workers::Workers};
+use crate::{handler::Respond, limits::Limits, memory};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -42,12 +43,14 @@ pub async fn run<R: Respond>(
     responder: Arc<R>,
     limits: Limits,
     access: Access,
+    workers: &Workers,
     draining: &AtomicBool,
     mut terminations: watch::Receiver<u32>,
 ) {
     let listener = Listener {
         listener,
         access,
+        workers,
         connections: Arc::new(Connections::new(limits.connections, limits.connections_per_peer)),
         limits: Arc::new(limits),
         refusals: Refusals::new(),
@@ -99,9 +102,10 @@ fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
     networks.iter().any(|network| network.contains(peer))
 }
 
-struct Listener {
+struct Listener<'w> {
     listener: TcpListener,
     access: Access,
+    workers: &'w Workers,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
     refusals: Refusals,
@@ -133,7 +137,7 @@ impl Refusals {
     }
 }
 
-impl Listener {
+impl Listener<'_> {
     async fn accept<R: Respond>(&self, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
         let mut back_off = BACK_OFF.0;
         loop {
@@ -168,9 +172,13 @@ impl Listener {
         };
         let (responder, limits) = (responder.clone(), self.limits.clone());
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
-        tasks.spawn(async move {
-            // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
-            let _ = socket.set_nodelay(true);
+        // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
+        let _ = socket.set_nodelay(true);
+        // It was accepted on this thread's runtime, and belongs to another's from now on.
+        let Ok(socket) = socket.into_std() else { return };
+        let (worker, place) = self.workers.least_busy();
+        let serve = async move {
+            let Ok(socket) = TcpStream::from_std(socket) else { return };
             let activity = slot.activity().clone();
             let Some(acceptor) = acceptor else {
                 return connection::serve(socket, peer, responder, limits, activity).await;
@@ -181,7 +189,16 @@ impl Listener {
             if let Some(socket) = accepted.map(Box::new) {
                 connection::serve(socket, peer, responder, limits, activity).await;
             }
-        });
+        };
+        tasks.spawn_on(
+            async move {
+                serve.await;
+                drop(place);
+                // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
+                tokio::spawn(async { memory::wipe_stack() });
+            },
+            worker,
+        );
     }
 }
 

@@ -71,11 +71,7 @@ impl Reloader {
                 };
                 // The file system may be slow, or gone for a while: no request is to wait for it.
                 let looked = tokio::task::spawn_blocking(move || {
-                    if asked {
-                        self.reload_clients();
-                    }
-                    self.look();
-                    self.look_at_certificate();
+                    self.look_at_all(asked);
                     // Keys were set up, and old ones read once more, on this thread.
                     memory::wipe_stack();
                     self
@@ -95,6 +91,16 @@ impl Reloader {
             }
         });
         Ok(())
+    }
+
+    /// In a frame of its own, which is wiped after it.
+    #[inline(never)]
+    fn look_at_all(&mut self, asked: bool) {
+        if asked {
+            self.reload_clients();
+        }
+        self.look();
+        self.look_at_certificate();
     }
 
     fn look(&mut self) {

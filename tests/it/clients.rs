@@ -18,6 +18,17 @@ pub fn is_here(program: &str) -> bool {
     found
 }
 
+/// Whether `python3` has these modules, which are PyPI's. CI has them.
+pub fn python_has(modules: &str) -> bool {
+    let found = Command::new("python3").args(["-c", &format!("import {modules}")]).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "python3 has no {modules}");
+    if !found {
+        eprintln!("skipped: python3 has no {modules}");
+    }
+    found
+}
+
 /// It maps there and back.
 #[track_caller]
 pub fn check(command: &mut Command) {

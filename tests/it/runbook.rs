@@ -1,4 +1,5 @@
-//! `keys/README.md`, done as it says: every command of it, from top to bottom, beside two replicas that run.
+//! `keys/README.md`, done as it says: every command of it, from top to bottom, beside two replicas that run. Other pages
+//! are rehearsed in the same way.
 
 use std::{
     fs,
@@ -17,6 +18,7 @@ use crate::{
 };
 
 const RUNBOOK: &str = include_str!("../../keys/README.md");
+const NAME: &str = "keys/README.md";
 
 /// What the runbook calls the replicas: folders in its commands, hosts in its URLs.
 const REPLICAS: [&str; 2] = ["replica-1", "replica-2"];
@@ -46,7 +48,7 @@ set -ea
 
 /// One thing to do, in the order of the page.
 #[derive(Debug, PartialEq)]
-enum Step {
+pub enum Step {
     /// Run these commands, which stand below this line.
     Run(usize, String),
     /// Do what a comment says: something that is no command, or takes time in life.
@@ -58,14 +60,14 @@ fn every_command_of_the_runbook_works() {
     if !["age", "age-keygen", "jq", "script"].into_iter().all(is_here) {
         return;
     }
-    let steps = steps();
+    let steps = steps(RUNBOOK);
     let blocks: Vec<&str> = steps.iter().filter_map(Step::block).collect();
     let commands = blocks.iter().map(|block| block.matches("callveil ").count()).sum::<usize>();
     assert!(commands >= COMMANDS_MIN, "only {commands} commands");
     // No fence was missed, whatever it is indented by or called.
     assert_eq!(RUNBOOK.matches("```").count(), 2 * blocks.len());
 
-    let mut rehearsal = Rehearsal::new();
+    let mut rehearsal = Rehearsal::new(NAME);
     let mut ran = 0;
     let mut steps = steps.iter();
     while let Some(step) = steps.next() {
@@ -89,10 +91,10 @@ fn every_command_of_the_runbook_works() {
     assert!(include_str!("../../README.md").contains("(keys/README.md)"), "nobody would find the runbook");
 }
 
-/// The page's blocks and comments.
-fn steps() -> Vec<Step> {
+/// The blocks of a page, and its comments.
+pub fn steps(page: &'static str) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut lines = RUNBOOK.lines().enumerate();
+    let mut lines = page.lines().enumerate();
     while let Some((at, line)) = lines.next() {
         if line == "```sh" {
             let block = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
@@ -115,30 +117,39 @@ impl Step {
 
 /// Whether a block has somebody to ask for passphrases.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Terminal {
+pub enum Terminal {
     None,
     Typing,
 }
 
-/// An empty folder in which the runbook is done.
-struct Rehearsal {
+/// An empty folder in which a page is done.
+pub struct Rehearsal {
+    page: &'static str,
     folder: TempDir,
     /// What the folder of a person would not hold.
     behind: TempDir,
     replicas: Vec<Server>,
+    /// What a page calls something, and what it is called here.
+    names: Vec<(String, String)>,
 }
 
 impl Rehearsal {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), behind: tempfile::tempdir().unwrap(), replicas: Vec::new() }
+    pub fn new(page: &'static str) -> Self {
+        let (folder, behind) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Self { page, folder, behind, replicas: Vec::new(), names: Vec::new() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// From now on what the page calls `theirs` is `ours`.
+    pub fn rename(&mut self, theirs: &str, ours: &str) {
+        self.names.push((theirs.to_owned(), ours.to_owned()));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs one block to its end. What it rolls out is waited for.
-    fn run(&mut self, line: usize, block: &str, terminal: Terminal) {
+    pub fn run(&mut self, line: usize, block: &str, terminal: Terminal) {
         let script = self.behind.path().join("block");
         fs::write(&script, format!("{PRELUDE}{}", self.in_this_world(block))).unwrap();
         let mut command = Command::new("timeout");
@@ -159,11 +170,13 @@ impl Rehearsal {
             }
             Terminal::Typing => run_typing(&mut command),
         };
-        assert!(succeeded, "keys/README.md:{line} failed:\n{block}\n--- it printed:\n{output}");
+        let page = self.page;
+        assert!(succeeded, "{page}:{line} failed:\n{block}\n--- it printed:\n{output}");
         // The status of a pipe or a substitution may hide a failure; what callveil printed does not.
         let failures = output.lines().filter(|line| line.starts_with("callveil: ")).count();
-        let expected = block.lines().filter(|line| line.starts_with("! ") && !line.contains("keys check")).count();
-        assert_eq!(failures, expected, "keys/README.md:{line}:\n{block}\n--- it printed:\n{output}");
+        let expected =
+            block.lines().filter(|line| line.starts_with("! callveil ") && !line.contains("keys check")).count();
+        assert_eq!(failures, expected, "{page}:{line}:\n{block}\n--- it printed:\n{output}");
         if block.lines().any(|line| line == "roll_out") {
             self.wait_for_the_file();
         }
@@ -175,7 +188,10 @@ impl Rehearsal {
         for (name, replica) in REPLICAS.iter().zip(&self.replicas) {
             block = block.replace(&format!("http://{name}:9640"), &format!("http://{}", replica.admin));
         }
-        assert!(!block.contains(":9640"), "no replica runs yet");
+        assert!(!block.contains("http://replica-"), "no replica runs yet");
+        for (theirs, ours) in &self.names {
+            block = block.replace(theirs, ours);
+        }
         let mut parts = block.split("--activate-in ");
         let first = parts.next().unwrap_or_default().to_owned();
         parts.fold(first, |done, part| {

@@ -32,17 +32,17 @@ const KEPT: &str = "keeping the certificate in use";
 const CALL: &str = r#"{"Numbers":["13988888888"],"Mode":"PhoneToUID"}"#;
 
 /// A private CA, as enterprises have one.
-struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate for this machine, and its key, as PEM.
-struct Pair {
+pub struct Pair {
     certificate: String,
     private_key: String,
     leaf: CertificateDer<'static>,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "CA of a callveil test");
@@ -50,7 +50,7 @@ impl Ca {
     }
 
     /// A new pair, its chain with the CA in it.
-    fn pair(&self) -> Pair {
+    pub fn pair(&self) -> Pair {
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
@@ -59,7 +59,7 @@ impl Ca {
     }
 
     /// A client that trusts this CA and nobody else. It resumes its sessions where it can.
-    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into());
@@ -75,12 +75,12 @@ fn publish(folder: &Folder, name: &str, content: &str) {
     fs::rename(new, folder.path().join(name)).unwrap();
 }
 
-fn install(folder: &Folder, pair: &Pair) {
+pub fn install(folder: &Folder, pair: &Pair) {
     publish(folder, "tls.crt", &pair.certificate);
     publish(folder, "tls.key", &pair.private_key);
 }
 
-const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"";
+pub const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"";
 
 /// A folder with a CA at `ca.pem`, and a server with a pair of it.
 fn serve(limits: &str) -> (Folder, Ca, Pair, Server) {

@@ -1,0 +1,81 @@
+//! What goes round through the threads: rows that were read, what became of them, and then the room for the next ones.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::report::{Counts, RowError};
+
+/// Whole rows, and what became of them.
+#[derive(Default)]
+pub(super) struct Block {
+    /// Room that is read into; it stays initialised beyond what is filled.
+    room: Zeroizing<Vec<u8>>,
+    filled: usize,
+    pub(super) done: Done,
+}
+
+/// What became of the rows of a block.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) output: Zeroizing<Vec<u8>>,
+    pub(super) counts: Counts,
+    pub(super) faults: Vec<Fault>,
+    /// Whether a row failed after which nothing more is wanted.
+    pub(super) stopped: bool,
+}
+
+/// A row that failed.
+pub(super) struct Fault {
+    /// Its place among the rows of its block, counted from 0.
+    pub(super) row: u64,
+    pub(super) error: RowError,
+    /// The bytes of the block over which it failed.
+    pub(super) value: Option<Range<usize>>,
+}
+
+impl Block {
+    /// The rows that were read.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.room[..self.filled]
+    }
+
+    /// The rows that were read, and what becomes of them.
+    pub(super) fn split(&mut self) -> (&[u8], &mut Done) {
+        (&self.room[..self.filled], &mut self.done)
+    }
+
+    /// Room behind what is filled, up to `goal` bytes in all.
+    pub(super) fn room(&mut self, goal: usize) -> &mut [u8] {
+        if self.room.len() < goal {
+            self.room.resize(goal, 0);
+        }
+        &mut self.room[self.filled..goal.max(self.filled)]
+    }
+
+    /// Notes that `bytes` more of the room are filled.
+    pub(super) fn fill(&mut self, bytes: usize) {
+        self.filled += bytes;
+    }
+
+    /// Begins anew, with these bytes. Room that one long row needed is not kept.
+    pub(super) fn begin(&mut self, bytes: &[u8], usual: usize) {
+        if self.room.len() > 2 * usual {
+            *self = Self::default();
+        }
+        self.filled = 0;
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.filled = bytes.len();
+        self.done.output.clear();
+        self.done.counts = Counts::default();
+        self.done.faults.clear();
+        self.done.stopped = false;
+    }
+
+    /// Takes off, and gives, what is behind the first `end` bytes.
+    pub(super) fn cut(&mut self, end: usize) -> &[u8] {
+        let rest = end..self.filled;
+        self.filled = end;
+        &self.room[rest]
+    }
+}

@@ -1,0 +1,80 @@
+//! How rows lie in a file: where one ends, and which bytes of it are the cell. Each format is one of these.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::report::RowError;
+
+/// A format. Bytes that it is given begin where a row begins.
+pub(super) trait Layout: Sync {
+    /// Written after each row in the place of its own line end; `None` where that is kept as it was.
+    const ROW_END: Option<&'static [u8]>;
+
+    /// Where the last row ends that `bytes` hold whole.
+    fn last_end(&self, bytes: &[u8]) -> Option<usize>;
+
+    /// Whether `bytes`, after which nothing comes, may be a row without a line end.
+    fn may_end(&self, bytes: &[u8]) -> bool;
+
+    /// The row that begins at `start`, before the end of `bytes`. A cell that is not written as it is meant is added to
+    /// `unescaped`.
+    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row;
+
+    /// Writes `text` in the place of a cell of this form.
+    fn put(&self, out: &mut Vec<u8>, form: Form, text: &str);
+}
+
+/// A row, by its place in a block.
+pub(super) struct Row {
+    pub(super) start: usize,
+    /// Behind its line end.
+    pub(super) end: usize,
+    pub(super) found: Found,
+}
+
+/// What there is to map in a row.
+pub(super) enum Found {
+    /// A text, which begins after this many bytes of what was unescaped where it had to be.
+    Text(Cell, Source),
+    /// Nothing, and that is fine: an empty cell, an empty row.
+    Nothing,
+    /// Something else; what must not be seen of it, if anything.
+    Fault(RowError, Option<Cell>),
+}
+
+/// Where the text of a cell is.
+pub(super) enum Source {
+    /// Between these bytes of the block.
+    Block(Range<usize>),
+    /// Between these bytes of what was unescaped.
+    Unescaped(Range<usize>),
+}
+
+/// The bytes that a result takes the place of.
+pub(super) struct Cell {
+    pub(super) bytes: Range<usize>,
+    pub(super) form: Form,
+}
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it is, in quotes only where it needs them.
+    Bare,
+    /// Between quotes that are there.
+    Quoted,
+    /// With quotes of its own.
+    Anew,
+}
+
+/// Adds `bytes`, or what no number and no UID has where they are no UTF-8.
+pub(super) fn push_lossy(text: &mut String, bytes: &[u8]) {
+    match str::from_utf8(bytes) {
+        Ok(valid) => text.push_str(valid),
+        Err(_) => {
+            text.push_str(&Zeroizing::new(String::from_utf8_lossy(bytes).into_owned()));
+            text.push('\0');
+        }
+    }
+}

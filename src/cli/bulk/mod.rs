@@ -1,0 +1,257 @@
+//! `callveil tokenize`, `detokenize` and `rewrap`: values, or millions of rows of a file or of stdin.
+//!
+//! ```text
+//! bytes -> input (blocks of whole rows) -> map (on all cores: layout finds cells, tokenizer maps them) -> output, report
+//! ```
+//!
+//! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
+
+mod block;
+mod csv;
+mod input;
+mod interrupt;
+mod jsonl;
+mod layout;
+mod lines;
+mod map;
+mod output;
+mod pipeline;
+mod progress;
+mod report;
+mod run;
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _},
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use self::{
+    csv::{Csv, Delimiter},
+    input::{Input, Pace},
+    jsonl::{Jsonl, NotAPointer},
+    lines::Lines,
+    map::{Census, OnError, Style, Task},
+    run::Run,
+};
+use super::{Failure, RingArgs};
+use crate::{ids::Context, tokenizer::Mode};
+
+/// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
+const THREADS_DEFAULT_MAX: NonZero<usize> = NonZero::new(16).expect("it is not zero");
+
+/// Threads that may be asked for.
+const THREADS_MAX: u16 = 256;
+
+/// The name that means stdin.
+const STDIN: &str = "-";
+
+#[derive(Args)]
+pub(super) struct BulkArgs {
+    /// The file to read [default: stdin]
+    #[arg(conflicts_with = "value")]
+    file: Option<PathBuf>,
+    /// A value, instead of a file; may be repeated
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "output", "report", "dry_run"])]
+    value: Vec<String>,
+    /// How the file is laid out
+    #[arg(long, value_enum, default_value_t = Format::Lines)]
+    format: Format,
+    /// The column: in CSV its name or its number, in JSON lines a JSON pointer
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// What stands between the columns of CSV: one character, or tab
+    #[arg(long, value_name = "CHAR", default_value = ",", hide_default_value = true)]
+    delimiter: Delimiter,
+    /// The first row of CSV is one like the others: --column is a number
+    #[arg(long)]
+    no_header: bool,
+    /// Write the results here, once all are there [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// What becomes of rows that cannot be mapped
+    #[arg(long, value_enum, default_value_t = OnError::Blank)]
+    on_error: OnError,
+    /// Write here which rows failed, and why [default: the first 20 are told on stderr]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Show in the report the values that failed, too
+    #[arg(long)]
+    show_values: bool,
+    /// Write no results: only count what would become of the rows
+    #[arg(long, conflicts_with = "output")]
+    dry_run: bool,
+    /// How many threads map [default: as many as CPUs, up to 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(THREADS_MAX)))]
+    threads: Option<u16>,
+    /// No bar, and no counts at the end
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    ring: RingArgs,
+    /// The space of the UIDs
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    context: Context,
+    /// Each result as a JSON object with Key, Value and, where it failed, Error
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One value a line
+    Lines,
+    /// Comma-separated values, or separated by something else
+    Csv,
+    /// One JSON value a line
+    Jsonl,
+}
+
+/// Where the values are in each row.
+enum Place {
+    Lines,
+    Csv(Column),
+    Jsonl(Jsonl),
+}
+
+/// A column of CSV.
+enum Column {
+    /// Its name in the first row; a number where no column is called so.
+    Header(String),
+    /// Its number, counted from 1.
+    Number(NonZero<usize>),
+}
+
+/// Maps every row, and tells what failed by its place.
+pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
+    let place = args.place()?;
+    let tokenizer = args.ring.tokenizer()?;
+    let task = Task {
+        tokenizer: &tokenizer,
+        context: &args.context,
+        now: Timestamp::now(),
+        mode,
+        on_error: args.on_error,
+        // Of a dry run, the counts are what is written as JSON.
+        style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
+        census: if args.dry_run { Census::Taken } else { Census::NotTaken },
+    };
+    let (mut input, bytes) = args.input()?;
+    let run = Run::begin(args, task, bytes)?;
+    match place {
+        Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
+        Place::Lines => {
+            // Results are other lines, which need no mark.
+            input.take_byte_order_mark().map_err(Failure::failed)?;
+            run.map(input, &Lines { end: b'\n' }, &[], 0)
+        }
+        Place::Csv(column) => {
+            let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
+            let (csv, header) = locate(&mut input, args.delimiter, &column)?;
+            run.map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
+        }
+        Place::Jsonl(jsonl) => {
+            let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
+            run.map(input, &jsonl, &[mark], 0)
+        }
+    }
+}
+
+impl BulkArgs {
+    /// Where the values are, if what was asked for goes together.
+    fn place(&self) -> Result<Place, Failure> {
+        if self.json && self.format != Format::Lines && !self.dry_run {
+            return Err(Failure::usage(
+                "--json is for --format lines and --dry-run: the other formats keep their rows",
+            ));
+        }
+        if self.format != Format::Csv && (self.no_header || self.delimiter != Delimiter::default()) {
+            return Err(Failure::usage("--delimiter and --no-header are for --format csv"));
+        }
+        match (self.format, &self.column) {
+            (Format::Lines, None) => Ok(Place::Lines),
+            (Format::Lines, Some(_)) => Err(Failure::usage("--column is for --format csv and jsonl")),
+            (Format::Csv, None) => {
+                Err(Failure::usage("--format csv needs --column: a name in its first row, or a number"))
+            }
+            (Format::Csv, Some(column)) if self.no_header => {
+                let number =
+                    column.parse().map_err(|_| Failure::usage("--no-header needs a number as --column, from 1"));
+                number.map(|number| Place::Csv(Column::Number(number)))
+            }
+            (Format::Csv, Some(column)) => Ok(Place::Csv(Column::Header(column.clone()))),
+            (Format::Jsonl, None) => Err(Failure::usage(format_args!("--format jsonl needs --column: {NotAPointer}"))),
+            (Format::Jsonl, Some(column)) => {
+                let pointer = column.parse().map_err(Failure::usage)?;
+                Ok(Place::Jsonl(Jsonl { pointer }))
+            }
+        }
+    }
+
+    /// What is read, and how many bytes that is where it is known.
+    fn input(&self) -> Result<(Input, Option<u64>), Failure> {
+        if !self.value.is_empty() {
+            // No value can have a NUL: the system ends them with one.
+            let values: String = self.value.iter().flat_map(|value| [value, "\0"]).collect();
+            return Ok((Input::new(io::Cursor::new(values), Pace::Full), None));
+        }
+        let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
+            let pace = if io::stdin().is_terminal() { Pace::Row } else { Pace::Full };
+            return Ok((Input::new(io::stdin(), pace), None));
+        };
+        let file = File::open(path).map_err(|error| {
+            Failure::failed(format_args!("cannot open the file: {error} (values go after --value)"))
+        })?;
+        let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+        Ok((Input::new(file, Pace::Full), length))
+    }
+
+    fn threads(&self) -> NonZero<usize> {
+        let asked = self.threads.and_then(|threads| NonZero::new(usize::from(threads)));
+        asked
+            .or_else(|| thread::available_parallelism().ok().map(|cpus| cpus.min(THREADS_DEFAULT_MAX)))
+            .unwrap_or(NonZero::<usize>::MIN)
+    }
+}
+
+/// Finds the column, and takes off the header that names it.
+fn locate(input: &mut Input, delimiter: Delimiter, column: &Column) -> Result<(Csv, Zeroizing<Vec<u8>>), Failure> {
+    let mut csv = Csv { delimiter, column: 0 };
+    let rows = input.peek(&csv).map_err(|error| Failure::failed(format_args!("row 1: {error}")))?;
+    let row_end = csv.first_end(rows);
+    let fields = csv.fields(&rows[..row_end]);
+    match column {
+        Column::Number(number) => {
+            csv.column = number.get() - 1;
+            if csv.column >= fields.len() && row_end > 0 {
+                return Err(Failure::failed(format_args!("there is no column {number}: row 1 has {}", fields.len())));
+            }
+            Ok((csv, Zeroizing::default()))
+        }
+        Column::Header(name) => {
+            let places: Vec<usize> = (0..fields.len()).filter(|at| fields[*at] == name.as_bytes()).collect();
+            let number = || {
+                name.parse().ok().filter(|number| (1..=fields.len()).contains(number)).map(|number: usize| number - 1)
+            };
+            csv.column = match places[..] {
+                [only] => only,
+                [] => number().ok_or_else(|| no_column(fields.len()))?,
+                [..] => return Err(Failure::failed("several columns have that name: say which by its number")),
+            };
+            Ok((csv, input.take(row_end)))
+        }
+    }
+}
+
+/// The name is not repeated, nor what stands in the row: if there is no header, these are values.
+fn no_column(columns: usize) -> Failure {
+    Failure::failed(format_args!(
+        "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
+    ))
+}

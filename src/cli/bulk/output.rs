@@ -1,0 +1,141 @@
+//! Where results go: standard output, or a file that has its name only once it is complete.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::interrupt::Litter;
+use crate::cli::Failure;
+
+/// What is behind the name of a file that is not complete; before it stands a dot.
+const PARTIAL_SUFFIX: &str = ".callveil-partial";
+
+/// How often somebody else may take the file away before that is an error.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Where results go.
+pub(super) enum Output {
+    Stdout(io::Stdout),
+    File(Partial),
+    /// Nowhere: somebody wants to know what would happen.
+    Nowhere,
+}
+
+impl Output {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(stdout) => Ok(stdout.write_all(bytes)?),
+            Self::File(file) => file.write(bytes),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(mut stdout) => Ok(stdout.flush()?),
+            Self::File(file) => file.finish(),
+            Self::Nowhere => Ok(()),
+        }
+    }
+}
+
+/// A file beside the one that it is to become, for its owner alone. It is locked, so that two runs never write one
+/// file; it is removed where it is not completed, and the next run removes what a crash left.
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    complete: PathBuf,
+    litter: Litter,
+}
+
+impl Partial {
+    pub(super) fn create(path: &Path, litter: &Litter) -> Result<Self, Failure> {
+        let failed = |reason: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {reason}", path.display()));
+        // Where the name is a link, what it stands for is replaced.
+        let complete = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if fs::metadata(&complete).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(failed(&"it is there, and no file that could be replaced"));
+        }
+        let Some(name) = complete.file_name() else { return Err(failed(&"it is no file's name")) };
+        let name: OsString = [".".as_ref(), name, PARTIAL_SUFFIX.as_ref()].into_iter().collect();
+        let path = complete.with_file_name(name);
+        let file = create_locked(&path).map_err(|error| failed(&error))?;
+        litter.file(&path);
+        Ok(Self { file, path, complete, litter: litter.clone() })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(bytes).map_err(|error| self.failed(&error))
+    }
+
+    /// Gives the file its name, for good.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        let folder = self.complete.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let finished = self.file.sync_all().and_then(|()| {
+            self.litter.settle(&self.path, || fs::rename(&self.path, &self.complete))?;
+            File::open(folder)?.sync_all()
+        });
+        finished.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::failed(format_args!("cannot write {}: {error}", self.complete.display()))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Once it has its name nothing is left here to be removed.
+        let _ = self
+            .litter
+            .settle(&self.path, || if is_at(&self.file, &self.path) { fs::remove_file(&self.path) } else { Ok(()) });
+    }
+}
+
+/// Makes a new file at `path` and locks it. One that is there and that nobody holds is left from a crash, and removed.
+fn create_locked(path: &Path) -> io::Result<File> {
+    let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing it");
+    let lock = |file: &File| {
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => busy(),
+            TryLockError::Error(error) => error,
+        })
+    };
+    for _ in 0..ATTEMPTS_MAX {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(file) => {
+                lock(&file)?;
+                // Between the two, another run may have taken it for one that is left.
+                if is_at(&file, path) {
+                    return Ok(file);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+                    return Err(io::Error::other(format!("{} is in the way", path.display())));
+                }
+                let left = match File::open(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    left => left?,
+                };
+                lock(&left)?;
+                if is_at(&left, path) {
+                    fs::remove_file(path)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(busy())
+}
+
+/// Whether `path` is the name of `file`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let there = fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()));
+    let here = file.metadata().map(|here| (here.dev(), here.ino()));
+    matches!((there, here), (Ok(there), Ok(here)) if there == here)
+}

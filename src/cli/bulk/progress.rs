@@ -1,0 +1,111 @@
+//! The bar on a terminal: how far, how fast, and how long still.
+
+use std::{
+    fmt::{self, Display},
+    io::{IsTerminal as _, stderr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::interrupt::Litter;
+use crate::cli::tell;
+
+/// What is over sooner needs no bar.
+const SHOWN_AFTER: Duration = Duration::from_millis(500);
+
+/// How often the bar is drawn while nothing comes.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Draws a second, at most.
+const DRAWS_PER_SECOND: u8 = 10;
+
+/// Where nobody looks, there is no bar.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    Terminal,
+    Nobody,
+}
+
+impl Audience {
+    pub(super) fn of_stderr() -> Self {
+        if stderr().is_terminal() { Self::Terminal } else { Self::Nobody }
+    }
+}
+
+/// How far a run has come.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    audience: Audience,
+    rows: Arc<AtomicU64>,
+    began: Instant,
+    litter: Litter,
+}
+
+impl Progress {
+    /// Of `bytes` of input, where it is known how long that is.
+    pub(super) fn new(audience: Audience, bytes: Option<u64>, litter: &Litter) -> Self {
+        let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        let (rows, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let counted = rows.clone();
+        let template = match bytes {
+            Some(_) => "{bar:32} {percent:>3} %  {rate}, {eta} left",
+            None => "{spinner} {bytes} read  {rate}, {elapsed} so far",
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        let style = style.with_key("rate", move |_: &ProgressState, f: &mut dyn fmt::Write| {
+            let rows = counted.load(Ordering::Relaxed);
+            // A bar that cannot be drawn is no reason to stop.
+            let _ = write!(f, "{}", Rate { rows, took: began.elapsed() });
+        });
+        bar.set_style(style);
+        Self { bar, audience, rows, began, litter: litter.clone() }
+    }
+
+    /// Another block is done.
+    pub(super) fn advance(&mut self, bytes: u64, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bar.inc(bytes);
+        if self.audience == Audience::Terminal && self.began.elapsed() > SHOWN_AFTER {
+            self.audience = Audience::Nobody; // From now on it looks after itself.
+            self.litter.bar(&self.bar);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
+            self.bar.enable_steady_tick(TICK);
+        }
+    }
+
+    /// Tells people something, above the bar.
+    pub(super) fn tell(&self, message: impl Display) {
+        self.bar.suspend(|| tell(message));
+    }
+
+    /// Takes the bar away, and gives what it said of the rate; nothing of a run that was over at once.
+    pub(super) fn finish(&self) -> String {
+        self.bar.finish_and_clear();
+        let (rows, took) = (self.rows.load(Ordering::Relaxed), self.began.elapsed());
+        let rate = Rate { rows, took };
+        if took > SHOWN_AFTER { format!(", in {:.1} s ({rate})", took.as_secs_f64()) } else { String::new() }
+    }
+}
+
+/// Rows a second, with as many digits as mean something.
+struct Rate {
+    rows: u64,
+    took: Duration,
+}
+
+impl Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = u128::from(self.rows) * 1000 / self.took.as_millis().max(1);
+        match rate {
+            ..10_000 => write!(f, "{rate} rows/s"),
+            ..1_000_000 => write!(f, "{} thousand rows/s", rate / 1000),
+            _ => write!(f, "{}.{:02} million rows/s", rate / 1_000_000, rate / 10_000 % 100),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What is told of a run: the rows that failed, and counts. Never a value, unless somebody asked for them.
+
+use std::{fmt, fmt::Write as _};
+
+use zeroize::Zeroizing;
+
+use super::{
+    block::{Block, Fault},
+    output::Partial,
+    progress::Progress,
+};
+use crate::{cli::Failure, tokenizer::ItemError};
+
+/// Rows that are told on stderr, one by one.
+const TOLD_MAX: usize = 20;
+
+/// Characters that are shown of a value.
+const VALUE_CHARS_MAX: usize = 128;
+
+/// Why one row failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub(super) enum RowError {
+    /// Its value could not be mapped.
+    Item(ItemError),
+    /// It has fewer columns, or nothing where the JSON pointer points.
+    MissingColumn,
+    /// It is no JSON, or several JSON values.
+    NotJson,
+    /// A name that the JSON pointer names is in it twice.
+    RepeatedKey,
+    /// There is something else than a string of digits or a string.
+    NotAString,
+}
+
+impl RowError {
+    const COUNT: usize = ItemError::ALL.len() + 4;
+
+    fn all() -> impl Iterator<Item = Self> {
+        let own = [Self::MissingColumn, Self::NotJson, Self::RepeatedKey, Self::NotAString];
+        ItemError::ALL.into_iter().map(Self::Item).chain(own)
+    }
+
+    /// The error as it is written in reports.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Item(error) => error.code(),
+            Self::MissingColumn => "missing_column",
+            Self::NotJson => "not_json",
+            Self::RepeatedKey => "repeated_key",
+            Self::NotAString => "not_a_string",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Item(error) => error as usize,
+            Self::MissingColumn => ItemError::ALL.len(),
+            Self::NotJson => ItemError::ALL.len() + 1,
+            Self::RepeatedKey => ItemError::ALL.len() + 2,
+            Self::NotAString => ItemError::ALL.len() + 3,
+        }
+    }
+}
+
+/// How many rows there were, and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) rows: u64,
+    /// Rows that were mapped.
+    pub(super) mapped: u64,
+    /// Of these, UIDs that were under the primary key already.
+    pub(super) unchanged: u64,
+    /// Of these, E.164 numbers and other texts; counted where that is what is asked for.
+    pub(super) e164: u64,
+    pub(super) verbatim: u64,
+    /// Rows without a value.
+    pub(super) empty: u64,
+    failed: [u64; RowError::COUNT],
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Counts {
+    pub(super) fn fail(&mut self, error: RowError) {
+        self.failed[error.index()] += 1;
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.iter().sum()
+    }
+
+    /// Whether not one row had a value where it was looked for.
+    pub(super) fn found_no_column(&self) -> bool {
+        let missing = self.failed[RowError::MissingColumn.index()];
+        missing > 0 && missing + self.empty == self.rows
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self { rows, mapped, unchanged, e164, verbatim, empty, failed, bytes_in, bytes_out } = self;
+        *rows += other.rows;
+        *mapped += other.mapped;
+        *unchanged += other.unchanged;
+        *e164 += other.e164;
+        *verbatim += other.verbatim;
+        *empty += other.empty;
+        *bytes_in += other.bytes_in;
+        *bytes_out += other.bytes_out;
+        failed.iter_mut().zip(other.failed).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {} mapped", self.rows, if self.rows == 1 { "row" } else { "rows" }, self.mapped)?;
+        let parts =
+            [(self.e164, "E.164"), (self.verbatim, "verbatim"), (self.unchanged, "under the primary key already")];
+        let mut separator = " (";
+        for (count, name) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{separator}{count} {name}")?;
+            separator = ", ";
+        }
+        f.write_str(if separator == ", " { ")" } else { "" })?;
+        if self.empty > 0 {
+            write!(f, ", {} empty", self.empty)?;
+        }
+        if self.failed() > 0 {
+            write!(f, ", {} failed", self.failed())?;
+        }
+        let mut separator = " (";
+        for (error, count) in RowError::all().zip(self.failed).filter(|(_, count)| *count > 0) {
+            write!(f, "{separator}{count} {}", error.code())?;
+            separator = ", ";
+        }
+        f.write_str(if separator == ", " { ")" } else { "" })
+    }
+}
+
+impl Counts {
+    /// The counts for programs.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let failed = RowError::all().zip(self.failed).filter(|(_, count)| *count > 0);
+        let failed: serde_json::Map<_, _> =
+            failed.map(|(error, count)| (error.code().to_owned(), count.into())).collect();
+        serde_json::json!({
+            "rows": self.rows, "mapped": self.mapped, "e164": self.e164, "verbatim": self.verbatim,
+            "unchanged": self.unchanged, "empty": self.empty, "failed": self.failed(), "errors": failed,
+            "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
+        })
+    }
+}
+
+/// Whether values are told with the rows that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    Hidden,
+    Shown,
+}
+
+/// Tells which rows failed: all of them to a file, or the first ones on stderr.
+pub(super) struct Report {
+    file: Option<Partial>,
+    values: Values,
+    told: usize,
+    /// Rows before the next block, a header included.
+    rows: u64,
+    pub(super) counts: Counts,
+}
+
+impl Report {
+    pub(super) fn new(file: Option<Partial>, values: Values) -> Self {
+        Self { file, values, told: 0, rows: 0, counts: Counts::default() }
+    }
+
+    /// There are rows of so many bytes that are not mapped: a header.
+    pub(super) fn skip(&mut self, rows: u64, bytes: u64) {
+        self.rows += rows;
+        self.counts.bytes_in += bytes;
+        self.counts.bytes_out += bytes;
+    }
+
+    /// Takes in what became of a block.
+    pub(super) fn add(&mut self, block: &Block, progress: &Progress) -> Result<(), Failure> {
+        if let Some(file) = &mut self.file {
+            let mut text = Zeroizing::new(String::new());
+            for fault in &block.done.faults {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{}", Line { fault, block, rows: self.rows, values: self.values });
+            }
+            file.write(text.as_bytes())?;
+        } else {
+            let left = TOLD_MAX.saturating_sub(self.told);
+            for fault in block.done.faults.iter().take(left) {
+                progress.tell(Line { fault, block, rows: self.rows, values: self.values });
+                self.told += 1;
+            }
+        }
+        self.rows += block.done.counts.rows;
+        self.counts.add(&block.done.counts);
+        Ok(())
+    }
+
+    /// The row after those that were taken in.
+    pub(super) fn next_row(&self) -> u64 {
+        self.rows + 1
+    }
+
+    /// Completes the file, and tells how many rows were not told one by one.
+    pub(super) fn finish(&mut self, progress: &Progress) -> Result<(), Failure> {
+        match self.file.take() {
+            Some(file) => file.finish(),
+            None => {
+                let untold = self.counts.failed() - self.told as u64;
+                if untold > 0 {
+                    progress.tell(format_args!("and {untold} more: --report FILE lists them all"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One line of a report.
+struct Line<'a> {
+    fault: &'a Fault,
+    block: &'a Block,
+    rows: u64,
+    values: Values,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row {}: {}", self.rows + self.fault.row + 1, self.fault.error.code())?;
+        let Some(value) = self.fault.value.clone().filter(|_| self.values == Values::Shown) else { return Ok(()) };
+        let bytes = &self.block.input()[value];
+        let text = Zeroizing::new(String::from_utf8_lossy(&bytes[..bytes.len().min(4 * VALUE_CHARS_MAX)]).into_owned());
+        let shown = Zeroizing::new(text.chars().take(VALUE_CHARS_MAX).collect::<String>());
+        write!(f, ": {:?}{}", *shown, if shown.len() < bytes.len() { "…" } else { "" })
+    }
+}

@@ -1,0 +1,116 @@
+//! One run, from its first row to its last.
+
+use std::num::NonZero;
+
+use super::{
+    BulkArgs,
+    block::Block,
+    input::{Input, InputError},
+    interrupt::Litter,
+    layout::Layout,
+    map::{Census, Task},
+    output::{Output, Partial},
+    pipeline::{self, Stop},
+    progress::{Audience, Progress},
+    report::{Report, Values},
+};
+use crate::cli::{Failure, print, tell};
+
+/// What is told at the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Nothing,
+    /// The counts, beside the results.
+    Counts,
+    /// The counts, which are the result: as text, or as JSON.
+    Census,
+    CensusAsJson,
+}
+
+pub(super) struct Run<'a> {
+    task: Task<'a>,
+    threads: NonZero<usize>,
+    output: Output,
+    report: Report,
+    progress: Progress,
+    closing: Closing,
+}
+
+impl<'a> Run<'a> {
+    /// Gets everything ready that a run writes to. `bytes` of input are expected.
+    pub(super) fn begin(args: &BulkArgs, task: Task<'a>, bytes: Option<u64>) -> Result<Self, Failure> {
+        let litter = Litter::clear_on_signals()
+            .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
+        let output = match &args.output {
+            _ if task.census == Census::Taken => Output::Nowhere,
+            Some(path) => Output::File(Partial::create(path, &litter)?),
+            None => Output::Stdout(std::io::stdout()),
+        };
+        let report = args.report.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
+        let report = Report::new(report, if args.show_values { Values::Shown } else { Values::Hidden });
+        let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
+        let closing = match task.census {
+            Census::Taken if args.json => Closing::CensusAsJson,
+            Census::Taken => Closing::Census,
+            Census::NotTaken if args.quiet || !args.value.is_empty() => Closing::Nothing,
+            Census::NotTaken => Closing::Counts,
+        };
+        let progress = Progress::new(audience, bytes, &litter);
+        Ok(Self { task, threads: args.threads(), output, report, progress, closing })
+    }
+
+    /// Maps all rows of `input`, behind a `preamble` of so many rows that are as they were.
+    pub(super) fn map<L: Layout>(
+        mut self,
+        input: Input,
+        layout: &L,
+        preamble: &[&[u8]],
+        preamble_rows: u64,
+    ) -> Result<(), Failure> {
+        preamble.iter().try_for_each(|bytes| self.output.write(bytes))?;
+        self.report.skip(preamble_rows, preamble.iter().map(|bytes| bytes.len() as u64).sum());
+        let Self { task, threads, output, report, progress, .. } = &mut self;
+        let mut is_stopped = false;
+        let ran = pipeline::run(input, layout, task, *threads, |block: &Block| {
+            output.write(&block.done.output)?;
+            report.add(block, progress)?;
+            progress.advance(block.done.counts.bytes_in, block.done.counts.rows);
+            is_stopped = block.done.stopped;
+            Ok(())
+        });
+        let rate = self.progress.finish();
+        let next_row = self.report.next_row();
+        ran.map_err(|stop| match stop {
+            Stop::Sink(failure) => failure,
+            Stop::Input(InputError::Io(error)) => Failure::failed(format_args!("cannot read: {error}")),
+            Stop::Input(error) => Failure::failed(format_args!("row {next_row}: {error}")),
+        })?;
+        self.report.finish(&self.progress)?;
+        if is_stopped {
+            return Err(Failure::failed(format_args!("stopped at row {}", next_row - 1)));
+        }
+        self.finish(&rate)
+    }
+
+    fn finish(self, rate: &str) -> Result<(), Failure> {
+        let counts = &self.report.counts;
+        if counts.found_no_column() {
+            return Err(Failure::failed(format_args!("not one of {} rows has that column", counts.rows)));
+        }
+        self.output.finish()?;
+        match self.closing {
+            Closing::Nothing => {}
+            Closing::Counts => tell(format_args!("{counts}{rate}")),
+            Closing::Census => print(format_args!(
+                "{counts}\n{} bytes read, {} bytes would be written",
+                counts.bytes_in, counts.bytes_out
+            ))?,
+            Closing::CensusAsJson => print(counts.to_json())?,
+        }
+        match (counts.failed(), self.task.census) {
+            (0, _) => Ok(()),
+            (failed, Census::NotTaken) => Err(Failure::failed(format_args!("{failed} of {} failed", counts.rows))),
+            (failed, Census::Taken) => Err(Failure::failed(format_args!("{failed} of {} would fail", counts.rows))),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Asks an endpoint as CCC does: HTTP/1.1, one request after another, over a connection that is kept where it lasts.
+
+use data_encoding::BASE64;
+use http::{
+    HeaderValue, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE},
+};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Duration, Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+use super::target::Target;
+
+/// Bytes of the longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// How long all requests together may take.
+const TOTAL_MAX: Duration = Duration::from_secs(120);
+
+/// The direction of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    PhoneToUid,
+    UidToPhone,
+}
+
+impl Mode {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::PhoneToUid => "PhoneToUID",
+            Self::UidToPhone => "UIDToPhone",
+        }
+    }
+}
+
+/// The envelope, as far as CCC reads it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Answer {
+    pub(super) code: i64,
+    #[serde(default)]
+    pub(super) results: Option<Vec<Item>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Item {
+    pub(super) key: String,
+    #[serde(default)]
+    pub(super) value: Option<String>,
+}
+
+impl Item {
+    /// What it was mapped to; nothing, where it was refused.
+    pub(super) fn value(&self) -> Option<&str> {
+        self.value.as_deref().filter(|value| !value.is_empty())
+    }
+}
+
+/// What came back.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    /// Whether it says how to log in.
+    pub(super) challenge: bool,
+    /// Where the body was an envelope.
+    pub(super) answer: Option<Answer>,
+    pub(super) took: Duration,
+}
+
+impl Reply {
+    /// The results of a request that was taken, with its `Code`.
+    ///
+    /// # Errors
+    /// What it was instead.
+    pub(super) fn results(self) -> Result<(i64, Vec<Item>), String> {
+        if self.status == StatusCode::UNAUTHORIZED {
+            return Err("the user name or the password is refused (HTTP 401)".to_owned());
+        }
+        if self.status != StatusCode::OK {
+            return Err(format!("HTTP {}", self.status.as_u16()));
+        }
+        let answer =
+            self.answer.ok_or("not the JSON of an answer: {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]}")?;
+        match answer.results {
+            Some(results) => Ok((answer.code, results)),
+            None if answer.code == 0 => Err("Code 0, and no Results".to_owned()),
+            None => Err(format!("Code {}", answer.code)),
+        }
+    }
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A client of one endpoint.
+pub(super) struct Client {
+    target: Target,
+    connector: Option<TlsConnector>,
+    kept: Option<Sender>,
+    /// Connections so far.
+    pub(super) connections: usize,
+    deadline: Instant,
+}
+
+/// The header of these credentials.
+///
+/// # Errors
+/// They cannot be sent.
+pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, &'static str> {
+    let mut pair = Zeroizing::new(String::with_capacity(user.len() + 1 + password.len()));
+    pair.extend([user, ":", password]);
+    let mut text = Zeroizing::new(String::with_capacity(6 + BASE64.encode_len(pair.len())));
+    text.push_str("Basic ");
+    BASE64.encode_append(pair.as_bytes(), &mut text);
+    let mut value = HeaderValue::from_str(&text).map_err(|_| "that user name or password cannot be sent")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Client {
+    /// A client of `target`, by TLS with `connector`.
+    pub(super) fn new(target: Target, connector: Option<TlsConnector>) -> Self {
+        Self { target, connector, kept: None, connections: 0, deadline: Instant::now() + TOTAL_MAX }
+    }
+
+    /// Asks for `numbers` to be mapped.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub(super) async fn ask(
+        &mut self,
+        login: Option<&HeaderValue>,
+        mode: Mode,
+        numbers: &[&str],
+    ) -> Result<Reply, String> {
+        let body = Bytes::from(json!({"Numbers": numbers, "Mode": mode.name()}).to_string());
+        let begun = Instant::now();
+        if begun >= self.deadline {
+            return Err(format!("not asked: all together took {TOTAL_MAX:?}"));
+        }
+        let patience = self.target.patience;
+        let until = self.deadline.min(begun + patience);
+        let sent = timeout_at(until, self.send_with_a_second_try(login, &body)).await;
+        let (status, challenge, body) = match sent {
+            Ok(reply) => reply?,
+            // The answer may still come, and would be taken for that to the next request.
+            Err(_) => {
+                self.kept = None;
+                return Err(format!("no answer within {patience:?}"));
+            }
+        };
+        let answer = serde_json::from_slice(&body).ok();
+        Ok(Reply { status, challenge, answer, took: begun.elapsed() })
+    }
+
+    /// A kept connection may have been closed in the meantime, as HTTP lets everybody: then another is opened.
+    async fn send_with_a_second_try(
+        &mut self,
+        login: Option<&HeaderValue>,
+        body: &Bytes,
+    ) -> Result<(StatusCode, bool, Bytes), String> {
+        if let Some(mut sender) = self.kept.take()
+            && sender.ready().await.is_ok()
+            && let Ok(reply) = self.send(sender, login, body).await
+        {
+            return Ok(reply);
+        }
+        let sender = self.connect().await?;
+        self.send(sender, login, body).await
+    }
+
+    async fn send(
+        &mut self,
+        mut sender: Sender,
+        login: Option<&HeaderValue>,
+        body: &Bytes,
+    ) -> Result<(StatusCode, bool, Bytes), String> {
+        let mut request = Request::post(&self.target.path)
+            .header(HOST, &self.target.authority)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(login) = login {
+            request = request.header(AUTHORIZATION, login);
+        }
+        let request = request.body(Full::new(body.clone())).map_err(|_| "the URL is not fit for a request")?;
+        let answer = sender.send_request(request).await.map_err(|error| format!("no HTTP answer: {error}"))?;
+        let (status, challenge) = (answer.status(), answer.headers().contains_key(WWW_AUTHENTICATE));
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| format!("an answer torn, or over {ANSWER_BYTES_MAX} bytes"))?;
+        self.kept = Some(sender);
+        Ok((status, challenge, body.to_bytes()))
+    }
+
+    async fn connect(&mut self) -> Result<Sender, String> {
+        self.connections += 1;
+        let socket = self.target.connect().await?;
+        let stream: Box<dyn Stream> = match &self.connector {
+            None => Box::new(socket),
+            Some(connector) => {
+                let name = ServerName::try_from(self.target.host.clone()).map_err(|_| "no name for TLS")?;
+                let shaken = timeout(self.target.patience, connector.connect(name, socket)).await;
+                let stream = shaken.map_err(|_| "no TLS in time".to_owned())?;
+                Box::new(stream.map_err(|error| format!("TLS: {error}"))?)
+            }
+        };
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("no HTTP: {error}"))?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}

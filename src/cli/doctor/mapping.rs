@@ -1,0 +1,289 @@
+//! Whether numbers become UIDs and come back, as CCC's documentation says: one result per input, in order, with its
+//! `Key`; numbers as `00` and country code; and what is no UID gives no number.
+
+use std::collections::BTreeSet;
+
+use http::HeaderValue;
+
+use super::{
+    client::{Client, Item, Mode},
+    numbers::{Number, Numbers},
+    report::{Check, Report},
+};
+
+/// What nobody's UID is.
+const NO_UID: &str = "no-such-uid-callveil-doctor";
+
+/// Characters of UIDs that are too many to hit another one by changing one of them.
+const UNGUESSABLE_CHARS_MIN: usize = 32;
+
+/// A number as it was sent, its UID, and what that came back as.
+pub(super) struct Pair {
+    pub(super) written: String,
+    pub(super) uid: String,
+    phone: String,
+}
+
+/// Judges the mapping. Gives a pair that works, for whoever goes on.
+pub(super) async fn check(
+    client: &mut Client,
+    report: &mut Report,
+    login: &HeaderValue,
+    numbers: &Numbers,
+) -> Option<Pair> {
+    let mut pairs = Vec::new();
+    for (number, written) in numbers.as_ccc_writes_them() {
+        match learn(client, login, number, written).await {
+            Ok(pair) => pairs.push((number, pair)),
+            Err(found) => {
+                report.bad(
+                    Check::RoundTrip,
+                    found,
+                    "with this user's password CCC sends numbers as PhoneToUID and their UIDs back as UIDToPhone: answer both",
+                );
+                return None;
+            }
+        }
+    }
+    judge_pairs(report, &pairs);
+    let pairs: Vec<Pair> = pairs.into_iter().map(|(_, pair)| pair).collect();
+    check_batches(client, report, login, &pairs).await;
+    check_spellings(client, report, login, numbers, &pairs[0].uid).await;
+    check_unknown(client, report, login, &pairs[0]).await;
+    pairs.into_iter().next()
+}
+
+/// One number, alone in its requests, so that its UID is known for sure.
+async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, String> {
+    let uid = one(client, login, Mode::PhoneToUid, &written).await?;
+    let phone = one(client, login, Mode::UidToPhone, &uid).await?;
+    if phone.ends_with(&number.national()) {
+        Ok(Pair { written, uid, phone })
+    } else {
+        Err("UIDToPhone gives another number than PhoneToUID was given".to_owned())
+    }
+}
+
+async fn one(client: &mut Client, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, String> {
+    let results = client.ask(Some(login), mode, &[input]).await.and_then(|reply| reply.results());
+    let (code, results) = results.map_err(|reason| format!("{}: {reason}", mode.name()))?;
+    let value = results.first().and_then(Item::value).map(str::to_owned);
+    if code != 0 {
+        return Err(format!("{}: Code {code}", mode.name()));
+    }
+    value.ok_or_else(|| format!("{}: no Value for a good input", mode.name()))
+}
+
+fn judge_pairs(report: &mut Report, pairs: &[(&Number, Pair)]) {
+    let distinct: BTreeSet<_> = pairs.iter().map(|(_, pair)| &pair.uid).collect();
+    if distinct.len() < pairs.len() {
+        report.bad(Check::RoundTrip, "two numbers have one UID", "give each number a UID of its own");
+    } else {
+        report.good(Check::RoundTrip, "yes");
+    }
+    if pairs.iter().any(|(number, pair)| pair.uid.contains(&number.national())) {
+        report.bad(Check::Hidden, "the number stands in its UID", "agents see UIDs: they must not tell the number");
+    } else {
+        report.good(Check::Hidden, "yes");
+    }
+    let wrong = |abroad: bool| {
+        let mut numbers = pairs.iter().enumerate().filter(|(at, _)| (*at == pairs.len() - 1) == abroad);
+        numbers.any(|(_, (number, pair))| pair.phone != number.dialled())
+    };
+    let found = match (wrong(false), wrong(true)) {
+        (false, false) => return report.good(Check::CountryCode, "yes, abroad too"),
+        (true, true) => "it is not what comes back",
+        (true, false) => "not for numbers of the region",
+        (false, true) => "not for numbers of another country",
+    };
+    report.bad(
+        Check::CountryCode,
+        found,
+        "UIDToPhone answers 00, the country code and the number; --region tells what it takes national numbers for",
+    );
+}
+
+/// What is wrong with a batch.
+#[derive(Default, PartialEq, Eq, Debug)]
+struct Faults {
+    order: bool,
+    duplicates: bool,
+    key: bool,
+}
+
+/// A batch with a repetition, in both modes.
+async fn check_batches(client: &mut Client, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
+    const BATCH: [usize; 4] = [2, 0, 1, 0];
+    let mut faults = Faults::default();
+    for mode in [Mode::PhoneToUid, Mode::UidToPhone] {
+        let known: Vec<(&str, &str)> = match mode {
+            Mode::PhoneToUid => pairs.iter().map(|pair| (&*pair.written, &*pair.uid)).collect(),
+            Mode::UidToPhone => pairs.iter().map(|pair| (&*pair.uid, &*pair.phone)).collect(),
+        };
+        let inputs = BATCH.map(|at| known[at].0);
+        match client.ask(Some(login), mode, &inputs).await.and_then(|reply| reply.results()) {
+            Ok((_, results)) => {
+                let found = judge_batch(&known, &BATCH, &results);
+                faults.order |= found.order;
+                faults.duplicates |= found.duplicates;
+                faults.key |= found.key;
+            }
+            Err(reason) => {
+                let found = format!("{} of {} at once: {reason}", mode.name(), BATCH.len());
+                report.bad(Check::Order, found, "CCC sends many at once: map each, in order");
+                return;
+            }
+        }
+    }
+    let rows = [
+        (Check::Order, faults.order, "results are not in the order of the numbers"),
+        (Check::Duplicates, faults.duplicates, "a number that is there twice has not two results"),
+        (Check::Key, faults.key, "a Key is not the text that was sent"),
+    ];
+    for (check, is_bad, found) in rows {
+        if is_bad {
+            report.bad(check, found, "answer one result per number, in order, with the number as sent as its Key");
+        } else {
+            report.good(check, "yes");
+        }
+    }
+}
+
+/// Judges the results of a batch of `known` inputs and values, which are at these places of it.
+fn judge_batch(known: &[(&str, &str)], batch: &[usize], results: &[Item]) -> Faults {
+    // By the value, which nobody changes by mistake; by the key, where values are not the same each time.
+    let place = |item: &Item| {
+        let by_value = known.iter().position(|(_, value)| Some(*value) == item.value());
+        by_value.or_else(|| known.iter().position(|(key, _)| *key == item.key))
+    };
+    let found: Vec<Option<usize>> = results.iter().map(place).collect();
+    let expected: Vec<Option<usize>> = batch.iter().copied().map(Some).collect();
+    let is_echo = |(item, place): (&Item, &Option<usize>)| {
+        let same = place.is_some_and(|place| known[place].0 == item.key);
+        // Where the order is wrong, a key beside another's value is no second fault.
+        same || (found != expected && known.iter().any(|(key, _)| *key == item.key))
+    };
+    Faults {
+        order: once_each(&found) != once_each(&expected),
+        duplicates: found.len() != expected.len(),
+        key: !results.iter().zip(&found).all(is_echo),
+    }
+}
+
+/// The places in the order in which they first occur.
+fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
+    let mut seen = Vec::new();
+    places.iter().for_each(|place| {
+        if !seen.contains(place) {
+            seen.push(*place);
+        }
+    });
+    seen
+}
+
+async fn check_spellings(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
+    const REMEDY: &str =
+        "read every spelling as the number it means (libphonenumber does), with the region that --region names";
+    let spellings = numbers.spellings();
+    let texts: Vec<&str> = spellings.iter().map(|(_, text)| &**text).collect();
+    let reply = client.ask(Some(login), Mode::PhoneToUid, &texts).await.and_then(|reply| reply.results());
+    let results = match reply {
+        Ok((_, results)) => results,
+        Err(reason) => return report.bad(Check::Spellings, reason, REMEDY),
+    };
+    let value = |at: usize| {
+        let of_key = results.iter().find(|item| item.key == texts[at]);
+        of_key.or_else(|| results.get(at)).and_then(Item::value)
+    };
+    let other: Vec<_> = (0..texts.len()).filter(|at| value(*at) != Some(uid)).map(|at| spellings[at].0).collect();
+    if other.is_empty() {
+        report.good(Check::Spellings, format!("yes, {} of them", texts.len()));
+    } else {
+        report.bad(Check::Spellings, format!("another, or none, for: {}", other.join("; ")), REMEDY);
+    }
+}
+
+/// What nobody's UID is, and a UID with one character changed where that is nobody's either, beside a good one.
+async fn check_unknown(client: &mut Client, report: &mut Report, login: &HeaderValue, good: &Pair) {
+    let forged = (good.uid.chars().count() >= UNGUESSABLE_CHARS_MIN).then(|| forge(&good.uid));
+    let mut inputs = vec![good.uid.as_str(), NO_UID];
+    inputs.extend(forged.as_deref());
+    let reply = client.ask(Some(login), Mode::UidToPhone, &inputs).await.and_then(|reply| reply.results());
+    const SPOILS: &str =
+        "refuse what is no UID in its own result, with an empty Value, and map the others all the same";
+    let (code, results) = match reply {
+        Err(reason) => {
+            return report.bad(Check::UnknownUid, format!("one spoils the whole request: {reason}"), SPOILS);
+        }
+        Ok(reply) => reply,
+    };
+    let by_key = |at: usize| results.iter().find(|item| item.key == inputs[at]);
+    let keyed = (0..inputs.len()).any(|at| by_key(at).is_some());
+    let value = |at: usize| if keyed { by_key(at) } else { results.get(at) }.and_then(Item::value);
+    if (1..inputs.len()).any(|at| value(at).is_some()) {
+        report.bad(
+            Check::UnknownUid,
+            "it is mapped to something",
+            "refuse what is no UID: or agents dial made-up numbers",
+        );
+    } else if value(0).is_none() {
+        report.bad(Check::UnknownUid, "one spoils the others", SPOILS);
+    } else {
+        let code = if code == 0 { String::new() } else { format!(", with Code {code}") };
+        report.good(Check::UnknownUid, format!("yes, alone{code}"));
+    }
+}
+
+/// `uid` with its last character but four changed to another of its kind.
+fn forge(uid: &str) -> String {
+    let place = uid.chars().count().saturating_sub(5);
+    let changed = |c: char| match c {
+        'a' => 'b',
+        'A' => 'B',
+        '0'..='9' => {
+            if c == '4' {
+                '5'
+            } else {
+                '4'
+            }
+        }
+        c if c.is_ascii_uppercase() => 'A',
+        _ => 'a',
+    };
+    uid.chars().enumerate().map(|(at, c)| if at == place { changed(c) } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [(&str, &str); 3] = [("one", "A"), ("two", "B"), ("three", "C")];
+    const BATCH: [usize; 4] = [2, 0, 1, 0];
+
+    #[track_caller]
+    fn check(results: &[(&str, &str)], order: bool, duplicates: bool, key: bool) {
+        let item = |(key, value): &(&str, &str)| Item { key: (*key).to_owned(), value: Some((*value).to_owned()) };
+        let results: Vec<Item> = results.iter().map(item).collect();
+        assert_eq!(judge_batch(&KNOWN, &BATCH, &results), Faults { order, duplicates, key });
+    }
+
+    #[test]
+    fn each_fault_of_a_batch_is_told_apart() {
+        check(&[("three", "C"), ("one", "A"), ("two", "B"), ("one", "A")], false, false, false);
+        check(&[("one", "A"), ("two", "B"), ("one", "A"), ("three", "C")], true, false, false);
+        check(&[("three", "C"), ("one", "A"), ("two", "B")], false, true, false);
+        check(&[("THREE", "C"), ("ONE", "A"), ("TWO", "B"), ("ONE", "A")], false, false, true);
+        // Values that went to another's key, and a UID that is another one each time.
+        check(&[("three", "A"), ("one", "B"), ("two", "A"), ("one", "C")], true, false, false);
+        check(&[("three", "x"), ("one", "y"), ("two", "z"), ("one", "w")], false, false, false);
+        check(&[], true, true, false);
+    }
+
+    #[test]
+    fn a_forged_uid_is_another_one() {
+        for uid in ["aaaaaaaa", "44444444", "ZZZZZZZZ", "漢字漢字漢字漢字"] {
+            assert_ne!(forge(uid), uid);
+            assert_eq!(forge(uid).chars().count(), uid.chars().count());
+        }
+    }
+}

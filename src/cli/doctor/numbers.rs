@@ -1,0 +1,159 @@
+//! Numbers that cannot ring, and the ways in which people write them.
+//!
+//! - China: mobile numbers 154…. MIIT's list of the public mobile networks' prefixes (March 2023) gives 154 to nobody,
+//!   and libphonenumber finds such a number possible and not valid.
+//! - North America: 555-0100 to 555-0199, kept for fiction. United Kingdom: 07700 900000 to 900999, Ofcom's numbers for
+//!   drama.
+
+use clap::ValueEnum;
+
+/// A region whose way of writing numbers is tried.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Region {
+    #[value(name = "CN", help = "mainland China")]
+    Cn,
+    #[value(name = "GB", help = "the United Kingdom")]
+    Gb,
+    #[value(name = "US", help = "the United States")]
+    Us,
+    #[value(name = "none", help = "any other: no number is written without its country code")]
+    None,
+}
+
+/// One number, in the groups in which it is written.
+pub(super) struct Number {
+    code: &'static str,
+    trunk: &'static str,
+    groups: [&'static str; 3],
+}
+
+const CHINA: [Number; 2] = [
+    Number { code: "86", trunk: "", groups: ["154", "0000", "0001"] },
+    Number { code: "86", trunk: "", groups: ["154", "0000", "0029"] },
+];
+const BRITAIN: [Number; 2] = [
+    Number { code: "44", trunk: "0", groups: ["7700", "900", "123"] },
+    Number { code: "44", trunk: "0", groups: ["7700", "900", "456"] },
+];
+const AMERICA: [Number; 2] = [
+    Number { code: "1", trunk: "", groups: ["202", "555", "0123"] },
+    Number { code: "1", trunk: "", groups: ["202", "555", "0145"] },
+];
+
+/// The numbers of one run.
+pub(super) struct Numbers {
+    region: Region,
+    home: &'static [Number; 2],
+    abroad: &'static Number,
+}
+
+impl Number {
+    /// The number without trunk prefix and country code.
+    pub(super) fn national(&self) -> String {
+        self.groups.concat()
+    }
+
+    /// As CCC wants it back, and writes it itself where it names the country.
+    pub(super) fn dialled(&self) -> String {
+        format!("00{}{}", self.code, self.national())
+    }
+
+    fn international(&self, separator: &str) -> String {
+        format!("+{}{separator}{}", self.code, self.groups.join(separator))
+    }
+
+    fn local(&self, separator: &str) -> String {
+        format!("{}{}", self.trunk, self.groups.join(separator))
+    }
+}
+
+/// The digits and the plus sign as Chinese input methods write them.
+fn full_width(text: &str) -> String {
+    let wide = |c: char| char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c);
+    text.chars().map(|c| if c.is_ascii_graphic() { wide(c) } else { c }).collect()
+}
+
+impl Numbers {
+    pub(super) fn of(region: Region) -> Self {
+        let (home, abroad) = match region {
+            Region::Cn => (&CHINA, &BRITAIN[0]),
+            Region::Us => (&AMERICA, &BRITAIN[0]),
+            Region::Gb | Region::None => (&BRITAIN, &AMERICA[0]),
+        };
+        Self { region, home, abroad }
+    }
+
+    /// What people are told about them.
+    pub(super) fn why_they_cannot_ring(&self) -> &'static str {
+        match self.region {
+            Region::Cn => {
+                "The numbers sent cannot ring: Chinese mobiles of a prefix that is allotted to nobody, and a British one kept for drama."
+            }
+            Region::Us => "The numbers sent cannot ring: American and British ones that are kept for fiction.",
+            Region::Gb | Region::None => {
+                "The numbers sent cannot ring: British and American ones that are kept for fiction."
+            }
+        }
+    }
+
+    /// Two numbers of the region and one of another country, each as CCC would write it.
+    pub(super) fn as_ccc_writes_them(&self) -> [(&Number, String); 3] {
+        let home = |number: &Number| match self.region {
+            Region::None => number.dialled(),
+            _ => number.local(""),
+        };
+        let [first, second] = self.home;
+        [(first, home(first)), (second, home(second)), (self.abroad, self.abroad.dialled())]
+    }
+
+    /// All ways of writing the first of them, each with its name.
+    pub(super) fn spellings(&self) -> Vec<(&'static str, String)> {
+        let number = &self.home[0];
+        let code = number.code;
+        let mut spellings = vec![
+            ("00 and country code", number.dialled()),
+            ("+ and country code", number.international("")),
+            ("country code and spaces", number.international(" ")),
+            ("country code and dashes", format!("+{code} {}", number.groups.join("-"))),
+            ("country code in full-width digits", full_width(&number.international(""))),
+        ];
+        if self.region != Region::None {
+            spellings.extend([
+                ("national", number.local("")),
+                ("national with spaces", number.local(" ")),
+                ("national with dashes", number.local("-")),
+                ("national in full-width digits", full_width(&number.local(""))),
+            ]);
+        }
+        spellings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        number::Number as Canonical,
+        phone::{NUMBERS_NEWEST, Numbering},
+    };
+
+    /// By libphonenumber all spellings are one number, and that is what must come back.
+    #[test]
+    fn spellings_mean_one_number() {
+        for (region, code) in [(Region::Cn, "CN"), (Region::Gb, "GB"), (Region::Us, "US"), (Region::None, "SG")] {
+            let numbering = Numbering::new(NUMBERS_NEWEST, code).expect("a region");
+            let numbers = Numbers::of(region);
+            let e164 = |text: &str| match numbering.normalize(text) {
+                Ok(Canonical::E164(number)) => number.digits(),
+                _ => panic!("{text:?} is no number"),
+            };
+            let first = e164(&numbers.as_ccc_writes_them()[0].1);
+            for (name, text) in numbers.spellings() {
+                assert_eq!(e164(&text), first, "{name}");
+            }
+            for (number, text) in numbers.as_ccc_writes_them() {
+                assert_eq!(format!("00{}", e164(&text)), number.dialled());
+            }
+        }
+    }
+}

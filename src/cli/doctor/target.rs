@@ -1,0 +1,120 @@
+//! What is looked at: the parts of a URL, and the addresses behind its name.
+
+use std::{net::SocketAddr, time::Duration};
+
+use http::Uri;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::report::{Check, Report};
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// An endpoint.
+pub(super) struct Target {
+    scheme: Scheme,
+    /// The name or address, without the brackets of IPv6.
+    pub(super) host: String,
+    port: u16,
+    /// What goes into `Host`.
+    pub(super) authority: String,
+    pub(super) path: String,
+    /// How long any one thing may take.
+    pub(super) patience: Duration,
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Target {
+    /// The endpoint at `url`.
+    ///
+    /// # Errors
+    /// Why that is no URL of one.
+    pub(super) fn parse(url: &Uri, patience: Duration) -> Result<Self, &'static str> {
+        let scheme = match url.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ => return Err("the URL begins with https:// (or http://, for one on this machine)"),
+        };
+        let authority = url.authority().filter(|authority| !authority.host().is_empty());
+        let authority = authority.ok_or("the URL names no host")?;
+        if authority.as_str().contains('@') {
+            return Err("the URL holds no user and no password: --user NAME, and --password-file FILE");
+        }
+        let usual = if scheme == Scheme::Https { 443 } else { 80 };
+        Ok(Self {
+            scheme,
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(usual),
+            authority: authority.as_str().to_owned(),
+            path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            patience,
+            addresses: Vec::new(),
+        })
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
+    /// Looks the name up and connects once.
+    ///
+    /// # Errors
+    /// Why nothing more can be looked at.
+    pub(super) async fn find(&mut self, report: &mut Report) -> Result<(), &'static str> {
+        const UNREACHED: &str = "it could not be reached";
+        let found = timeout(self.patience, lookup_host((self.host.as_str(), self.port))).await;
+        self.addresses = found.ok().and_then(Result::ok).map_or_else(Vec::new, |all| all.take(ADDRESSES_MAX).collect());
+        if self.addresses.is_empty() {
+            report.bad(Check::Address, "the name does not resolve", "make a DNS record of it, and mind its spelling");
+            return Err(UNREACHED);
+        }
+        if !self.is_tls() && !self.is_loopback() {
+            report.bad(
+                Check::TlsVersions,
+                "plain HTTP, to another machine",
+                "CCC sends a password and phone numbers: give the endpoint a certificate, and CCC an https:// URL",
+            );
+            return Err("nothing is sent to another machine over plain HTTP");
+        }
+        if let Err(reason) = self.connect().await {
+            let found = format!("port {}: {reason}", self.port);
+            report.bad(Check::Address, found, "is it running, listening on that port, and let through by firewalls?");
+            return Err(UNREACHED);
+        }
+        let count = self.addresses.len();
+        report.good(Check::Address, format!("{count} address{}", if count == 1 { "" } else { "es" }));
+        Ok(())
+    }
+
+    /// Whether what is sent there never leaves this machine.
+    fn is_loopback(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    /// A connection to the first of its addresses that takes one. Each has its share of the time.
+    pub(super) async fn connect(&self) -> Result<TcpStream, String> {
+        let mut reason = "no address".to_owned();
+        let share = self.patience / u32::try_from(self.addresses.len().max(1)).unwrap_or(u32::MAX);
+        for address in &self.addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => {
+                    // Without it answers are only slower.
+                    let _ = socket.set_nodelay(true);
+                    return Ok(socket);
+                }
+                Ok(Err(error)) => reason = error.to_string(),
+                Err(_) => reason = format!("no connection within {share:?}"),
+            }
+        }
+        Err(reason)
+    }
+}

@@ -1,0 +1,289 @@
+//! The certificate and the versions of TLS, each part judged by itself, by the rules of the verifier that every later
+//! connection has too.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
+    version::{TLS12, TLS13},
+};
+use tokio::time::{Duration, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    report::{Check, Report},
+    target::Target,
+};
+
+/// Bytes of the largest file of CAs.
+const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+const DAY: u64 = 86_400;
+
+/// A certificate that ends sooner is told of.
+const DAYS_MIN: u64 = 30;
+
+/// A time when no certificate is valid any more: the end of the year 9999.
+const FAR_AHEAD: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
+
+/// Whom certificates are trusted from.
+pub(super) struct Trust {
+    machine: Arc<RootCertStore>,
+    all: Arc<RootCertStore>,
+}
+
+impl Trust {
+    /// The CAs of this machine, and those in the file `ca`.
+    ///
+    /// # Errors
+    /// Why that file is none of CAs.
+    pub(super) fn load(ca: Option<&Path>) -> Result<Self, String> {
+        let mut machine = RootCertStore::empty();
+        // One that cannot be read or parsed is one less; the others stay good.
+        machine.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut all = machine.clone();
+        if let Some(path) = ca {
+            let failed = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+            let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
+            if length > CA_BYTES_MAX {
+                return Err(failed(&"it is too large"));
+            }
+            let pem = fs::read(path).map_err(|error| failed(&error))?;
+            let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+            let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
+            for certificate in certificates.ok_or_else(|| failed(&"it holds no certificate as PEM"))? {
+                all.add(certificate).map_err(|_| failed(&"it holds a certificate that cannot be a CA's"))?;
+            }
+        }
+        Ok(Self { machine: Arc::new(machine), all: Arc::new(all) })
+    }
+}
+
+/// The usual verifier, which also keeps what it was shown: a certificate that it refuses is to be explained.
+#[derive(Debug)]
+struct Recorder {
+    verifier: Arc<WebPkiServerVerifier>,
+    shown: Mutex<Vec<CertificateDer<'static>>>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let shown = std::iter::once(leaf).chain(intermediates).map(|certificate| certificate.clone().into_owned());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown.collect();
+        self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Judges versions and certificate. Gives the way to connect, where all is well enough to send a password.
+pub(super) async fn check(target: &Target, trust: &Trust, report: &mut Report) -> Option<TlsConnector> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let Ok(name) = ServerName::try_from(target.host.clone()) else {
+        report.bad(Check::Name, "the host is no name that a certificate could have", "use a DNS name");
+        return None;
+    };
+    let verifier = WebPkiServerVerifier::builder_with_provider(trust.all.clone(), provider.clone()).build();
+    let Ok(verifier) = verifier else {
+        report.bad(
+            Check::Chain,
+            "this machine trusts no CA at all",
+            "install its CA certificates (Debian: ca-certificates), or name one with --ca",
+        );
+        return None;
+    };
+    let recorder = Arc::new(Recorder { verifier, shown: Mutex::default() });
+    let connector = |versions: &[&'static SupportedProtocolVersion]| {
+        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
+        let builder = builder.expect("the provider has suites for TLS 1.2 and 1.3");
+        let builder = builder.dangerous().with_custom_certificate_verifier(recorder.clone());
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsConnector::from(Arc::new(config))
+    };
+    let mut accepted = Vec::new();
+    let mut refusal = String::new();
+    for (version, text) in [(&TLS13, "1.3"), (&TLS12, "1.2")] {
+        match shake(target, &connector(&[version]), &name).await {
+            Ok(()) => accepted.push(text),
+            Err(reason) => refusal = reason,
+        }
+    }
+    if accepted.is_empty() {
+        report.bad(Check::TlsVersions, format!("neither: {refusal}"), "let the port speak TLS 1.2 and 1.3");
+        for check in [Check::Chain, Check::Name, Check::Expiry] {
+            report.not_applicable(check, "no certificate was shown");
+        }
+        return None;
+    }
+    report.good(Check::TlsVersions, accepted.join(" and "));
+    let shown = recorder.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Judge { shown: &shown, trust, provider: &provider, now: UnixTime::now() }.judge(&name, report)?;
+    Some(connector(rustls::DEFAULT_VERSIONS))
+}
+
+/// Whether the endpoint speaks this version, whatever its certificate is worth.
+async fn shake(target: &Target, connector: &TlsConnector, name: &ServerName<'static>) -> Result<(), String> {
+    let socket = target.connect().await?;
+    let Ok(shaken) = timeout(target.patience, connector.connect(name.clone(), socket)).await else {
+        return Err(format!("no answer within {:?}", target.patience));
+    };
+    match shaken {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(rustls_error(&error), Some(Error::InvalidCertificate(_))) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn rustls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Certificates as they were shown, the endpoint's own first.
+struct Judge<'a> {
+    shown: &'a [CertificateDer<'static>],
+    trust: &'a Trust,
+    provider: &'a CryptoProvider,
+    now: UnixTime,
+}
+
+impl Judge<'_> {
+    /// Chain, name and dates. `None` where any of them is wrong.
+    fn judge(&self, name: &ServerName<'_>, report: &mut Report) -> Option<()> {
+        let leaf = self.shown.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+        let Some(leaf) = leaf else {
+            report.bad(Check::Chain, "it is no X.509 certificate", "give the endpoint another certificate");
+            return None;
+        };
+        let named = verify_server_name(&leaf, name).is_ok();
+        if named {
+            report.good(Check::Name, "yes");
+        } else {
+            report.bad(
+                Check::Name,
+                "it is for another name than the URL's",
+                "get one whose subject alternative names include the URL's host",
+            );
+        }
+        let dated = self.judge_dates(&leaf, report);
+        let trusted = self.judge_chain(&leaf, report);
+        (named && dated && trusted).then_some(())
+    }
+
+    fn judge_dates(&self, leaf: &ParsedCertificate<'_>, report: &mut Report) -> bool {
+        let Some((from, to)) = self.validity(leaf) else {
+            report.not_applicable(Check::Expiry, "its dates cannot be read");
+            return true;
+        };
+        let now = self.now.as_secs();
+        let days = to.saturating_sub(now) / DAY;
+        match () {
+            () if now < from => report.bad(
+                Check::Expiry,
+                "it is not valid yet",
+                "wait, or get another; look at the clocks of both machines",
+            ),
+            () if now > to => {
+                report.bad(Check::Expiry, "it has expired", "renew it, and let that happen by itself from now on");
+            }
+            () if days < DAYS_MIN => {
+                report.warn(Check::Expiry, format!("{days} days left"), "renew it, best by itself")
+            }
+            () => report.good(Check::Expiry, format!("{days} days left")),
+        }
+        (from..=to).contains(&now)
+    }
+
+    /// The chain alone: at a time when the certificate itself is in date.
+    fn judge_chain(&self, leaf: &ParsedCertificate<'_>, report: &mut Report) -> bool {
+        let (from, to) = self.validity(leaf).unwrap_or((0, u64::MAX));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(self.now.as_secs().min(to).max(from)));
+        if self.verify(leaf, &self.trust.machine, now).is_ok() {
+            report.good(Check::Chain, "by a CA of this machine");
+            return true;
+        }
+        match self.verify(leaf, &self.trust.all, now) {
+            Ok(()) => {
+                report.good(Check::Chain, "by a CA of --ca alone, which CCC must trust too");
+                true
+            }
+            Err(error) => {
+                let found = match error {
+                    Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                        "no CA that this machine trusts stands behind it".to_owned()
+                    }
+                    error => error.to_string(),
+                };
+                report.bad(
+                    Check::Chain,
+                    found,
+                    "use a certificate of a public CA, and send its intermediates along; --ca FILE trusts a private one",
+                );
+                false
+            }
+        }
+    }
+
+    fn verify(&self, leaf: &ParsedCertificate<'_>, roots: &RootCertStore, now: UnixTime) -> Result<(), Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(leaf, roots, &self.shown[1..], now, algorithms)
+    }
+
+    /// When the certificate is valid, in seconds: what the verifier says long before and long after that.
+    fn validity(&self, leaf: &ParsedCertificate<'_>) -> Option<(u64, u64)> {
+        let at = |now| self.verify(leaf, &self.trust.all, now);
+        let (before, after) = (at(UnixTime::since_unix_epoch(Duration::ZERO)), at(FAR_AHEAD));
+        let from = match before {
+            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
+                not_before.as_secs()
+            }
+            _ => 0,
+        };
+        match after {
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Some((from, not_after.as_secs()))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `callveil keys export-tink`: one key as a Tink keyset, for tools that open UIDs without callveil.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{Failure, RingArgs, recipient, tell};
+use crate::{
+    ids::KeyId,
+    keyring::{
+        KeyRing, MATERIAL_BYTES, Material, Status,
+        disk::{Disk as _, RealDisk},
+        sealed::{Recipient, seal},
+    },
+};
+
+/// The kind of key that AES-SIV is in Tink.
+const TYPE_URL: &str = "type.googleapis.com/google.crypto.tink.AesSivKey";
+
+/// How the protocol buffer `AesSivKey` begins: field 2, `key_value`, of so many bytes. Its version, 0, is not written.
+const KEY_VALUE: [u8; 2] = [2 << 3 | 2, 64];
+
+/// Bytes of a keyset's JSON, at most.
+const KEYSET_BYTES_MAX: usize = 512;
+
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// The key
+    pub(super) id: KeyId,
+    #[command(flatten)]
+    pub(super) ring: RingArgs,
+    /// Encrypt the keyset for this age public key; may be repeated
+    #[arg(long, value_name = "AGE1…", value_parser = recipient)]
+    recipient: Vec<Recipient>,
+    /// Do not encrypt it
+    #[arg(long, conflicts_with = "recipient")]
+    cleartext: bool,
+    /// Yes, in plain
+    #[arg(long, requires = "cleartext")]
+    yes: bool,
+    /// The file to make [default: stdout, where that is no terminal]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// A keyset, ready to be given away.
+pub(super) struct Export<'a> {
+    bytes: Zeroizing<Vec<u8>>,
+    output: Option<&'a Path>,
+}
+
+impl ExportArgs {
+    /// Whether it is clear who is to get the keyset, and how.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let id = self.id;
+        if self.recipient.is_empty() && !self.cleartext {
+            return Err(Failure::usage(
+                "say for whom: --recipient age1… encrypts the keyset, --cleartext --yes does not",
+            ));
+        }
+        if self.cleartext && !self.yes {
+            return Err(Failure::usage(format_args!(
+                "whoever reads it can open and forge every UID of key {id}: say --yes if it is meant to be plain"
+            )));
+        }
+        if self.output.is_none() && io::stdout().is_terminal() {
+            return Err(Failure::usage("a key is never written to a terminal: --output FILE, or a pipe"));
+        }
+        Ok(())
+    }
+
+    /// The keyset of a key of `ring`, as it was asked for.
+    pub(super) fn prepare(&self, ring: &KeyRing) -> Result<Export<'_>, Failure> {
+        let keyset = keyset(self.id, material(ring, self.id)?);
+        let bytes = if self.cleartext {
+            keyset
+        } else {
+            Zeroizing::new(seal(&keyset, &self.recipient).map_err(Failure::failed)?)
+        };
+        Ok(Export { bytes, output: self.output.as_deref() })
+    }
+
+    /// To whom the key goes, for the record.
+    pub(super) fn about(&self) -> Value {
+        let recipients: Vec<_> = self.recipient.iter().map(ToString::to_string).collect();
+        let output = self.output.as_ref().map(|path| path.display().to_string());
+        json!({"key": self.id.to_string(), "cleartext": self.cleartext, "recipients": recipients, "output": output})
+    }
+
+    /// Tells what was given away.
+    pub(super) fn warn(&self) {
+        let id = self.id;
+        let who =
+            if self.cleartext { "whoever reads that keyset" } else { "its recipients, and whom they pass it to," };
+        tell(format_args!("{who} can open every UID of key {id}, and make UIDs that callveil believes:"));
+        tell("in every context, for all time, with no limit and no audit record.");
+        tell(format_args!(
+            "to shut them out, rotate, rewrap, and destroy key {id} (\"A leaked key\" in keys/README.md)"
+        ));
+    }
+}
+
+impl Export<'_> {
+    /// Writes it to where it is wanted, and nowhere in between.
+    pub(super) fn hand_over(&self) -> Result<(), Failure> {
+        let Some(path) = self.output else {
+            // The standard library's `stdout` has a buffer, which nobody wipes.
+            let unbuffered = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+            return unbuffered.and_then(|mut out| out.write_all(&self.bytes)).map_err(Failure::from);
+        };
+        let written = RealDisk.create(path, &self.bytes, None).and_then(|()| RealDisk.sync(path));
+        written.map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                return Failure::failed(format_args!("{} exists already", path.display()));
+            }
+            // Half a keyset is half a key.
+            let _ = RealDisk.remove(path);
+            Failure::failed(format_args!("cannot write {}: {error}", path.display()))
+        })
+    }
+}
+
+/// The material of an enabled key.
+fn material(ring: &KeyRing, id: KeyId) -> Result<&Material, Failure> {
+    let failed = |reason| Err(Failure::failed(format_args!("key {id} {reason}")));
+    let Some(key) = ring.key(id) else { return failed("is not in this ring") };
+    match key.material() {
+        Some(material) => Ok(material),
+        None if key.status == Status::Destroyed => failed("is destroyed: there is nothing left to export"),
+        None => failed("is disabled, and only enabled keys are given out: `keys enable` it first"),
+    }
+}
+
+/// A keyset of this one key as Tink's JSON, in a buffer that never grows. UIDs carry the key's id themselves, so Tink
+/// adds no prefix of its own: RAW.
+fn keyset(id: KeyId, material: &Material) -> Zeroizing<Vec<u8>> {
+    let mut key = Zeroizing::new([0; KEY_VALUE.len() + MATERIAL_BYTES]);
+    key[..KEY_VALUE.len()].copy_from_slice(&KEY_VALUE);
+    // Exposed because giving it away is what was asked for.
+    key[KEY_VALUE.len()..].copy_from_slice(material.expose());
+    let number = u16::from_be_bytes(id.to_bytes());
+    let mut json = Zeroizing::new(String::with_capacity(KEYSET_BYTES_MAX));
+    let begin = write!(json, r#"{{"primaryKeyId":{number},"key":[{{"keyData":{{"typeUrl":"{TYPE_URL}","value":""#);
+    BASE64.encode_append(&*key, &mut json);
+    let end = writeln!(
+        json,
+        r#"","keyMaterialType":"SYMMETRIC"}},"status":"ENABLED","keyId":{number},"outputPrefixType":"RAW"}}]}}"#
+    );
+    begin.and(end).expect("a String takes everything");
+    assert!(json.len() <= KEYSET_BYTES_MAX, "it would have grown, and left a copy behind");
+    Zeroizing::new(std::mem::take(&mut *json).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyset_is_written_in_place() {
+        let id: KeyId = "3fa1".parse().expect("a key id");
+        let keyset = keyset(id, &Material::new(&[7; MATERIAL_BYTES]));
+        assert_eq!(keyset.capacity(), KEYSET_BYTES_MAX);
+        let json: Value = serde_json::from_slice(&keyset).expect("it is JSON");
+        let key = &json["key"][0];
+        assert_eq!((&json["primaryKeyId"], &key["keyId"]), (&0x3fa1.into(), &0x3fa1.into()));
+        let value = BASE64.decode(key["keyData"]["value"].as_str().expect("text").as_bytes()).expect("base64");
+        assert_eq!(value, [&[0x12, 0x40][..], &[7; MATERIAL_BYTES]].concat());
+    }
+}

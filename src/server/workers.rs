@@ -1,0 +1,83 @@
+//! The threads that serve connections: a runtime of its own each, so that a connection stays where it is and nothing of
+//! it is handed from core to core. Each new connection goes to the thread that has the fewest.
+//!
+//! Sockets that share a port (SO_REUSEPORT) would spare the hand-over, which costs a connection some microseconds once;
+//! but they deal connections out by a hash, so that of a few busy ones several can share a core beside an idle one, and
+//! a second process could take the same port unnoticed.
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// The threads, which end when this is dropped.
+pub struct Workers(Vec<Worker>);
+
+struct Worker {
+    handle: Handle,
+    connections: Arc<AtomicUsize>,
+    /// Of a thread that was started for this.
+    _ends_when_dropped: Option<oneshot::Sender<()>>,
+}
+
+impl Workers {
+    /// So many threads.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start(threads: NonZeroUsize) -> io::Result<Self> {
+        let worker = |at| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (sender, ended) = oneshot::channel();
+            let handle = runtime.handle().clone();
+            thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
+                let _ = runtime.block_on(ended);
+            })?;
+            Ok(Worker { handle, connections: Arc::default(), _ends_when_dropped: Some(sender) })
+        };
+        (0..threads.get()).map(worker).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The thread that this is called on, whose runtime has other things to do as well.
+    ///
+    /// # Panics
+    /// Where it has no runtime.
+    pub fn this_thread() -> Self {
+        Self(vec![Worker { handle: Handle::current(), connections: Arc::default(), _ends_when_dropped: None }])
+    }
+
+    /// The runtime with the fewest connections, and a place among them.
+    pub(super) fn least_busy(&self) -> (&Handle, Place) {
+        let open = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
+        let worker = self.0.iter().min_by_key(open).expect("there is at least one thread");
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        (&worker.handle, Place(worker.connections.clone()))
+    }
+
+    /// Completes once every thread has done something new: none of them hangs.
+    pub async fn are_alive(&self) {
+        for worker in &self.0 {
+            // A runtime that ended has nothing to do, and so cannot hang.
+            let _ = worker.handle.spawn(async {}).await;
+        }
+    }
+}
+
+/// One connection's place among those of its thread.
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
