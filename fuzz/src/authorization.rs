@@ -58,7 +58,7 @@ fn obvious(header: &[u8]) -> Option<&'static str> {
         return None;
     }
     let space = header.iter().position(|byte| *byte == b' ')?;
-    if header[..space].to_ascii_lowercase() != b"basic" {
+    if !header[..space].eq_ignore_ascii_case(b"basic") {
         return None;
     }
     holder(&STANDARD.decode(header[space..].trim_ascii_start()).ok()?)

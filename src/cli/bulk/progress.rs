@@ -103,8 +103,8 @@ impl Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = u128::from(self.rows) * 1000 / self.took.as_millis().max(1);
         match rate {
-            ..10_000 => write!(f, "{rate} rows/s"),
-            ..1_000_000 => write!(f, "{} thousand rows/s", rate / 1000),
+            0..10_000 => write!(f, "{rate} rows/s"),
+            10_000..1_000_000 => write!(f, "{} thousand rows/s", rate / 1000),
             _ => write!(f, "{}.{:02} million rows/s", rate / 1_000_000, rate / 10_000 % 100),
         }
     }
