@@ -15,13 +15,20 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::stripped;
+use crate::{pick, stripped};
 
 /// Regions whose numbers differ in what precedes them, in length, and in what is written but not dialled.
 const REGIONS: [&str; 13] = ["CN", "US", "DE", "GB", "IT", "AR", "BR", "MX", "HU", "SG", "RU", "KZ", "HK"];
 
 /// Items of one batch.
 const ITEMS_MAX: usize = 12;
+
+/// Items that the tokenizer seals together, and opens together.
+const SEALED_TOGETHER: usize = 64;
+const OPENED_TOGETHER: usize = 512;
+
+/// One of so many inputs is made a batch of more than these, which costs as much as hundreds of others.
+const SELDOM: usize = 64;
 
 /// A region, as a key reads it.
 struct Region {
@@ -82,6 +89,35 @@ pub fn check(data: &[u8]) {
     let mixed: Vec<&str> = readable.iter().flat_map(|uid| [*uid, "no uid"]).collect();
     let alone = region.map(Mode::UidToPhone, &mixed).into_iter().step_by(2);
     assert!(alone.eq(back));
+    match pick(data, SELDOM) {
+        0..4 => {
+            check_many(region, Mode::PhoneToUid, &items, SEALED_TOGETHER + 7);
+            check_many(region, Mode::PhoneToAliases, &items, SEALED_TOGETHER + 7);
+        }
+        4 => {
+            let aliases = region.map(Mode::PhoneToAliases, &items).into_iter().flatten();
+            let mut uids: Vec<String> =
+                aliases.flat_map(|uids| uids.split('\n').map(forged_after).collect::<Vec<_>>()).flatten().collect();
+            uids.push("no uid".to_owned());
+            let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
+            check_many(region, Mode::UidToPhone, &uids, OPENED_TOGETHER + 7);
+            check_many(region, Mode::RewrapUid, &uids, OPENED_TOGETHER + 7);
+        }
+        _ => {}
+    }
+}
+
+/// `uid`, and what is like it but for its last character.
+fn forged_after(uid: &str) -> [String; 2] {
+    let (begin, last) = uid.split_at(uid.len() - 1);
+    [uid.to_owned(), format!("{begin}{}", if last == "a" { "b" } else { "a" })]
+}
+
+/// `items` over and over, `count` of them: more than are worked on together, under several keys in turn.
+fn check_many(region: &Region, mode: Mode, items: &[&str], count: usize) {
+    let alone: Vec<_> = items.iter().map(|item| region.one(mode, item)).collect();
+    let many: Vec<&str> = items.iter().copied().cycle().take(count).collect();
+    assert!(region.map(mode, &many).iter().eq(alone.iter().cycle().take(count)), "{count} are as one by one");
 }
 
 fn check_number(region: &Region, text: &str) {
@@ -157,8 +193,23 @@ impl Region {
     fn map(&self, mode: Mode, items: &[&str]) -> Vec<Result<String, ItemError>> {
         let now = Timestamp::from_second(1000).expect("a small number of seconds");
         let mut mapped = Mapped::default();
-        self.tokenizer.batch(&Context::default(), now).map(mode, items, &mut mapped);
+        let context = Context::default();
+        let mut batch = self.tokenizer.batch(&context, now);
+        batch.map(mode, items, &mut mapped);
         assert_eq!(mapped.len(), items.len());
+        // What the audit log counts.
+        let (mut opened, mut sealed) = (0, 0);
+        for (_, uses) in batch.uses() {
+            (opened, sealed) = (opened + uses.opened, sealed + uses.sealed);
+        }
+        let good = u64::try_from(mapped.iter().flatten().count()).expect("a small number");
+        let expected = match mode {
+            Mode::PhoneToUid => (0, good),
+            Mode::UidToPhone => (good, 0),
+            Mode::RewrapUid => (good, good),
+            Mode::PhoneToAliases => (0, good * KEYS.len() as u64),
+        };
+        assert_eq!((opened, sealed), expected, "the keys' uses");
         mapped.iter().map(|item| item.map(str::to_owned)).collect()
     }
 
