@@ -19,6 +19,7 @@ mod deploy;
 mod fleet;
 mod golden;
 mod greedy;
+mod help;
 mod hostile;
 mod logs;
 mod properties;
