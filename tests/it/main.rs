@@ -24,6 +24,7 @@ mod hostile;
 mod logs;
 mod properties;
 mod proxies;
+mod readme;
 mod reload;
 mod replicas;
 mod ring_file;
