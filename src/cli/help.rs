@@ -121,8 +121,7 @@ const PAGES: &[(&str, &str)] = &[
     (
         "callveil rewrap",
         concat!(
-            "UIDs of the primary key stay as they are, byte for byte: a run can be repeated, and goes on where
-the last one ended.
+            "UIDs of the primary key stay as they are, byte for byte: a run can be repeated.
 
 Examples:
   callveil rewrap crm.csv --format csv --column phone --dry-run
@@ -181,10 +180,10 @@ Files:
   .NAME.callveil-partial      an --output that is not complete yet
 
 Environment:
-  CALLVEIL_LOG           how much `serve` logs: off, error, warn, info (the default), debug, trace
+  CALLVEIL_LOG           how much `serve` logs: off, error, warn, info, debug or trace
   CREDENTIALS_DIRECTORY  set by systemd: its file `identity` opens an encrypted ring
 
-Results go to stdout, all else to stderr; neither logs nor messages hold a number, a UID or a key.";
+Results go to stdout, all else to stderr. No log and no message holds a number, UID or key.";
 
 const SERVE: &str = "Examples:
   callveil serve --dev
@@ -202,8 +201,8 @@ const KEYS: &str = "Examples:
   callveil keys rotate --activate-in 24h
   callveil keys check http://10.0.0.7:9640 http://10.0.0.8:9640 --expect 2
 
-Losing the ring loses every UID, and whoever has it can open every UID: keep copies, and guard them.
-keys/README.md tells how to rotate, roll out, retire, restore, and what to do when a key leaks.";
+Losing the ring loses every UID, and whoever has it can open them all: keep copies, and guard
+them. keys/README.md tells how to rotate, retire and restore, and what to do about leaks.";
 
 /// The command line: what is parsed, and what completions, man pages and tests are made from.
 pub fn command() -> Command {
