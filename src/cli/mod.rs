@@ -4,10 +4,13 @@ mod audit;
 mod bulk;
 mod check;
 mod clients;
+mod completions;
+mod help;
 mod inspect;
 mod journal;
 mod keys;
 mod log;
+mod man;
 mod serve;
 
 use std::{
@@ -20,9 +23,10 @@ use std::{
 
 use age::secrecy::SecretString;
 use anstream::{stderr, stdout};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 
+pub use self::help::command;
 use self::journal::Journal;
 use crate::{
     audit::ItemKey,
@@ -42,6 +46,10 @@ use crate::{
 const KEYRING_DEFAULT: &str = "keys/keyring.json";
 
 /// A stateless tokenizer of phone numbers for Tencent Cloud Contact Center
+///
+/// Agents see a user ID (UID) instead of a customer's number. Callveil is the endpoint that turns one into the other on
+/// the way of a call, and does the same for files. A UID is the number, encrypted under a key of a small key ring: there
+/// is no table to keep, and whoever has the ring file gives the same answers.
 #[derive(Parser)]
 #[command(name = "callveil", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
@@ -49,7 +57,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration or key ring.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration or key ring. More, with examples: --help";
 
 #[derive(Subcommand)]
 enum Command {
@@ -72,13 +81,17 @@ enum Command {
     Rewrap(bulk::BulkArgs),
     /// Show which key made a UID and that key's state, without decrypting
     Inspect(inspect::InspectArgs),
+    /// Print a script that makes a shell complete commands and flags
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(man::ManArgs),
 }
 
 /// Runs the command that `args` tell, and gives the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(log::panic_without_payload));
     let lacking = memory::harden();
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match help::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing can be done about a terminal that does not take the message.
@@ -95,6 +108,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
         Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -314,13 +329,11 @@ fn make_folder_of(path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod pipeline;
 mod progress;
 mod report;
 mod run;
+mod screen;
 
 use std::{
     fs::File,

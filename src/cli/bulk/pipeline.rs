@@ -3,7 +3,7 @@
 use std::{
     num::NonZero,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         mpsc::{self, Receiver, Sender},
     },
     thread,
@@ -15,7 +15,7 @@ use super::{
     layout::Layout,
     map::{Mapper, Task},
 };
-use crate::cli::Failure;
+use crate::{cli::Failure, lock::lock};
 
 /// Bytes of the usual block; less where there are many threads, so that what is under way fits [`BYTES_UNDER_WAY_MAX`].
 const BLOCK_BYTES: usize = 128 * 1024;
@@ -104,7 +104,7 @@ fn read<L: Layout>(
 fn map<L: Layout>(jobs: &Mutex<Receiver<Job>>, mut mapper: Mapper<'_, L>) {
     loop {
         // Whoever waits for a job holds the lock; the others wait for that.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(jobs).recv();
         let Ok(Some((mut block, mapped))) = job else { return };
         mapper.map(&mut block);
         // Nobody wants it once the writer has stopped.
