@@ -4,12 +4,15 @@ mod audit;
 mod bulk;
 mod check;
 mod clients;
+mod completions;
 mod doctor;
 mod export;
+mod help;
 mod inspect;
 mod journal;
 mod keys;
 mod log;
+mod man;
 mod serve;
 
 use std::{
@@ -22,9 +25,10 @@ use std::{
 
 use age::secrecy::SecretString;
 use anstream::{stderr, stdout};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 
+pub use self::help::command;
 use self::journal::Journal;
 use crate::{
     audit::ItemKey,
@@ -44,6 +48,10 @@ use crate::{
 const KEYRING_DEFAULT: &str = "keys/keyring.json";
 
 /// A stateless tokenizer of phone numbers for Tencent Cloud Contact Center
+///
+/// Agents see a user ID (UID) instead of a customer's number. Callveil is the endpoint that turns one into the other on
+/// the way of a call, and does the same for files. A UID is the number, encrypted under a key of a small key ring: there
+/// is no table to keep, and whoever has the ring file gives the same answers.
 #[derive(Parser)]
 #[command(name = "callveil", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
@@ -51,7 +59,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration or key ring.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration or key ring. More, with examples: --help";
 
 #[derive(Subcommand)]
 enum Command {
@@ -76,13 +85,17 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Look at an endpoint from outside: is it ready for CCC?
     Doctor(doctor::DoctorArgs),
+    /// Print a script that makes a shell complete commands and flags
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(man::ManArgs),
 }
 
 /// Runs the command that `args` tell, and gives the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(log::panic_without_payload));
     let lacking = memory::harden();
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match help::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing can be done about a terminal that does not take the message.
@@ -100,6 +113,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rewrap(args) => bulk::run(&args, tokenizer::Mode::RewrapUid),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -324,13 +339,11 @@ fn make_folder_of(path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, ChildStdin, Output, Stdio},
@@ -339,6 +339,25 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = names.filter(|name| name != "keys").collect();
     names.sort();
     names
+}
+
+#[test]
+fn whoever_writes_to_a_pipe_may_wait_for_each_answer() {
+    let folder = Folder::new();
+    let (mut child, mut stdin) = spawn(folder.path(), &["tokenize", "--on-error", "fail"]);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for number in ["8001", "13988888888", "8001"] {
+        writeln!(stdin, "{number}").unwrap();
+        let mut uid = String::new();
+        stdout.read_line(&mut uid).unwrap();
+        assert_eq!(uid.len(), 41, "{number}");
+    }
+    // It does not wait for the end of what it no longer wants.
+    writeln!(stdin, "\t").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("stopped at row 4"));
+    drop(stdin);
 }
 
 #[test]

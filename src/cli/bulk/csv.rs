@@ -45,6 +45,7 @@ impl fmt::Display for NotADelimiter {
 impl std::error::Error for NotADelimiter {}
 
 /// CSV in which one column is mapped.
+#[derive(Clone)]
 pub(super) struct Csv {
     pub(super) delimiter: Delimiter,
     /// Counted from 0.

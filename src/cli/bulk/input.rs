@@ -16,7 +16,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 pub(super) enum Pace {
     /// Until a block is full.
     Full,
-    /// Until there is a row: somebody sits there and types.
+    /// Until there is a row: somebody waits for what becomes of it.
     Row,
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
 };
 
@@ -14,6 +14,8 @@ use signal_hook::{
     iterator::Signals,
     low_level::emulate_default_handler,
 };
+
+use crate::lock::lock;
 
 /// What is there that nobody should find later.
 #[derive(Clone, Default)]
@@ -64,6 +66,6 @@ impl Litter {
     }
 
     fn things(&self) -> MutexGuard<'_, Things> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

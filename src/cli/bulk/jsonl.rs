@@ -58,6 +58,7 @@ impl fmt::Display for NotAPointer {
 impl std::error::Error for NotAPointer {}
 
 /// JSON lines in which one string is mapped.
+#[derive(Clone)]
 pub(super) struct Jsonl {
     pub(super) pointer: Pointer,
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::report::RowError;
 
 /// A format. Bytes that it is given begin where a row begins.
-pub(super) trait Layout: Sync {
+pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// Written after each row in the place of its own line end; `None` where that is kept as it was.
     const ROW_END: Option<&'static [u8]>;
 

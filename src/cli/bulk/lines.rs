@@ -5,6 +5,7 @@ use memchr::{memchr, memrchr};
 use super::layout::{Cell, Form, Found, Layout, Row, Source};
 
 /// Values behind each of which stands an `end`. Results always stand on lines that end in a line feed.
+#[derive(Clone)]
 pub(super) struct Lines {
     pub(super) end: u8,
 }

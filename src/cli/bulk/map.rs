@@ -13,7 +13,8 @@ use super::{
 use crate::{
     ids::{Context, KeyId},
     tokenizer::{Batch, ItemError, Mapped, Mode, Tokenizer},
-    uid, wire,
+    uid::{self, Uid},
+    wire,
 };
 
 /// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
@@ -224,7 +225,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
 
     /// Whether `item`, a UID that opened, is to be left alone since it names the primary key.
     fn is_of_the_primary(&self, item: &str) -> bool {
-        self.task.mode == Mode::RewrapUid && key_of(item) == Some(self.primary)
+        self.task.mode == Mode::RewrapUid && Uid::parse(item).is_ok_and(|uid| uid.key_id == self.primary)
     }
 }
 
@@ -299,35 +300,4 @@ fn take_census(batch: &mut Batch<'_>, mode: Mode, items: &[&str], mapped: &Mappe
     e164 += opened.iter().filter(|number| number.is_ok_and(|number| number.len() >= DIALLED_CHARS_MIN)).count() as u64;
     counts.e164 += e164;
     counts.verbatim -= e164;
-}
-
-/// The key that a UID names, in its first characters: two bytes in base32, of either letter case.
-fn key_of(uid: &str) -> Option<KeyId> {
-    let first = uid.trim_start().as_bytes().first_chunk::<4>()?;
-    let mut bits = 0_u32;
-    for byte in first {
-        let value = match byte.to_ascii_lowercase() {
-            letter @ b'a'..=b'z' => letter - b'a',
-            digit @ b'2'..=b'7' => digit - b'2' + 26,
-            _ => return None,
-        };
-        bits = bits << 5 | u32::from(value);
-    }
-    let [_, bytes @ .., _] = (bits << 4).to_be_bytes();
-    KeyId::from_bytes(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_characters_name_the_key() {
-        for id in ["0001", "3fa1", "8000", "ffff", "a5c3"] {
-            let id: KeyId = id.parse().expect("a key id");
-            let text = uid::Uid { key_id: id, sealed: uid::Sealed::Short([0xA7; 23]) }.to_string();
-            assert_eq!((key_of(&text), key_of(&format!(" {}", text.to_uppercase()))), (Some(id), Some(id)));
-        }
-        assert_eq!((key_of("aaa"), key_of("aa1a"), key_of("")), (None, None, None));
-    }
 }

@@ -19,11 +19,13 @@ mod pipeline;
 mod progress;
 mod report;
 mod run;
+mod screen;
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _},
+    io,
     num::NonZero,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     thread,
 };
@@ -202,13 +204,15 @@ impl BulkArgs {
             return Ok((Input::new(io::Cursor::new(values), Pace::Full), None));
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
-            let pace = if io::stdin().is_terminal() { Pace::Row } else { Pace::Full };
-            return Ok((Input::new(io::stdin(), pace), None));
+            // What writes to a pipe may wait for answers, as people at a terminal do.
+            let length = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
+            let pace = if length.is_some() { Pace::Full } else { Pace::Row };
+            return Ok((Input::new(io::stdin(), pace), length));
         };
         let file = File::open(path).map_err(|error| {
             Failure::failed(format_args!("cannot open the file: {error} (values go after --value)"))
         })?;
-        let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+        let length = length(&file);
         Ok((Input::new(file, Pace::Full), length))
     }
 
@@ -218,6 +222,11 @@ impl BulkArgs {
             .or_else(|| thread::available_parallelism().ok().map(|cpus| cpus.min(THREADS_DEFAULT_MAX)))
             .unwrap_or(NonZero::<usize>::MIN)
     }
+}
+
+/// How many bytes are in a file; of a pipe nobody knows.
+fn length(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }
 
 /// Finds the column, and takes off the header that names it.

@@ -3,7 +3,7 @@
 use std::{
     num::NonZero,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         mpsc::{self, Receiver, Sender},
     },
     thread,
@@ -15,7 +15,7 @@ use super::{
     layout::Layout,
     map::{Mapper, Task},
 };
-use crate::cli::Failure;
+use crate::{cli::Failure, lock::lock};
 
 /// Bytes of the usual block; less where there are many threads, so that what is under way fits [`BYTES_UNDER_WAY_MAX`].
 const BLOCK_BYTES: usize = 128 * 1024;
@@ -34,8 +34,14 @@ pub(super) enum Stop {
     Sink(Failure),
 }
 
-/// A block to be mapped, and where it is waited for.
-type Job = (Block, Sender<Block>);
+/// A block to be mapped, and where it is waited for; nothing tells a thread to end.
+type Job = Option<(Block, Sender<Block>)>;
+
+/// Whether all rows were written, as far as they could be read.
+enum Written {
+    All,
+    Enough,
+}
 
 /// Maps all rows of `input` on so many threads, and gives each block to `sink`, in order, until that wants no more or
 /// fails, or nothing is left.
@@ -55,16 +61,23 @@ pub(super) fn run<L: Layout>(
     let (job, jobs) = mpsc::channel::<Job>();
     let jobs = Mutex::new(jobs);
     let (next, nexts) = mpsc::channel();
-    thread::scope(|scope| {
+    let (readers_job, readers_layout) = (job.clone(), layout.clone());
+    let reader = thread::spawn(move || read(input, &readers_layout, block_bytes, &frees, &readers_job, &next));
+    let written = thread::scope(|scope| {
         for _ in 0..threads.get() {
             scope.spawn(|| map(&jobs, Mapper::new(task, layout)));
         }
-        let reader = scope.spawn(move || read(input, layout, block_bytes, &frees, &job, &next));
         let written = write(nexts, free, &mut sink);
-        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written.map_err(Stop::Sink)?;
-        read.map_err(Stop::Input)
-    })
+        for _ in 0..threads.get() {
+            job.send(None).expect("its other end is here");
+        }
+        written
+    });
+    match written.map_err(Stop::Sink)? {
+        // The reader is left alone: it may wait for input that never comes.
+        Written::Enough => Ok(()),
+        Written::All => reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(Stop::Input),
+    }
 }
 
 /// Reads until nothing is left or nobody wants more. The number of free blocks bounds how far ahead.
@@ -81,7 +94,7 @@ fn read<L: Layout>(
             break;
         }
         let (mapped, waiting) = mpsc::channel();
-        if next.send(waiting).is_err() || job.send((block, mapped)).is_err() {
+        if next.send(waiting).is_err() || job.send(Some((block, mapped))).is_err() {
             break;
         }
     }
@@ -91,8 +104,8 @@ fn read<L: Layout>(
 fn map<L: Layout>(jobs: &Mutex<Receiver<Job>>, mut mapper: Mapper<'_, L>) {
     loop {
         // Whoever waits for a job holds the lock; the others wait for that.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((mut block, mapped)) = job else { return };
+        let job = lock(jobs).recv();
+        let Ok(Some((mut block, mapped))) = job else { return };
         mapper.map(&mut block);
         // Nobody wants it once the writer has stopped.
         let _ = mapped.send(block);
@@ -103,16 +116,16 @@ fn write(
     nexts: Receiver<Receiver<Block>>,
     free: Sender<Block>,
     sink: &mut impl FnMut(&Block) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<Written, Failure> {
     for next in nexts {
         // A thread that panicked sends nothing; the scope tells of it.
-        let Ok(block) = next.recv() else { break };
+        let Ok(block) = next.recv() else { return Ok(Written::Enough) };
         sink(&block)?;
         if block.done.stopped {
-            break;
+            return Ok(Written::Enough);
         }
         // Nobody wants it once everything is read.
         let _ = free.send(block);
     }
-    Ok(())
+    Ok(Written::All)
 }

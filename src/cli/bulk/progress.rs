@@ -12,7 +12,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::interrupt::Litter;
+use super::{interrupt::Litter, screen::Screen};
 use crate::cli::tell;
 
 /// What is over sooner needs no bar.
@@ -74,7 +74,7 @@ impl Progress {
         if self.audience == Audience::Terminal && self.began.elapsed() > SHOWN_AFTER {
             self.audience = Audience::Nobody; // From now on it looks after itself.
             self.litter.bar(&self.bar);
-            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
+            self.bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::<Screen>::default(), DRAWS_PER_SECOND));
             self.bar.enable_steady_tick(TICK);
         }
     }

@@ -1,0 +1,268 @@
+//! What `--help` and the man pages say beyond a line for each argument: examples above all. A command that has none
+//! here fails a test.
+
+use clap::{Command, CommandFactory as _};
+
+use super::Cli;
+
+/// What each command's help ends with. Lines are at most 94 characters, so that they are never wrapped.
+const PAGES: &[(&str, &str)] = &[
+    ("callveil", CALLVEIL),
+    ("callveil serve", SERVE),
+    ("callveil keys", KEYS),
+    (
+        "callveil keys init",
+        "Examples:
+  callveil keys init
+  callveil keys init --region US --recipient age1… --recipient age1…",
+    ),
+    (
+        "callveil keys rotate",
+        "Examples:
+  callveil keys rotate
+  callveil keys rotate --activate-in 2d
+  callveil keys rotate --activate-at 2027-01-01T02:00:00Z",
+    ),
+    (
+        "callveil keys list",
+        "Examples:
+  callveil keys list
+  callveil keys list --json | jq -r '.keys[] | select(.primary).id'",
+    ),
+    (
+        "callveil keys enable",
+        "Examples:
+  callveil keys enable 3fa1",
+    ),
+    (
+        "callveil keys disable",
+        "Examples:
+  callveil keys disable 3fa1",
+    ),
+    (
+        "callveil keys destroy",
+        "Examples:
+  callveil keys destroy 3fa1 --yes",
+    ),
+    (
+        "callveil keys verify",
+        "Examples:
+  callveil keys verify
+  callveil keys verify --keyring backup/keyring.json --identity identities/backup",
+    ),
+    (
+        "callveil keys recipients",
+        "Examples:
+  callveil keys recipients
+  callveil keys recipients --set age1… age1… --identity identities/alice",
+    ),
+    (
+        "callveil keys merge",
+        "Examples:
+  callveil keys merge bob/keyring.json",
+    ),
+    (
+        "callveil keys check",
+        "Examples:
+  callveil keys check http://10.0.0.7:9640 http://10.0.0.8:9640 --expect 2
+  callveil keys check http://10.0.0.7:9640 --disable 3fa1 --since 2026-11-01T00:00:00Z",
+    ),
+    (
+        "callveil keys export-tink",
+        "Examples:
+  callveil keys export-tink 3fa1 --recipient age1… --output analyst.age
+
+It gives away every number that has a UID of this key, and lets whoever has it make more; only
+`rewrap` to another key and `destroy` end that. The export is recorded before it is given.",
+    ),
+    (
+        "callveil clients",
+        "Examples:
+  callveil clients new-password",
+    ),
+    (
+        "callveil clients new-password",
+        "Examples:
+  callveil clients new-password",
+    ),
+    (
+        "callveil audit",
+        "Examples:
+  callveil audit sum audit.jsonl",
+    ),
+    (
+        "callveil audit find",
+        "Examples:
+  callveil audit find audit.jsonl --hmac-key audit.key --number 13988888888",
+    ),
+    (
+        "callveil audit sum",
+        "Examples:
+  callveil audit sum audit.jsonl",
+    ),
+    (
+        "callveil tokenize",
+        concat!(
+            "Examples:
+  callveil tokenize --value 13988888888
+  callveil tokenize <numbers.txt >uids.txt
+  callveil tokenize crm.csv --format csv --column phone --dry-run
+  callveil tokenize crm.csv --format csv --column phone --output uids.csv --report failed.txt
+  callveil tokenize calls.jsonl --format jsonl --column /customer/phone --output uids.jsonl
+
+",
+            include_str!("rows.txt")
+        ),
+    ),
+    (
+        "callveil detokenize",
+        concat!(
+            "Examples:
+  callveil detokenize <uids.txt >numbers.txt
+  callveil detokenize uids.csv --format csv --column 3 --delimiter ';' --output crm.csv
+  callveil detokenize calls.jsonl --format jsonl --column /customer/phone | head
+
+",
+            include_str!("rows.txt")
+        ),
+    ),
+    (
+        "callveil rewrap",
+        concat!(
+            "UIDs of the primary key stay as they are, byte for byte: a run can be repeated.
+
+Examples:
+  callveil rewrap crm.csv --format csv --column phone --dry-run
+  callveil rewrap crm.csv --format csv --column phone --output crm.csv
+
+",
+            include_str!("rows.txt")
+        ),
+    ),
+    (
+        "callveil inspect",
+        "Examples:
+  callveil inspect 4mqfuvznxvjx6ly42ic6f2h4mltbrk566fvh2tjg",
+    ),
+    (
+        "callveil doctor",
+        "Examples:
+  callveil doctor https://uid.example.com/ --user ccc
+  CALLVEIL_PASSWORD=… callveil doctor https://10.0.0.7:8443/ --user ccc --ca ca.pem --json
+
+It asks with numbers that no telephone has. Exit codes: 0 all is well, 1 something is not.",
+    ),
+    (
+        "callveil completions",
+        "Examples:
+  callveil completions bash >~/.local/share/bash-completion/completions/callveil
+  callveil completions zsh >~/.zfunc/_callveil
+  callveil completions fish >~/.config/fish/completions/callveil.fish",
+    ),
+    (
+        "callveil man",
+        "Examples:
+  callveil man | man -l -
+  callveil man ~/.local/share/man/man1",
+    ),
+];
+
+const CALLVEIL: &str = "Examples:
+  Try it: a server for development, whose keys are made on the spot
+      callveil serve --dev
+  A key ring, then a password for CCC, then the endpoint
+      callveil keys init
+      callveil clients new-password
+      callveil serve --config callveil.toml
+  A number to its UID, and every number of a CRM's export
+      callveil tokenize --value 13988888888
+      callveil tokenize crm.csv --format csv --column phone --output uids.csv
+  A new key, as every half year; later the UIDs of the old one to UIDs of the new one
+      callveil keys rotate
+      callveil rewrap uids.csv --format csv --column phone --output uids.csv
+
+`callveil help COMMAND` tells about a command, with examples.
+
+Exit codes:
+  0   done
+  1   failed, or some rows did
+  2   wrong usage
+  78  bad configuration or key ring
+
+Files:
+  keys/keyring.json           the key ring, where neither --keyring nor --config names another
+  keys/keyring.json.previous  the ring before its last change: guard it alike
+  keys/keyring.json.audit     who changed or exported keys, unless --config names an audit log
+  keys/keyring.json.lock      empty; it keeps two commands apart and is never deleted
+  .NAME.callveil-partial      an --output that is not complete yet
+
+Environment:
+  CALLVEIL_LOG           how much `serve` logs: off, error, warn, info, debug or trace
+  CALLVEIL_PASSWORD      the password that `doctor` calls with
+  CREDENTIALS_DIRECTORY  set by systemd: its file `identity` opens an encrypted ring
+
+Results go to stdout, all else to stderr. No log and no message holds a number, UID or key.";
+
+const SERVE: &str = "Examples:
+  callveil serve --dev
+  callveil serve --config callveil.toml
+  CALLVEIL_LOG=debug callveil serve --config callveil.toml --listen 127.0.0.1:8080
+
+Signals:
+  SIGHUP         take up the configuration's clients, the ring and the certificate at once
+  SIGTERM        stop taking connections, answer what is under way, and end
+";
+
+const KEYS: &str = "Examples:
+  callveil keys init
+  callveil keys list
+  callveil keys rotate --activate-in 24h
+  callveil keys check http://10.0.0.7:9640 http://10.0.0.8:9640 --expect 2
+
+Losing the ring loses every UID, and whoever has it can open them all: keep copies, and guard
+them. keys/README.md tells how to rotate, retire and restore, and what to do about leaks.";
+
+/// The command line: what is parsed, and what completions, man pages and tests are made from.
+pub fn command() -> Command {
+    with_page(Cli::command(), "callveil")
+}
+
+fn with_page(command: Command, path: &str) -> Command {
+    let command = command.mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        with_page(sub, &path)
+    });
+    match PAGES.iter().find(|(of, _)| *of == path) {
+        Some((_, page)) => command.after_long_help(page.trim_end()),
+        None => command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &Command, path: &str) {
+        let page = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        assert!(page.contains("Examples:\n") && page.contains(path), "`{path}` has no example in src/cli/help.rs");
+        let longest = page.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+        assert!(longest <= 94, "a line of `{path}` has {longest} characters");
+        for sub in command.get_subcommands() {
+            check(sub, &format!("{path} {}", sub.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        check(&command(), "callveil");
+    }
+
+    #[test]
+    fn every_page_is_of_a_command() {
+        for (path, _) in PAGES {
+            let mut names = path.split(' ').skip(1);
+            let command = names.try_fold(command(), |command, name| command.find_subcommand(name).cloned());
+            assert!(command.is_some(), "{path}");
+        }
+    }
+}

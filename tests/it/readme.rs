@@ -1,0 +1,103 @@
+//! `README.md`, done as it says: every command of it that is callveil's, from top to bottom, in one folder.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Server, callveil, sha256_hex};
+
+const README: &str = include_str!("../../README.md");
+
+/// Fewer commands than this mean that they were not found.
+const COMMANDS_MIN: usize = 13;
+
+/// The file that the commands on whole exports read.
+const EXPORT: &str = "name,phone\nWang Wei,13988888888\n\"Li, Na\",+86 139 8888 8889\n";
+
+/// What stands between backquotes, or in a line of its own under four spaces, and begins with the program's name.
+fn commands() -> Vec<&'static str> {
+    let mut commands = Vec::new();
+    for line in README.lines() {
+        match line.strip_prefix("    ").filter(|line| line.starts_with("callveil ")) {
+            Some(command) => commands.push(command),
+            None => commands.extend(line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("callveil "))),
+        }
+    }
+    commands
+}
+
+/// The configuration, as it stands there, with the hash of this password and the log of which is told further down. Tests
+/// listen where nobody else does.
+fn configuration(password: &str) -> String {
+    let lines = README.lines().skip_while(|line| !line.contains("`callveil.toml`:")).skip(2);
+    let lines = lines.map_while(|line| line.strip_prefix("        ")).map(|line| format!("{line}\n"));
+    let text: String = lines.collect();
+    assert!(text.contains("[tls]") && text.contains("[[clients]]"), "{text}");
+    let text = text.replace("<hash>", &sha256_hex(password)).replace(":8443", ":0").replace(":9640", ":0");
+    text + "[audit]\nto = \"LOG\"\nitems = \"hmac\"\nhmac_key = \"KEY\"\n"
+}
+
+/// Runs a command as a shell does, and gives what it printed; it must succeed.
+fn run(folder: &Path, command: &str) -> String {
+    let tested = Path::new(env!("CARGO_BIN_EXE_callveil")).parent().unwrap();
+    let path = format!("{}:{}", tested.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("timeout");
+    shell.args(["60", "bash", "-o", "pipefail", "-c", command]).current_dir(folder).env("PATH", path);
+    let output = shell.env_remove("CALLVEIL_LOG").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The password that `callveil clients new-password` printed.
+fn password(printed: &[String]) -> &str {
+    let password = printed.iter().find_map(|output| output.strip_prefix("password: "));
+    password.expect("a password was made before").lines().next().unwrap()
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    fs::write(path.join("tls.crt"), certificate.pem()).unwrap();
+    fs::write(path.join("tls.key"), key.serialize_pem()).unwrap();
+    fs::write(path.join("crm.csv"), EXPORT).unwrap();
+    fs::write(path.join("KEY"), [7; 32]).unwrap();
+    fs::set_permissions(path.join("KEY"), fs::Permissions::from_mode(0o600)).unwrap();
+    let commands = commands();
+    assert!(commands.len() >= COMMANDS_MIN, "{commands:?}");
+    let mut replica = None;
+    let mut printed = Vec::new();
+    for command in commands {
+        let output = match command {
+            "callveil serve --config callveil.toml" => {
+                fs::write(path.join("callveil.toml"), configuration(password(&printed))).unwrap();
+                replica = Some(Server::spawn(callveil().current_dir(path).args(command.split(' ').skip(1))));
+                String::new()
+            }
+            // These are named there without whom or what they ask.
+            "callveil doctor https://… --user ccc" => {
+                let replica = replica.as_ref().expect("a replica runs");
+                let to = format!("https://localhost:{}/", replica.address.port());
+                let command = command.replace("https://…", &to);
+                run(path, &format!("CALLVEIL_PASSWORD={} {command} --ca tls.crt", password(&printed)))
+            }
+            "callveil keys check" => {
+                let replica = replica.as_ref().expect("a replica runs");
+                run(path, &format!("{command} http://{}", replica.admin))
+            }
+            "callveil inspect UID" => {
+                let uid = run(path, "callveil tokenize --value 13988888888");
+                run(path, &command.replace("UID", uid.trim_end()))
+            }
+            _ => run(path, command),
+        };
+        printed.push(output);
+    }
+    let back = printed.last().unwrap();
+    assert_eq!(back, "name,phone\nWang Wei,008613988888888\n\"Li, Na\",008613988888889\n");
+}
