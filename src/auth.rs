@@ -1,6 +1,6 @@
 //! Authorization header to client, in constant time over all password hashes of all clients (RFC 7617).
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
@@ -26,7 +26,7 @@ pub struct Client {
     /// The space of this client's UIDs.
     pub context: Context,
     /// What this client may ask for.
-    pub modes: HashSet<Mode>,
+    pub modes: Vec<Mode>,
     /// What `Code` an answer has in which some items failed.
     pub partial: Partial,
     /// How many numbers may become UIDs.
@@ -185,7 +185,7 @@ mod tests {
             username: Username::new(name).expect("a username"),
             password_sha256: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
             context: Context::default(),
-            modes: HashSet::new(),
+            modes: Vec::new(),
             partial: Partial::Lenient,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),

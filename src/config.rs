@@ -314,7 +314,7 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
         Some(text) => text.parse().map_err(|error| section.wrong("context", error))?,
     };
     let modes = match section.strings("modes")? {
-        None => HashSet::from([Mode::PhoneToUid, Mode::UidToPhone]),
+        None => vec![Mode::PhoneToUid, Mode::UidToPhone],
         Some(names) => names
             .iter()
             .map(|name| Mode::from_name(name).ok_or_else(|| section.wrong("modes", "names an unknown mode")))
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!((config.limits.numbers, config.limits.idle), (10_000, Duration::from_secs(75)));
         let client = &config.clients[0];
         assert_eq!((client.context.as_str(), client.partial), ("default", Partial::Lenient));
-        assert_eq!(client.modes, HashSet::from([Mode::PhoneToUid, Mode::UidToPhone]));
+        assert_eq!(client.modes, [Mode::PhoneToUid, Mode::UidToPhone]);
     }
 
     #[test]

@@ -13,10 +13,9 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Method, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{
-        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING,
-        WWW_AUTHENTICATE,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
     request::Parts,
 };
@@ -72,13 +71,18 @@ pub struct Handler {
     failures: Failures,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
     proxied: Mutex<HashMap<IpAddr, usize>>,
+    /// Those of a good answer, with room for the name of the request: copying them costs less than making them. Made
+    /// before any secret was on this stack, since what is copied of it into their gaps stays.
+    headers: HeaderMap,
 }
 
 impl Handler {
     /// A handler of requests for `path`.
     pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
         let (buffered, failures, proxied) = (AtomicUsize::new(0), Failures::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied }
+        let mut headers = std::mem::take(json_response(StatusCode::OK, Vec::new()).headers_mut());
+        headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied, headers }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -88,11 +92,10 @@ impl Handler {
         unread: &mut Option<Incoming>,
         entry: &mut Entry<'_>,
     ) -> Result<Vec<u8>, Refusal> {
-        strict::check(head).map_err(|_| Refusal::Ambiguous)?;
+        let clear = strict::check(head).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(head)?;
         let clients = self.live.clients();
-        let credentials = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let client = clients.authenticate(credentials).ok_or_else(|| self.count_failure(entry.record.peer))?;
+        let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(client.username.clone());
         let body = match head.version {
             // Other streams keep the connection busy, so that a slow body must be timed by itself.
@@ -148,7 +151,9 @@ impl Handler {
             return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
         }
         let mut buffered = Buffered { first: Bytes::new(), rest: Vec::new(), counted: 0, total: &self.buffered };
-        while let Some(frame) = body.frame().await {
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
             let Ok(data) = frame.map_err(|_| Refusal::Interrupted)?.into_data() else { continue };
             if buffered.counted + data.len() > self.limits.body_bytes {
                 return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
@@ -239,7 +244,11 @@ impl Respond for Handler {
         };
         let record = &mut entry.record;
         let mut response = match answer {
-            Ok(json) => json_response(StatusCode::OK, json),
+            Ok(json) => {
+                let mut response = Response::new(json.into());
+                response.headers_mut().clone_from(&self.headers);
+                response
+            }
             Err(refusal) => {
                 record.code = refusal.status().as_u16();
                 refusal.response()

@@ -2,8 +2,8 @@
 //! it is refused, so that no proxy before us and we ever disagree about where a request ends or whom it is for.
 
 use http::{
-    HeaderMap, HeaderValue, Version,
-    header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING},
+    HeaderValue, Version,
+    header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::Authority,
 };
@@ -12,33 +12,47 @@ use http::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
+/// What of a head is needed further on.
+pub struct Clear<'h> {
+    /// The credentials; empty where there are none.
+    pub authorization: &'h [u8],
+}
+
 /// Refuses a missing, repeated, empty or malformed `Host`, one that the target contradicts, a target that is not ASCII,
 /// and repeated or unknown framing and credentials.
 ///
 /// # Errors
 /// [`Ambiguous`].
-pub fn check(head: &Parts) -> Result<(), Ambiguous> {
-    check_host(head)?;
+pub fn check(head: &Parts) -> Result<Clear<'_>, Ambiguous> {
+    let (mut host, mut authorization, mut length, mut coding) = (None, None, None, None);
+    for (name, value) in &head.headers {
+        let only = match name {
+            name if *name == HOST => &mut host,
+            name if *name == AUTHORIZATION => &mut authorization,
+            name if *name == CONTENT_LENGTH => &mut length,
+            name if *name == TRANSFER_ENCODING => &mut coding,
+            _ => continue,
+        };
+        if only.replace(value).is_some() {
+            return Err(Ambiguous);
+        }
+    }
+    check_host(head, host)?;
     // RFC 3986 section 2: other bytes are decoded by one reader in one way, by another in another.
     if !head.uri.path_and_query().is_none_or(|target| target.as_str().is_ascii()) {
         return Err(Ambiguous);
     }
-    at_most_one(&head.headers, AUTHORIZATION)?;
-    at_most_one(&head.headers, CONTENT_LENGTH)?;
-    match at_most_one(&head.headers, TRANSFER_ENCODING)? {
-        None => Ok(()),
-        // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1), and we know of one (section 7).
-        Some(coding) if head.version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok(())
-        }
-        Some(_) => Err(Ambiguous),
+    // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1), and we know of one (section 7).
+    let is_known = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if coding.is_some_and(|coding| head.version != Version::HTTP_11 || !is_known(coding)) {
+        return Err(Ambiguous);
     }
+    Ok(Clear { authorization: authorization.map(HeaderValue::as_bytes).unwrap_or_default() })
 }
 
 /// RFC 9112 section 3.2: one `Host` in HTTP/1.1; in HTTP/2 `:authority` says it (RFC 9113 section 8.3.1). A `Host`
 /// beside that, or beside a whole URL as target, must not say otherwise: which of the two counts is not the same to all.
-fn check_host(head: &Parts) -> Result<(), Ambiguous> {
-    let host = at_most_one(&head.headers, HOST)?;
+fn check_host(head: &Parts, host: Option<&HeaderValue>) -> Result<(), Ambiguous> {
     if head.uri.authority().is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
         return Ok(());
     }
@@ -60,7 +74,11 @@ fn is_plain_host(host: &[u8]) -> bool {
     let (name, port) = host.split_at(end);
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     let port = port.split_first().map(|(_, digits)| digits);
-    let is_port = |digits: &[u8]| (1..=4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    // Of five digits, a first of 5 at most leaves no doubt.
+    let is_port = |digits: &[u8]| {
+        let is_small = matches!((digits.len(), digits.first()), (1..=4, _) | (5, Some(b'0'..=b'5')));
+        is_small && digits.iter().all(u8::is_ascii_digit)
+    };
     !name.is_empty() && name.iter().all(is_name) && port.is_none_or(is_port)
 }
 
@@ -70,12 +88,4 @@ fn is_host(authority: &Authority) -> bool {
     let digits = rest.strip_prefix(':').unwrap_or_default();
     let is_port = rest.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with(':');
     !authority.host().is_empty() && is_port && (digits.is_empty() || digits.parse::<u16>().is_ok())
-}
-
-fn at_most_one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, Ambiguous> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (first, None) => Ok(first),
-        _ => Err(Ambiguous),
-    }
 }

@@ -109,7 +109,7 @@ impl Audit {
 
     /// The record of a request of `peer`, for which there is a place. It is noted when the entry is dropped.
     pub async fn begin(&self, peer: IpAddr) -> Entry<'_> {
-        let places = if self.take(1).await { 1 } else { 0 };
+        let places = usize::from(self.take(1).await);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let record = Record::new(RequestId { instance: self.instance, number }, peer);
         Entry { audit: self, started: Instant::now(), places, record }

@@ -1,7 +1,6 @@
 //! `callveil serve`: answer CCC.
 
 use std::{
-    collections::HashSet,
     io,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
@@ -293,7 +292,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         username: Username::new(username).expect("it has no colon"),
         password_sha256: vec![Sha256::digest(password).into()],
         context: Context::default(),
-        modes: HashSet::from(Mode::ALL),
+        modes: Mode::ALL.into(),
         partial: Partial::Lenient,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),

@@ -145,7 +145,7 @@ impl Respond for Admin {
     async fn respond(&self, request: Request<Incoming>, _peer: IpAddr) -> Reply {
         let (head, body) = request.into_parts();
         let response = match strict::check(&head) {
-            Ok(()) => self.answer(&head.method, head.uri.path(), &head.headers),
+            Ok(_) => self.answer(&head.method, head.uri.path(), &head.headers),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };
         reply(&head, response, Some(body))

@@ -3,11 +3,13 @@
 //! hyper's own header time-out runs while a connection is idle, and nothing of hyper's bounds a slow body or a slow
 //! reader. So the socket and the requests note here what a connection is doing and since when; how long it may go on
 //! doing that is one deadline, looked at when a timer fires, which costs a request no timer of its own.
+//!
+//! An idle connection rests: hyper's buffers, which hold its last request, are given back until its peer says more.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::IpAddr,
     pin::{Pin, pin},
@@ -19,17 +21,17 @@ use std::{
     time::Duration,
 };
 
+use atomic_waker::AtomicWaker;
 use http::{HeaderValue, StatusCode, header::CONNECTION};
 use http_body_util::BodyExt as _;
 use hyper::{
-    Request, Version,
+    Request, Response, Version,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
-    service::service_fn,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use smallvec::SmallVec;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -40,6 +42,7 @@ use crate::{
     handler::{Reply, Respond},
     limits::Limits,
     lock::lock,
+    memory,
 };
 
 /// Bytes that hyper buffers of a request at a time, and so of the longest head.
@@ -60,11 +63,14 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of an answer that are buffered for one HTTP/2 stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of an answer that are given to an HTTP/2 stream at a time.
+/// Bytes of an answer that are given to hyper at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// How an HTTP/2 connection begins (RFC 9113 section 3.4).
-const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+const HTTP_2_PREFACE: [u8; 16] = *b"PRI * HTTP/2.0\r\n";
+
+/// How long an HTTP/1 connection is idle before it rests: long enough that a busy one never does.
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How long an idle HTTP/2 connection has to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -106,11 +112,13 @@ const CLOSE: u8 = 3;
 pub(super) struct Activity {
     /// Milliseconds since [`EPOCH`], times 8, plus the phase.
     state: AtomicU64,
-    /// Milliseconds since [`EPOCH`] when the connection was last worked on: reading the clock at every step would cost
-    /// more than all else here.
+    /// Milliseconds since [`EPOCH`] when the clock was last looked at: doing so at every step would cost more than all
+    /// else here.
     clock: AtomicU64,
+    /// Whether that was in the present turn of the connection.
+    is_fresh: AtomicBool,
     order: AtomicU8,
-    ordered: Notify,
+    ordered: AtomicWaker,
     answered: Notify,
     /// Whether a request of this connection was ever granted.
     proved: AtomicBool,
@@ -129,27 +137,32 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        let (ordered, answered) = (Notify::new(), Notify::new());
+        let (ordered, answered) = (AtomicWaker::new(), Notify::new());
         let (state, clock, order) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU8::new(GO_ON));
-        let (proved, multiplexed, streams) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        let activity = Self { state, clock, order, ordered, answered, proved, multiplexed, streams };
-        activity.look_at_clock(Instant::now());
+        let [is_fresh, proved, multiplexed] = [(); 3].map(|()| AtomicBool::new(false));
+        let streams = Mutex::default();
+        let activity = Self { state, clock, is_fresh, order, ordered, answered, proved, multiplexed, streams };
         activity.enter(Phase::Idle);
         Arc::new(activity)
     }
 
-    fn look_at_clock(&self, now: Instant) {
-        let millis = now.saturating_duration_since(*EPOCH).as_millis();
-        self.clock.store(u64::try_from(millis).unwrap_or(u64::MAX >> 3), Ordering::Relaxed);
+    fn begin_turn(&self) {
+        self.is_fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since [`EPOCH`], looked at once a turn. Requests of HTTP/2 are worked on beside its turns, too.
+    fn millis(&self) -> u64 {
+        if self.is_fresh.load(Ordering::Relaxed) && !self.is_multiplexed() {
+            return self.clock.load(Ordering::Relaxed);
+        }
+        let millis = u64::try_from(now().as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> 3);
+        self.clock.store(millis, Ordering::Relaxed);
+        self.is_fresh.store(true, Ordering::Relaxed);
+        millis
     }
 
     fn enter(&self, phase: Phase) {
-        if self.is_multiplexed() {
-            // Requests are worked on beside the connection, too.
-            self.look_at_clock(Instant::now());
-        }
-        let millis = self.clock.load(Ordering::Relaxed);
-        self.state.store((millis << 3) | phase as u64, Ordering::Relaxed);
+        self.state.store((self.millis() << 3) | phase as u64, Ordering::Relaxed);
     }
 
     fn enter_from(&self, from: Phase, to: Phase) {
@@ -222,11 +235,10 @@ impl Activity {
         limit: Duration,
         future: impl Future<Output = io::Result<T>>,
     ) -> Option<T> {
-        let closed = async {
-            while self.order() < DRAIN {
-                self.ordered.notified().await;
-            }
-        };
+        let closed = poll_fn(|cx| {
+            self.heed_orders(cx);
+            if self.order() < DRAIN { Poll::Pending } else { Poll::Ready(()) }
+        });
         tokio::select! {
             done = timeout(limit, future) => done.ok()?.ok(),
             () = closed => None,
@@ -239,7 +251,12 @@ impl Activity {
 
     fn tell(&self, order: u8) {
         self.order.fetch_max(order, Ordering::Relaxed);
-        self.ordered.notify_one();
+        self.ordered.wake();
+    }
+
+    /// Has the task of `cx` woken by the next order.
+    fn heed_orders(&self, cx: &Context<'_>) {
+        self.ordered.register(cx.waker());
     }
 }
 
@@ -265,10 +282,11 @@ fn now() -> Duration {
     EPOCH.elapsed()
 }
 
-/// An answer. That of an HTTP/2 stream is given piece by piece, as its peer makes room, and is under way until then.
+/// An answer, given to hyper piece by piece, so that it is not all there twice. That of an HTTP/2 stream is under way until
+/// its peer has made room for the last of them.
 struct AnswerBody {
     left: Bytes,
-    under_way: Option<UnderWay>,
+    _under_way: Option<UnderWay>,
 }
 
 impl Body for AnswerBody {
@@ -279,7 +297,7 @@ impl Body for AnswerBody {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
-        let piece = if self.under_way.is_some() { self.left.len().min(PIECE_BYTES) } else { self.left.len() };
+        let piece = self.left.len().min(PIECE_BYTES);
         Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
     }
 
@@ -290,6 +308,63 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left.len() as u64)
     }
+}
+
+/// Whose connection it is, who answers, and within which bounds.
+struct Link<R> {
+    peer: IpAddr,
+    responder: Arc<R>,
+    limits: Arc<Limits>,
+    activity: Arc<Activity>,
+}
+
+impl<R: Respond> Link<R> {
+    /// What hyper asks for answers.
+    fn service(
+        self: Arc<Self>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<AnswerBody>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
+    > {
+        service_fn(move |request: Request<Incoming>| {
+            // At once, not when the request is first worked on: in between it must not look idle.
+            let under_way = self.activity.begin_request(request.version());
+            self.clone().answer(request, under_way)
+        })
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        under_way: UnderWay,
+    ) -> Result<Response<AnswerBody>, Infallible> {
+        let Reply { mut response, unread } = self.responder.respond(request, self.peer).await;
+        let activity = &self.activity;
+        if response.status() == StatusCode::OK {
+            activity.proved.store(true, Ordering::Relaxed);
+        }
+        let under_way = Some(under_way).filter(|under_way| under_way.stream.is_some());
+        if under_way.is_none() {
+            if activity.order() >= LAST_ANSWER {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some(unread) = unread {
+                activity.enter(Phase::Discard);
+                tokio::spawn(discard(unread, self.limits.clone(), activity.clone()));
+            }
+        }
+        Ok(response.map(|left| AnswerBody { left, _under_way: under_way }))
+    }
+}
+
+/// What a connection speaks, as far as it has said.
+enum Stage<S, H1, H2> {
+    /// Nothing, or nothing more: it is idle.
+    Resting(Watched<S>),
+    Http1(Box<H1>),
+    Http2(Box<H2>),
 }
 
 /// Serves the requests of one connection, until either side ends it.
@@ -303,99 +378,107 @@ pub(super) async fn serve<S, R>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Respond,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        // At once, not when the request is first worked on: in between it must not look idle.
-        let under_way = activity.begin_request(request.version());
-        let (responder, limits) = (responder.clone(), limits.clone());
-        // Boxed, or hyper would hold the room for a request under way for every connection that is idle.
-        Box::pin(async move {
-            let Reply { mut response, unread } = responder.respond(request, peer).await;
-            let activity = under_way.activity.clone();
-            if response.status() == StatusCode::OK {
-                activity.proved.store(true, Ordering::Relaxed);
-            }
-            let under_way = Some(under_way).filter(|under_way| under_way.stream.is_some());
-            if under_way.is_none() {
-                if activity.order() >= LAST_ANSWER {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                if let Some(unread) = unread {
-                    activity.enter(Phase::Discard);
-                    tokio::spawn(discard(unread, limits, activity));
-                }
-            }
-            Ok::<_, Infallible>(response.map(|left| AnswerBody { left, under_way }))
-        })
-    });
-    let io = TokioIo::new(Watched { socket, activity: activity.clone() });
-    let mut connection = pin!(BUILDER.serve_connection(io, service));
+    let link = Arc::new(Link { peer, responder, limits: limits.clone(), activity: activity.clone() });
+    let mut stage = Some(Stage::Resting(Watched::new(socket, activity.clone())));
     let mut timer = pin!(sleep_until(activity.deadline(&limits)));
     // Until when an HTTP/2 connection that was asked to end may take for it.
     let mut ending: Option<Instant> = None;
-    let mut ordered = pin!(activity.ordered.notified());
-    std::future::poll_fn(|cx| {
-        let mut now = Instant::now();
-        activity.look_at_clock(now);
-        while ordered.as_mut().poll(cx).is_ready() {
-            ordered.set(activity.ordered.notified());
-        }
-        // What went wrong with a connection is its peer's to know: here it is over, either way.
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        loop {
+    poll_fn(|cx| {
+        activity.begin_turn();
+        activity.heed_orders(cx);
+        while let Some(current) = stage.take() {
+            // What went wrong with a connection is its peer's to know: here it is over, either way.
+            let mut current = match current {
+                Stage::Resting(mut socket) => match socket.poll_version(cx) {
+                    Poll::Pending => Stage::Resting(socket),
+                    Poll::Ready(version) => {
+                        let (io, service) = (TokioIo::new(socket), link.clone().service());
+                        stage = version.map(|version| match version {
+                            Version::HTTP_2 => Stage::Http2(Box::new(HTTP_2.serve_connection(io, service))),
+                            _ => Stage::Http1(Box::new(HTTP_1.serve_connection(io, service))),
+                        });
+                        continue;
+                    }
+                },
+                Stage::Http1(mut connection) => match Pin::new(&mut *connection).poll(cx) {
+                    Poll::Pending => Stage::Http1(connection),
+                    Poll::Ready(_) => break,
+                },
+                Stage::Http2(mut connection) => match Pin::new(&mut *connection).poll(cx) {
+                    Poll::Pending => Stage::Http2(connection),
+                    Poll::Ready(_) => break,
+                },
+            };
             let (order, idle_since) = (activity.order(), activity.idle_since());
-            let idle = idle_since.is_some();
             // Only now, with everything read that had arrived, is an idle connection one that no request is lost with.
             // Any other ends with its answer.
             let given_up = order == CLOSE && activity.dawdles_since().is_some();
-            if (order >= DRAIN && idle && !activity.is_multiplexed()) || given_up {
-                return Poll::Ready(());
+            if (order >= DRAIN && idle_since.is_some() && !activity.is_multiplexed()) || given_up {
+                break;
             }
-            let mut deadline = activity.deadline(&limits);
-            // HTTP/2 has a way to say that the requests so far were the last.
-            let over = deadline <= now;
-            if activity.is_multiplexed() && ending.is_none() && (order >= LAST_ANSWER || (over && idle)) {
-                ending = Some(now + FAREWELL);
-                connection.as_mut().graceful_shutdown();
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
+            let patience = activity.deadline(&limits);
+            let deadline = match (&mut current, idle_since, ending) {
+                (Stage::Http1(_), Some(since), _) => patience.min(*EPOCH + since + REST_AFTER),
+                // HTTP/2 has a way to say that the requests so far were the last.
+                (Stage::Http2(connection), _, None) if order >= LAST_ANSWER => {
+                    Pin::new(&mut **connection).graceful_shutdown();
+                    ending = Some(Instant::now() + FAREWELL);
+                    stage = Some(current);
+                    continue;
                 }
-            }
-            if let (Some(ending), Some(since)) = (ending, idle_since) {
                 // The end of the last answer may still be on its way.
-                deadline = ending.max(*EPOCH + since + FAREWELL);
-            }
-            if deadline <= now {
-                return Poll::Ready(());
-            }
+                (Stage::Http2(_), Some(since), Some(ending)) => ending.max(*EPOCH + since + FAREWELL),
+                _ => patience,
+            };
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
-            ready!(timer.as_mut().poll(cx));
-            now = Instant::now();
+            if timer.as_mut().poll(cx).is_pending() {
+                stage = Some(current);
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            stage = match current {
+                current if now < deadline => Some(current),
+                Stage::Http1(connection) if now < patience => {
+                    let parts = connection.into_parts();
+                    // Its requests left something on the stack of this thread, too: from a task that is as deep as this.
+                    tokio::spawn(async { memory::wipe_stack() });
+                    Some(Stage::Resting(parts.io.into_inner().rested(&parts.read_buf)))
+                }
+                Stage::Http2(mut connection) if idle_since.is_some() && ending.is_none() => {
+                    Pin::new(&mut *connection).graceful_shutdown();
+                    ending = Some(now + FAREWELL);
+                    Some(Stage::Http2(connection))
+                }
+                _ => None,
+            };
         }
+        Poll::Ready(())
     })
     .await;
 }
 
-/// One for all connections: each would otherwise hold its own.
-static BUILDER: LazyLock<auto::Builder<TokioExecutor>> = LazyLock::new(bounded_builder);
-
-/// hyper, with a bound on all that a peer can have it hold.
-fn bounded_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // A peer that has sent its request and closed its half is still waiting for the answer.
-    builder.http1().half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+/// hyper, with a bound on all that a peer can have it hold. One for all connections: each would otherwise hold its own.
+static HTTP_1: LazyLock<http1::Builder> = LazyLock::new(|| {
+    let mut builder = http1::Builder::new();
+    // A peer that has sent its request and closed its half is still waiting for the answer. One piece costs the kernel
+    // less than two.
+    builder.half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).writev(false);
     builder
-        .http2()
+});
+
+/// The same for HTTP/2.
+static HTTP_2: LazyLock<http2::Builder<TokioExecutor>> = LazyLock::new(|| {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buf_size(SEND_BYTES_MAX);
     builder
-}
+});
 
 /// Reads and drops what is left of a body, within bounds.
 async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity>) {
@@ -415,39 +498,76 @@ async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity
     let _ = timeout(limits.request, all).await;
 }
 
-/// Bytes of an answer that are written in one piece.
-const SMALL_WRITE_BYTES: usize = 1024;
-
-/// What `buffers` hold, one after the other, where it fits into `small`.
-fn gather<'s>(buffers: &[io::IoSlice<'_>], small: &'s mut [u8; SMALL_WRITE_BYTES]) -> Option<&'s [u8]> {
-    let mut filled = 0;
-    for buffer in buffers {
-        small.get_mut(filled..)?.get_mut(..buffer.len())?.copy_from_slice(buffer);
-        filled += buffer.len();
-    }
-    Some(&small[..filled])
+/// Whether `byte` begins a request. Some clients send a line end after a body: it begins nothing.
+fn begins(byte: &u8) -> bool {
+    !matches!(byte, b'\r' | b'\n')
 }
 
 /// A socket that notes when its peer begins to send, and when an answer has left.
 struct Watched<S> {
     socket: S,
     activity: Arc<Activity>,
+    /// What was read to see what its peer speaks, and is still to be read by hyper.
+    first: SmallVec<[u8; HTTP_2_PREFACE.len()]>,
+    /// Whether its peer has spoken HTTP/1, from which nothing leads to HTTP/2.
+    is_http_1: bool,
+}
+
+impl<S: AsyncRead + Unpin> Watched<S> {
+    fn new(socket: S, activity: Arc<Activity>) -> Self {
+        Self { socket, activity, first: SmallVec::new(), is_http_1: false }
+    }
+
+    /// The same after a rest, with what hyper had read of a next request.
+    fn rested(self, unread: &[u8]) -> Self {
+        let first: SmallVec<_> = unread.iter().copied().skip_while(|byte| !begins(byte)).collect();
+        if !first.is_empty() {
+            self.activity.enter(Phase::Head);
+        }
+        Self { first, is_http_1: true, ..self }
+    }
+
+    /// What the peer speaks, from the first bytes that it sends; `None` where it sends none.
+    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<Option<Version>> {
+        loop {
+            if !self.first.is_empty() && (self.is_http_1 || !HTTP_2_PREFACE.starts_with(&self.first)) {
+                return Poll::Ready(Some(Version::HTTP_11));
+            }
+            if *self.first == HTTP_2_PREFACE {
+                self.activity.multiplexed.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Version::HTTP_2));
+            }
+            let mut bytes = [0; HTTP_2_PREFACE.len()];
+            let mut buffer = ReadBuf::new(&mut bytes[self.first.len()..]);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(None);
+            }
+            for byte in buffer.filled() {
+                if begins(byte) || !self.first.is_empty() {
+                    self.first.push(*byte);
+                }
+            }
+            if !self.first.is_empty() {
+                self.activity.enter_from(Phase::Idle, Phase::Head);
+            }
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let some = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..some]);
+            self.first.drain(..some);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
-        // Some clients send a line end after a body: it begins nothing.
-        let begins = |byte: &u8| !matches!(byte, b'\r' | b'\n');
-        let new = &buffer.filled()[before..];
-        if !self.activity.is_multiplexed() && new.iter().any(begins) {
-            // HTTP/2 has much to say beside requests, so that bytes mean nothing there.
-            if new.starts_with(HTTP_2_PREFACE) {
-                self.activity.multiplexed.store(true, Ordering::Relaxed);
-            } else {
-                self.activity.enter_from(Phase::Idle, Phase::Head);
-            }
+        // HTTP/2 has much to say beside requests, so that bytes mean nothing there.
+        if !self.activity.is_multiplexed() && buffer.filled()[before..].iter().any(begins) {
+            self.activity.enter_from(Phase::Idle, Phase::Head);
         }
         Poll::Ready(read)
     }
@@ -470,22 +590,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // One small piece costs the kernel less than two.
-        let mut small = [0; SMALL_WRITE_BYTES];
-        match gather(buffers, &mut small) {
-            Some(bytes) => Pin::new(&mut self.socket).poll_write(cx, bytes),
-            None => Pin::new(&mut self.socket).poll_write_vectored(cx, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
     }
 }

@@ -65,9 +65,10 @@ fn look(program: &Path) -> Option<BTreeMap<&'static str, usize>> {
         let config = folder.config(tls, rates);
         let running =
             Server::spawn(Command::new(program).args(["serve", "--config"]).arg(config).env_remove("CALLVEIL_LOG"));
-        map_both_ways(&running, (tls == TLS).then_some(&ca), numbers);
+        let mut idle = map_both_ways(&running, (tls == TLS).then_some(&ca), numbers);
         let secrets = secrets_of_calls(numbers);
         merge(&mut left, search_until_clean(running.pid(), &secrets));
+        assert_eq!(values(&mut *idle, "PhoneToUID", &["8001".to_owned()])[0].len(), 40, "it goes on after its rest");
         server = Some(running);
     }
     // The key of all those UIDs is destroyed, and another takes its place.
@@ -102,8 +103,9 @@ fn key_of(ring: &Value, at: usize) -> (String, [u8; 64]) {
     (key["id"].as_str().unwrap().to_owned(), material.try_into().unwrap())
 }
 
-/// Maps `numbers` to UIDs and back, in large batches, small ones, and one by one; and has a wrong password refused.
-fn map_both_ways(server: &Server, tls: Option<&Ca>, numbers: &[u64]) {
+/// Maps `numbers` to UIDs and back, in large batches, small ones, and one by one; and has a wrong password refused. Gives
+/// the connection, which is still open.
+fn map_both_ways(server: &Server, tls: Option<&Ca>, numbers: &[u64]) -> Box<dyn Stream> {
     let connect = || -> Box<dyn Stream> {
         let socket = TcpStream::connect(server.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -121,8 +123,8 @@ fn map_both_ways(server: &Server, tls: Option<&Ca>, numbers: &[u64]) {
             assert!(back.iter().zip(&texts).all(|(back, text)| back == &format!("0086{text}")));
         }
     }
-    drop(stream);
     exchange(&mut *connect(), &post(&basic(USER, "hunter2-hunter2-hunter2"), "{}"));
+    stream
 }
 
 trait Stream: Read + Write {}
