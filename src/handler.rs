@@ -112,9 +112,12 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
-        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| match refused {
-            Refused::Ever => Refusal::BeyondRate,
-            Refused::For(wait) => Refusal::OverRate(wait),
+        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
+            self.audit.metrics().count_limited(call.mode, call.count);
+            match refused {
+                Refused::Ever => Refusal::BeyondRate,
+                Refused::For(wait) => Refusal::OverRate(wait),
+            }
         })?;
         entry.make_room_for(call.count).await;
         let mapped = self.map(&call, client, entry).await;
@@ -131,6 +134,7 @@ impl Handler {
     /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
     /// the same address as an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
+        self.audit.metrics().count_auth_failure();
         self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
     }
 

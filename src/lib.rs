@@ -44,6 +44,8 @@ pub mod live;
 
 pub mod audit;
 
+pub mod metrics;
+
 pub mod strict;
 
 pub mod peer;

@@ -31,7 +31,7 @@ pub use self::{
     record::{Record, RequestId, event_line},
     writer::{Destination, Writer, open},
 };
-use crate::lock::lock;
+use crate::{lock::lock, metrics::Metrics};
 
 /// Places of records that are not written yet. A record of a request is about 200 bytes.
 const PLACES: usize = 8192;
@@ -65,6 +65,8 @@ pub struct Audit {
     on_full: OnFull,
     item_key: Option<ItemKey>,
     shared: Arc<Shared>,
+    /// Every request ends here, so that it is counted here too.
+    metrics: Metrics,
     /// Random, made at this start: the first half of each request's id.
     instance: u64,
     requests: AtomicU64,
@@ -104,7 +106,7 @@ impl Audit {
             stuck: AtomicBool::new(false),
         });
         let writer = Writer::new(destination, shared.clone());
-        (Self { on_full, item_key, shared, instance, requests: AtomicU64::new(0) }, writer)
+        (Self { on_full, item_key, shared, metrics: Metrics::default(), instance, requests: AtomicU64::new(0) }, writer)
     }
 
     /// The record of a request of `peer`, for which there is a place. It is noted when the entry is dropped.
@@ -131,6 +133,11 @@ impl Audit {
     pub fn stop(&self) {
         lock(&self.shared.queue).stop = true;
         self.shared.wake.notify_one();
+    }
+
+    /// What became of the requests, in numbers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Requests that went unrecorded, since the start.
@@ -224,6 +231,11 @@ impl Entry<'_> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.audit.metrics.count_request(self.record.mode, self.record.status, took);
+        if let Some(mode) = self.record.mode {
+            self.audit.metrics.count_items(mode, self.record.mapped, &self.record.failures);
+        }
         if self.places == 0 {
             self.audit.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -232,7 +244,7 @@ impl Drop for Entry<'_> {
         let mut record = std::mem::replace(&mut self.record, Record::new(id, peer));
         record.places = self.places;
         record.time.get_or_insert_with(Timestamp::now);
-        record.microseconds = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        record.microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.audit.push(record);
     }
 }

@@ -19,8 +19,9 @@ use super::{
 };
 use crate::lock::lock;
 
-/// How long records are gathered for one write: what a crash can lose is not older.
-const GATHER: Duration = Duration::from_millis(50);
+/// How long records are gathered for one write: what a crash can lose is not older. Much longer, and so many are formatted
+/// at once that requests on the same CPU feel it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// How long to wait after a write failed.
 const RETRY: Duration = Duration::from_millis(100);

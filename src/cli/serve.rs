@@ -34,8 +34,9 @@ use crate::{
     live::Live,
     memory, phone,
     server::{
-        self, Access,
+        self, Access, Counts,
         admin::{Admin, Readiness},
+        exposition::State,
         reload::Reloader,
         tls::Tls,
         workers::Workers,
@@ -181,10 +182,16 @@ async fn serve(
     };
     let live = Arc::new(Live::new(tokenizer, Clients::new(config.clients), new_instance()?, Timestamp::now()));
     reload(live.clone(), tls.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
-    let readiness = Arc::new(Readiness::default());
+    let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(Counts::default()));
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
-        let admin = Admin { live: live.clone(), audit: audit.clone(), readiness: readiness.clone(), token_sha256 };
-        serve_admin(listener, admin)?;
+        let state = State {
+            counts: counts.clone(),
+            live: live.clone(),
+            audit: audit.clone(),
+            readiness: readiness.clone(),
+            tls: tls.clone(),
+        };
+        serve_admin(listener, Admin { state, token_sha256 })?;
     }
     let tokenizer = live.tokenizer();
     tokenizer.warm_up();
@@ -200,7 +207,7 @@ async fn serve(
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
     let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
-    let access = Access { allow_from, trusted_proxies, tls };
+    let access = Access { allow_from, trusted_proxies, tls, counts };
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
     tokio::spawn(tell_systemd(stopping, workers.clone()));

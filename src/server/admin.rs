@@ -2,15 +2,12 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 use hyper::{
     Request, Response,
@@ -22,12 +19,14 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    audit::Audit,
     auth::HASH_BYTES,
     handler::{Reply, Respond, json_response, reply},
-    live::Live,
+    server::exposition::{Format, State},
     strict, wire,
 };
+
+/// What this listener and the other answer, for those who write clients.
+const OPENAPI: &str = include_str!("../../deploy/openapi.yaml");
 
 /// Whether this replica wants requests, as its probes are told.
 #[derive(Default)]
@@ -41,20 +40,16 @@ pub struct Readiness {
 /// Answers probes and the people who run callveil.
 pub struct Admin {
     /// What they ask about.
-    pub live: Arc<Live>,
-    /// The audit log, which requests may be waiting for.
-    pub audit: Arc<Audit>,
-    /// What probes ask about.
-    pub readiness: Arc<Readiness>,
-    /// SHA-256 of the bearer token that `/keyring` wants, if it wants one.
+    pub state: State,
+    /// SHA-256 of the bearer token that `/metrics` and `/keyring` want, if they want one.
     pub token_sha256: Option<[u8; HASH_BYTES]>,
 }
 
 impl Admin {
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Bytes> {
         let is_for_all = match path {
-            "/healthz" | "/readyz" => true,
-            "/keyring" => false,
+            "/healthz" | "/readyz" | "/openapi.yaml" => true,
+            "/metrics" | "/keyring" => false,
             _ => return refuse(StatusCode::NOT_FOUND, "there is nothing at this path"),
         };
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -68,6 +63,11 @@ impl Admin {
             return response;
         }
         let (status, body) = match path {
+            "/metrics" => {
+                let format = Format::of(headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default());
+                return text_response(format.content_type(), self.state.write(format));
+            }
+            "/openapi.yaml" => return text_response("application/yaml", OPENAPI),
             "/readyz" => self.readyz(),
             "/keyring" => (StatusCode::OK, self.keyring()),
             _ => (StatusCode::OK, json!({"status": "alive"})),
@@ -84,34 +84,34 @@ impl Admin {
     }
 
     fn readyz(&self) -> (StatusCode, Value) {
-        let (status, word) = if self.readiness.draining.load(Ordering::Relaxed) {
+        let (status, word) = if self.state.readiness.draining.load(Ordering::Relaxed) {
             (StatusCode::SERVICE_UNAVAILABLE, "draining")
-        } else if !self.readiness.warm.load(Ordering::Relaxed) {
+        } else if !self.state.readiness.warm.load(Ordering::Relaxed) {
             (StatusCode::SERVICE_UNAVAILABLE, "warming up")
         } else {
             (StatusCode::OK, "ready")
         };
-        let reloads = self.live.reloads();
+        let reloads = self.state.live.reloads();
         let body = json!({
             "status": word,
             "keyring_refused": reloads.ring_refused,
             "configuration_refused": reloads.config_refused,
             "certificate_refused": reloads.certificate_refused,
             "audit": {
-                "queued": self.audit.queued(),
-                "dropped": self.audit.dropped(),
-                "stuck": self.audit.is_stuck(),
+                "queued": self.state.audit.queued(),
+                "dropped": self.state.audit.dropped(),
+                "stuck": self.state.audit.is_stuck(),
             },
         });
         (status, body)
     }
 
     fn keyring(&self) -> Value {
-        let (now, tokenizer) = (Timestamp::now(), self.live.tokenizer());
+        let (now, tokenizer) = (Timestamp::now(), self.state.live.tokenizer());
         let ring = tokenizer.ring();
         let primary = ring.primary(now).id;
         let keys = ring.keys().iter().map(|key| {
-            let decoded = self.live.decoded(key.id);
+            let decoded = self.state.live.decoded(key.id);
             json!({
                 "id": key.id.to_string(),
                 "status": key.status,
@@ -124,17 +124,25 @@ impl Admin {
             })
         });
         json!({
-            "instance": self.live.instance,
-            "started": self.live.started.to_string(),
+            "instance": self.state.live.instance,
+            "started": self.state.live.started.to_string(),
             "now": now.to_string(),
-            "since": self.live.reloads().ring_since.map(|since| since.to_string()),
-            "refused": self.live.reloads().ring_refused,
+            "since": self.state.live.reloads().ring_since.map(|since| since.to_string()),
+            "refused": self.state.live.reloads().ring_refused,
             "ring": ring.ring().to_string(),
             "ring_hash": ring.hash().to_string(),
             "generation": ring.generation(),
             "keys": keys.collect::<Vec<_>>(),
         })
     }
+}
+
+fn text_response(content_type: &'static str, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(text.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {

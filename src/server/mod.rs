@@ -3,6 +3,8 @@
 pub mod admin;
 mod connection;
 mod connections;
+pub mod exposition;
+mod process;
 pub mod reload;
 pub mod tls;
 pub mod workers;
@@ -12,7 +14,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -90,6 +92,35 @@ pub struct Access {
     pub trusted_proxies: Vec<IpNet>,
     /// The certificate; plain HTTP where there is none.
     pub tls: Option<Arc<Tls>>,
+    /// What became of them.
+    pub counts: Arc<Counts>,
+}
+
+/// What became of connections.
+#[derive(Default)]
+pub struct Counts {
+    /// Open now.
+    pub open: AtomicUsize,
+    /// Refused since the start.
+    pub refused: AtomicU64,
+    /// With which TLS did not come about, since the start.
+    pub tls_failed: AtomicU64,
+}
+
+/// A connection, counted until it is dropped.
+struct Counted(Arc<Counts>);
+
+impl Counted {
+    fn new(counts: &Arc<Counts>) -> Self {
+        counts.open.fetch_add(1, Ordering::Relaxed);
+        Self(counts.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Access {
@@ -113,7 +144,6 @@ struct Listener<'w> {
 
 /// Connections that were refused, told of at most once every [`Refusals::QUIET`]: whoever knocks must not fill the log.
 struct Refusals {
-    count: AtomicU64,
     told: Mutex<Option<Instant>>,
 }
 
@@ -121,11 +151,11 @@ impl Refusals {
     const QUIET: Duration = Duration::from_secs(10);
 
     fn new() -> Self {
-        Self { count: AtomicU64::new(0), told: Mutex::new(None) }
+        Self { told: Mutex::new(None) }
     }
 
-    fn count(&self) {
-        let refused = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+    fn tell(&self, counts: &Counts) {
+        let refused = counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| told.elapsed() >= Self::QUIET) {
             *told = Some(Instant::now());
@@ -167,11 +197,12 @@ impl Listener<'_> {
         let counted = Some(peer).filter(|peer| !contains(&self.access.trusted_proxies, peer));
         // Dropping the socket closes it.
         let Some(slot) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
-            self.refusals.count();
+            self.refusals.tell(&self.access.counts);
             return;
         };
         let (responder, limits) = (responder.clone(), self.limits.clone());
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
+        let counted = Counted::new(&self.access.counts);
         // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
         let _ = socket.set_nodelay(true);
         // It was accepted on this thread's runtime, and belongs to another's from now on.
@@ -186,8 +217,9 @@ impl Listener<'_> {
             // Boxed: a connection without TLS needs no room for it, and one with it no more than once.
             let accepted = Box::pin(activity.unless_closed(limits.header, acceptor.accept(socket))).await;
             // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
-            if let Some(socket) = accepted.map(Box::new) {
-                connection::serve(socket, peer, responder, limits, activity).await;
+            match accepted.map(Box::new) {
+                Some(socket) => connection::serve(socket, peer, responder, limits, activity).await,
+                None => _ = counted.0.tls_failed.fetch_add(1, Ordering::Relaxed),
             }
         };
         tasks.spawn_on(

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -14,6 +15,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::config::TlsFiles;
@@ -24,7 +26,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The certificate in use, and the files from which a newer one may come.
 pub struct Tls {
     files: TlsFiles,
-    config: ArcSwap<ServerConfig>,
+    /// The pair, and when it expires, where that can be read.
+    config: ArcSwap<(Arc<ServerConfig>, Option<Timestamp>)>,
     /// What was last looked at, in use or refused; `None` where it could not even be read.
     seen: Mutex<Option<[u8; 32]>>,
 }
@@ -42,7 +45,12 @@ impl Tls {
 
     /// Accepts connections with the pair of this moment.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+        TlsAcceptor::from(self.config.load().0.clone())
+    }
+
+    /// When the certificate in use expires; `None` where it does not say so in a way that we read.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.config.load().1
     }
 
     /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal.
@@ -78,20 +86,23 @@ impl Pair {
         hash.finalize().into()
     }
 
-    fn config(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    fn config(&self, files: &TlsFiles) -> Result<(Arc<ServerConfig>, Option<Timestamp>), TlsError> {
         let wrong = |path: &Path, what| TlsError::Wrong { path: path.to_owned(), what };
         let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain.ok_or_else(|| wrong(&files.certificate, "it holds no certificate as PEM"))?;
         let key = PrivateKeyDer::from_pem_slice(&self.private_key);
         let key = key.map_err(|_| wrong(&files.private_key, "it holds no private key as PEM"))?;
+        let not_after = X509Certificate::from_der(&chain[0]).ok();
+        let not_after = not_after.map(|(_, certificate)| certificate.validity().not_after.timestamp());
+        let not_after = not_after.and_then(|second| Timestamp::from_second(second).ok());
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3");
         let config = builder.with_no_client_auth().with_single_cert(chain, key);
         let mut config = config.map_err(|_| wrong(&files.private_key, "it is not the key of that certificate"))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+        Ok((Arc::new(config), not_after))
     }
 }
 

@@ -24,6 +24,7 @@ mod greedy;
 mod help;
 mod hostile;
 mod logs;
+mod metrics;
 mod other_tools;
 mod properties;
 mod proxies;

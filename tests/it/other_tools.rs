@@ -38,7 +38,7 @@ impl Drop for Proxies {
 }
 
 /// A port that nobody has. Somebody may take it before a proxy does, which it then says.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -93,7 +93,7 @@ fn serve(limits: &str) -> (Folder, Ca, Pair, Server) {
 }
 
 /// What one request on a new connection came to: the TLS, its leaf and the status.
-fn request(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<(ClientConnection, u16)> {
+pub fn request(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<(ClientConnection, u16)> {
     let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;

@@ -1,0 +1,86 @@
+//! What became of the requests, in numbers.
+//!
+//! Whoever answers a request only adds to numbers that are there from the start: no label is looked up and no lock taken
+//! on its way. `server/exposition.rs` tells Prometheus of them.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::tokenizer::{Failures, ItemError, Mode};
+
+/// Statuses that answers have. A request whose connection ended before has none.
+pub(crate) const STATUSES: [u16; 10] = [0, 200, 400, 401, 403, 404, 405, 413, 429, 503];
+
+/// Upper bounds of the buckets of the durations, in microseconds: CCC's patience is some 3 seconds.
+pub(crate) const BOUNDS: [u64; 14] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 3_000_000];
+
+/// Modes, and in the last place requests that never told theirs.
+const MODES: usize = Mode::ALL.len() + 1;
+
+/// What becomes of an item: mapped, or each of the errors.
+const RESULTS: usize = ItemError::ALL.len() + 1;
+
+/// What became of the requests since the start.
+#[derive(Default)]
+pub struct Metrics {
+    pub(crate) requests: [[AtomicU64; STATUSES.len()]; MODES],
+    pub(crate) items: [[AtomicU64; RESULTS]; Mode::ALL.len()],
+    pub(crate) limited: [AtomicU64; Mode::ALL.len()],
+    /// Requests by how long they took.
+    pub(crate) buckets: [AtomicU64; BOUNDS.len() + 1],
+    pub(crate) microseconds: AtomicU64,
+    pub(crate) auth_failures: AtomicU64,
+}
+
+impl Metrics {
+    /// Counts a request that ended, in whatever way, after this time; without a status where that was before its answer.
+    pub fn count_request(&self, mode: Option<Mode>, status: u16, took: Duration) {
+        let mode = mode.map_or(MODES - 1, |mode| mode as usize);
+        let status = STATUSES.iter().position(|one| *one == status).unwrap_or(0);
+        add(&self.requests[mode][status], 1);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len());
+        add(&self.buckets[bucket], 1);
+        add(&self.microseconds, took);
+    }
+
+    /// Counts what became of the items of a request.
+    pub fn count_items(&self, mode: Mode, mapped: usize, failures: &Failures) {
+        let items = &self.items[mode as usize];
+        add(&items[0], mapped as u64);
+        for (error, count) in failures.iter() {
+            add(&items[1 + error as usize], count as u64);
+        }
+    }
+
+    /// Counts items that were refused since their client had none left.
+    pub fn count_limited(&self, mode: Mode, items: usize) {
+        add(&self.limited[mode as usize], items as u64);
+    }
+
+    /// Counts a request without good credentials.
+    pub fn count_auth_failure(&self) {
+        add(&self.auth_failures, 1);
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    if count > 0 {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_and_errors_have_the_places_of_their_numbers() {
+        assert!(Mode::ALL.iter().enumerate().all(|(at, mode)| *mode as usize == at));
+        assert!(ItemError::ALL.iter().enumerate().all(|(at, error)| *error as usize == at));
+        assert!(BOUNDS.is_sorted());
+    }
+}

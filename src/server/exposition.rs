@@ -1,0 +1,294 @@
+//! The text that Prometheus reads, made anew each time it asks. No label can have more values than there are modes,
+//! statuses and errors, or keys in the ring.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric as _, MetricEncoder, NoLabelSet, text,
+    },
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use super::{Counts, admin::Readiness, process::Figures, tls::Tls};
+use crate::{
+    audit::Audit,
+    keyring::Status,
+    live::Live,
+    metrics::{BOUNDS, Metrics, STATUSES},
+    tokenizer::{ItemError, Mode},
+};
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0, which Prometheus asks for.
+    OpenMetrics,
+    /// The text format of Prometheus before that, which other tools read.
+    Prometheus,
+}
+
+impl Format {
+    /// The better one that a client `accept`s.
+    pub fn of(accept: &[u8]) -> Self {
+        let wanted = accept.windows(OPEN_METRICS.len()).any(|part| part.eq_ignore_ascii_case(OPEN_METRICS));
+        if wanted { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+const OPEN_METRICS: &[u8] = b"application/openmetrics-text";
+
+/// Where everything is asked for.
+#[derive(Clone)]
+pub struct State {
+    /// What became of the connections.
+    pub counts: Arc<Counts>,
+    /// The ring and the reloads.
+    pub live: Arc<Live>,
+    /// The audit log, and what became of the requests.
+    pub audit: Arc<Audit>,
+    /// What probes are told.
+    pub readiness: Arc<Readiness>,
+    /// The certificate, if there is one.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl State {
+    /// Everything, as of now.
+    pub fn write(&self, format: Format) -> String {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        registry.register_collector(Box::new(self.clone()));
+        text::encode(&mut text, &registry).expect("a string takes everything");
+        match format {
+            Format::OpenMetrics => text,
+            Format::Prometheus => before_open_metrics(&text),
+        }
+    }
+}
+
+/// OpenMetrics in the older text format: there, counters are declared by their whole name, and units and the end are not.
+fn before_open_metrics(text: &str) -> String {
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let declared = ["# TYPE ", "# HELP "].iter().find_map(|word| Some((*word, line.strip_prefix(word)?)));
+        let _ = match declared.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
+            Some((word, (name, rest))) if counters.contains(&name) => writeln!(older, "{word}{name}_total {rest}"),
+            _ => writeln!(older, "{line}"),
+        };
+    }
+    older
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("State")
+    }
+}
+
+impl Collector for State {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        self.audit.metrics().encode(&mut families)?;
+        self.encode_connections(&mut families)?;
+        self.encode_audit(&mut families)?;
+        self.encode_ring(&mut families)?;
+        self.encode_reloads(&mut families)?;
+        self.encode_process(&mut families)
+    }
+}
+
+impl Metrics {
+    fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
+        let mut requests = families.begin("callveil_requests", "Requests that ended", MetricType::Counter)?;
+        let modes = Mode::ALL.map(Mode::name).into_iter().chain(["none"]);
+        for (mode, statuses) in modes.clone().zip(&self.requests) {
+            for (status, count) in STATUSES.iter().zip(statuses) {
+                let status = if *status == 0 { "none".to_owned() } else { status.to_string() };
+                count_of(&mut requests, &[("mode", mode), ("status", &status)], get(count))?;
+            }
+        }
+        let mut items =
+            families.begin("callveil_items", "Items of requests, by what became of them", MetricType::Counter)?;
+        let results = ["mapped"].into_iter().chain(ItemError::ALL.map(ItemError::code));
+        for (mode, counts) in modes.clone().zip(&self.items) {
+            for (result, count) in results.clone().zip(counts) {
+                count_of(&mut items, &[("mode", mode), ("result", result)], get(count))?;
+            }
+        }
+        let help = "Items of requests that were refused since their client had none left in that minute";
+        let mut limited = families.begin("callveil_rate_limited_items", help, MetricType::Counter)?;
+        for (mode, count) in modes.zip(&self.limited) {
+            count_of(&mut limited, &[("mode", mode)], get(count))?;
+        }
+        let help = "Requests without good credentials";
+        families.counter("callveil_auth_failures", help, get(&self.auth_failures))?;
+        let help = "From the head of a request to its answer";
+        let mut durations = families.begin("callveil_request_duration_seconds", help, MetricType::Histogram)?;
+        let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.buckets.iter().map(get)).collect();
+        let (sum, count) = (get(&self.microseconds) as f64 / 1e6, buckets.iter().map(|(_, count)| count).sum());
+        durations.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}
+
+impl State {
+    fn encode_connections(&self, families: &mut Families<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        families.gauge("callveil_connections", "Open connections", counts.open.load(Ordering::Relaxed))?;
+        let help = "Connections that were refused: no place left, too many of one peer, or not in allow_from";
+        families.counter("callveil_connections_refused", help, get(&counts.refused))?;
+        families.counter("callveil_tls_failures", "TLS handshakes that failed", get(&counts.tls_failed))
+    }
+
+    fn encode_audit(&self, families: &mut Families<'_>) -> fmt::Result {
+        families.gauge("callveil_audit_queued", "Audit records that are not written yet", self.audit.queued())?;
+        let help = "Requests that went unrecorded since the audit log could not be written";
+        families.counter("callveil_audit_dropped", help, self.audit.dropped())?;
+        let help = "Whether the last write of the audit log failed";
+        families.gauge("callveil_audit_stuck", help, u32::from(self.audit.is_stuck()))
+    }
+
+    fn encode_ring(&self, families: &mut Families<'_>) -> fmt::Result {
+        let (now, tokenizer) = (Timestamp::now(), self.live.tokenizer());
+        let ring = tokenizer.ring();
+        let seconds_since = |then: Timestamp| now.duration_since(then).as_secs_f64();
+        families.gauge("callveil_keyring_generation", "Generation of the key ring in use", ring.generation())?;
+        let mut keys = families.begin("callveil_keyring_keys", "Keys of the ring, by status", MetricType::Gauge)?;
+        for status in [Status::Enabled, Status::Disabled, Status::Destroyed] {
+            let count = ring.keys().iter().filter(|key| key.status == status).count();
+            gauge_of(&mut keys, &[("status", &status.to_string())], count)?;
+        }
+        let primary = ring.primary(now);
+        let mut info =
+            families.begin("callveil_keyring_primary_info", "The key that makes UIDs now", MetricType::Gauge)?;
+        gauge_of(&mut info, &[("key", &primary.id.to_string())], 1)?;
+        if let Some(next) = ring.pending(now).map(|key| key.activates).min() {
+            let help = "Until the next key becomes the primary; absent where none is to";
+            families.gauge("callveil_keyring_next_activation_seconds", help, -seconds_since(next))?;
+        }
+        let help = "For how long an enabled key that was the primary has not been it any more";
+        let mut superseded = families.begin("callveil_key_superseded_seconds", help, MetricType::Gauge)?;
+        for key in ring.enabled_newest_first().filter(|key| key.id != primary.id && !key.is_pending(now)) {
+            let later = ring.enabled_newest_first().filter(|other| !other.is_pending(now));
+            let later = later.map(|other| (other.activates, other.id)).filter(|other| *other > (key.activates, key.id));
+            if let Some((since, _)) = later.min() {
+                gauge_of(&mut superseded, &[("key", &key.id.to_string())], seconds_since(since))?;
+            }
+        }
+        let mut decoded =
+            families.begin("callveil_decoded", "UIDs that were opened, by their key", MetricType::Counter)?;
+        for key in ring.keys() {
+            count_of(&mut decoded, &[("key", &key.id.to_string())], self.live.decoded(key.id).count)?;
+        }
+        Ok(())
+    }
+
+    fn encode_reloads(&self, families: &mut Families<'_>) -> fmt::Result {
+        let (now, reloads) = (Timestamp::now(), self.live.reloads());
+        if let Some(since) = reloads.ring_since {
+            let help = "Since the key ring in use was taken up";
+            families.gauge("callveil_keyring_reload_age_seconds", help, now.duration_since(since).as_secs_f64())?;
+        }
+        families.counter("callveil_reload_failures", "Reloads that were refused", reloads.failures)?;
+        let help = "Whether what there is now on disk is refused, and older is in use";
+        let mut refused = families.begin("callveil_reload_refused", help, MetricType::Gauge)?;
+        for (what, reason) in [
+            ("keyring", &reloads.ring_refused),
+            ("configuration", &reloads.config_refused),
+            ("certificate", &reloads.certificate_refused),
+        ] {
+            gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
+        }
+        if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
+            let help = "When the certificate expires, in Unix time";
+            families.gauge("callveil_certificate_not_after_timestamp_seconds", help, not_after.as_second())?;
+        }
+        Ok(())
+    }
+
+    fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
+        let mut build = families.begin("callveil_build_info", "What runs here", MetricType::Gauge)?;
+        gauge_of(&mut build, &[("version", env!("CARGO_PKG_VERSION"))], 1)?;
+        let ready = self.readiness.warm.load(Ordering::Relaxed) && !self.readiness.draining.load(Ordering::Relaxed);
+        families.gauge("callveil_ready", "Whether this replica wants requests", u32::from(ready))?;
+        let started = self.live.started.as_second();
+        families.gauge("process_start_time_seconds", "When this process started, in Unix time", started)?;
+        let Some(figures) = Figures::now() else { return Ok(()) };
+        families.counter("process_cpu_seconds", "CPU time of this process, user and system", figures.cpu_seconds)?;
+        families.gauge("process_threads", "Threads of this process", figures.threads)?;
+        families.gauge("process_resident_memory_bytes", "Resident memory of this process", figures.resident_bytes)?;
+        families.gauge("process_open_fds", "Open files of this process", figures.open_files)?;
+        match figures.open_files_max {
+            Some(max) => families.gauge("process_max_fds", "Files that this process may open", max),
+            None => Ok(()),
+        }
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Families of metrics, one after the other.
+struct Families<'e>(DescriptorEncoder<'e>);
+
+impl Families<'_> {
+    fn begin<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, count: impl EncodeCounterValue) -> fmt::Result {
+        ConstCounter::new(count).encode(self.begin(name, help, MetricType::Counter)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
+        ConstGauge::new(value).encode(self.begin(name, help, MetricType::Gauge)?)
+    }
+}
+
+fn count_of<const N: usize>(family: &mut MetricEncoder<'_>, labels: &[(&str, &str); N], count: u64) -> fmt::Result {
+    ConstCounter::new(count).encode(family.encode_family(labels)?)
+}
+
+fn gauge_of<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    value: impl EncodeGaugeValue,
+) -> fmt::Result {
+    ConstGauge::new(value).encode(family.encode_family(labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format() {
+        let text = "# HELP a Some.\n# TYPE a counter\na_total 1\n# HELP b_seconds B.\n# TYPE b_seconds gauge\n\
+            # UNIT b_seconds seconds\nb_seconds 2\n# EOF\n";
+        let older = "# HELP a_total Some.\n# TYPE a_total counter\na_total 1\n# HELP b_seconds B.\n\
+            # TYPE b_seconds gauge\nb_seconds 2\n";
+        assert_eq!(before_open_metrics(text), older);
+        assert_eq!(Format::of(b"application/openmetrics-text;version=1.0.0,text/plain"), Format::OpenMetrics);
+        assert_eq!((Format::of(b""), Format::of(b"*/*")), (Format::Prometheus, Format::Prometheus));
+    }
+}
