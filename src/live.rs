@@ -2,7 +2,7 @@
 //! swaps them, requests read them.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -31,7 +31,7 @@ const LOOK_WAIT: Duration = Duration::from_millis(100);
 pub struct Live {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
-    decoded: Mutex<HashMap<KeyId, Decoded>>,
+    decoded: Mutex<BTreeMap<KeyId, Decoded>>,
     reloads: Mutex<Reloads>,
     looks: Mutex<Looks>,
     look_wanted: Notify,
