@@ -1,6 +1,5 @@
 //! The Authorization header: who it lets in is whom RFC 7617, read step by step, lets in.
 
-use std::{collections::HashSet, sync::Arc, sync::LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use callveil::{
@@ -24,7 +23,7 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         username: Username::new(name).expect("a username"),
         password_sha256: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         context: Context::default(),
-        modes: HashSet::new(),
+        modes: Vec::new(),
         partial: Partial::Lenient,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
