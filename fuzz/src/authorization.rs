@@ -1,5 +1,6 @@
 //! The Authorization header: who it lets in is whom RFC 7617, read step by step, lets in.
 
+use std::sync::{Arc, LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use callveil::{
