@@ -111,10 +111,12 @@ impl Audit {
 
     /// The record of a request of `peer`, for which there is a place. It is noted when the entry is dropped.
     pub async fn begin(&self, peer: IpAddr) -> Entry<'_> {
+        // Waiting for a place is part of what the request takes.
+        let started = Instant::now();
         let places = usize::from(self.take(1).await);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let record = Record::new(RequestId { instance: self.instance, number }, peer);
-        Entry { audit: self, started: Instant::now(), places, record }
+        Entry { audit: self, started, places, record }
     }
 
     /// Notes something else than a request. It waits for nothing, and such events are rare enough to need no bound.

@@ -133,7 +133,7 @@ It gives away every number that has a UID of this key, and lets whoever has it m
 
 Examples:
   callveil rewrap crm.csv --format csv --column phone --dry-run
-  callveil rewrap crm.csv --format csv --column phone --output crm.csv
+  callveil rewrap crm.csv --format csv --column phone --on-error keep --output crm.csv
 
 ",
             include_str!("rows.txt")
@@ -176,10 +176,10 @@ const CALLVEIL: &str = "Examples:
       callveil serve --config callveil.toml
   A number to its UID, and every number of a CRM's export
       callveil tokenize --value 13988888888
-      callveil tokenize crm.csv --format csv --column phone --output uids.csv
+      callveil tokenize crm.csv --format csv --column phone --output u.csv
   A new key, as every half year; later the UIDs of the old one to UIDs of the new one
       callveil keys rotate
-      callveil rewrap uids.csv --format csv --column phone --output uids.csv
+      callveil rewrap u.csv --format csv --column phone --on-error keep --output u.csv
 
 `callveil help COMMAND` tells about a command, with examples.
 
@@ -201,7 +201,8 @@ Environment:
   CALLVEIL_PASSWORD      the password that `doctor` calls with
   CREDENTIALS_DIRECTORY  set by systemd: its file `identity` opens an encrypted ring
 
-Results go to stdout, all else to stderr. No log and no message holds a number, UID or key.";
+Results go to stdout, all else to stderr. No log holds a number, UID or key, and no message
+does without --show-values.";
 
 const SERVE: &str = "Examples:
   callveil serve --dev
@@ -209,8 +210,10 @@ const SERVE: &str = "Examples:
   CALLVEIL_LOG=debug callveil serve --config callveil.toml --listen 127.0.0.1:8080
 
 Signals:
-  SIGHUP         take up the configuration's clients, the ring and the certificate at once
-  SIGTERM        stop taking connections, answer what is under way, and end
+  SIGHUP           take up the configuration's clients, the ring and the certificate at once,
+                   and open the audit log's file anew, after logrotate moved it away
+  SIGTERM, SIGINT  let /readyz say 503, and take connections for drain_delay_seconds more or
+                   until a second signal; then answer what is under way, and end
 ";
 
 const KEYS: &str = "Examples:

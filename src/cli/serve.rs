@@ -34,12 +34,7 @@ use crate::{
     live::Live,
     memory, phone,
     server::{
-        self, Access, Counts,
-        admin::{Admin, Readiness},
-        exposition::State,
-        reload::Reloader,
-        tls::Tls,
-        workers::Workers,
+        self, Access, Counts, Readiness, admin::Admin, exposition::State, reload::Reloader, tls::Tls, workers::Workers,
     },
     tokenizer::{Mode, Tokenizer},
 };

@@ -1,9 +1,6 @@
 //! The admin listener (SPEC 7): for those who run callveil, never for CCC.
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{net::IpAddr, sync::atomic::Ordering};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -27,15 +24,6 @@ use crate::{
 
 /// What this listener and the other answer, for those who write clients.
 const OPENAPI: &str = include_str!("../../deploy/openapi.yaml");
-
-/// Whether this replica wants requests, as its probes are told.
-#[derive(Default)]
-pub struct Readiness {
-    /// It has done what the first requests would otherwise wait for.
-    pub warm: AtomicBool,
-    /// It is about to end.
-    pub draining: AtomicBool,
-}
 
 /// Answers probes and the people who run callveil.
 pub struct Admin {

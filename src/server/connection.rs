@@ -63,7 +63,7 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of an answer that are buffered for one HTTP/2 stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of an answer that are given to hyper at a time.
+/// Bytes of an answer that are given to an HTTP/2 stream at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// How an HTTP/2 connection begins (RFC 9113 section 3.4).
@@ -237,7 +237,7 @@ impl Activity {
     ) -> Option<T> {
         let closed = poll_fn(|cx| {
             self.heed_orders(cx);
-            if self.order() < DRAIN { Poll::Pending } else { Poll::Ready(()) }
+            if self.is_to_end() { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             done = timeout(limit, future) => done.ok()?.ok(),
@@ -252,6 +252,11 @@ impl Activity {
     fn tell(&self, order: u8) {
         self.order.fetch_max(order, Ordering::Relaxed);
         self.ordered.wake();
+    }
+
+    /// Whether it was told to end, after what it is doing or at once.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.order() >= DRAIN
     }
 
     /// Has the task of `cx` woken by the next order.
@@ -282,11 +287,11 @@ fn now() -> Duration {
     EPOCH.elapsed()
 }
 
-/// An answer, given to hyper piece by piece, so that it is not all there twice. That of an HTTP/2 stream is under way until
-/// its peer has made room for the last of them.
+/// An answer. That of HTTP/1 is given to hyper whole, so that what hyper has flushed is all of it. That of an HTTP/2 stream
+/// is given piece by piece, as its peer makes room, and is under way until then.
 struct AnswerBody {
     left: Bytes,
-    _under_way: Option<UnderWay>,
+    under_way: Option<UnderWay>,
 }
 
 impl Body for AnswerBody {
@@ -297,7 +302,7 @@ impl Body for AnswerBody {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
-        let piece = self.left.len().min(PIECE_BYTES);
+        let piece = if self.under_way.is_some() { self.left.len().min(PIECE_BYTES) } else { self.left.len() };
         Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
     }
 
@@ -355,7 +360,7 @@ impl<R: Respond> Link<R> {
                 tokio::spawn(discard(unread, self.limits.clone(), activity.clone()));
             }
         }
-        Ok(response.map(|left| AnswerBody { left, _under_way: under_way }))
+        Ok(response.map(|left| AnswerBody { left, under_way }))
     }
 }
 
@@ -413,7 +418,7 @@ pub(super) async fn serve<S, R>(
             // Only now, with everything read that had arrived, is an idle connection one that no request is lost with.
             // Any other ends with its answer.
             let given_up = order == CLOSE && activity.dawdles_since().is_some();
-            if (order >= DRAIN && idle_since.is_some() && !activity.is_multiplexed()) || given_up {
+            if (activity.is_to_end() && idle_since.is_some() && !activity.is_multiplexed()) || given_up {
                 break;
             }
             let patience = activity.deadline(&limits);
@@ -520,21 +525,39 @@ impl<S: AsyncRead + Unpin> Watched<S> {
 
     /// The same after a rest, with what hyper had read of a next request.
     fn rested(self, unread: &[u8]) -> Self {
-        let first: SmallVec<_> = unread.iter().copied().skip_while(|byte| !begins(byte)).collect();
-        if !first.is_empty() {
-            self.activity.enter(Phase::Head);
+        let mut rested = Self { is_http_1: true, ..self };
+        rested.take(unread);
+        rested
+    }
+
+    /// Takes bytes that begin a request, without line ends before them, which are no part of it (RFC 9112 section 2.2).
+    /// No preface of HTTP/2 has any.
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match (&*self.first, byte) {
+                ([] | [b'\r'], b'\n') => {
+                    self.first.clear();
+                    self.is_http_1 = true;
+                }
+                _ => self.first.push(*byte),
+            }
         }
-        Self { first, is_http_1: true, ..self }
+        if self.first.iter().any(begins) {
+            self.activity.enter_from(Phase::Idle, Phase::Head);
+        }
     }
 
     /// What the peer speaks, from the first bytes that it sends; `None` where it sends none.
     fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<Option<Version>> {
         loop {
-            if !self.first.is_empty() && (self.is_http_1 || !HTTP_2_PREFACE.starts_with(&self.first)) {
+            let may_be_line_end = matches!(&*self.first, [] | [b'\r']);
+            if !may_be_line_end && (self.is_http_1 || !HTTP_2_PREFACE.starts_with(&self.first)) {
                 return Poll::Ready(Some(Version::HTTP_11));
             }
             if *self.first == HTTP_2_PREFACE {
                 self.activity.multiplexed.store(true, Ordering::Relaxed);
+                // It waits for nothing until there is a request.
+                self.activity.enter(Phase::Idle);
                 return Poll::Ready(Some(Version::HTTP_2));
             }
             let mut bytes = [0; HTTP_2_PREFACE.len()];
@@ -543,14 +566,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
             if read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(None);
             }
-            for byte in buffer.filled() {
-                if begins(byte) || !self.first.is_empty() {
-                    self.first.push(*byte);
-                }
-            }
-            if !self.first.is_empty() {
-                self.activity.enter_from(Phase::Idle, Phase::Head);
-            }
+            self.take(buffer.filled());
         }
     }
 }
@@ -589,6 +605,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It ends, and is not to rest meanwhile: TLS may have to wait for room to say so.
+        self.activity.enter_from(Phase::Idle, Phase::Answer);
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

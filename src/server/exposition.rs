@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Counts, admin::Readiness, process::Figures, tls::Tls};
+use super::{Counts, Readiness, process::Figures, tls::Tls};
 use crate::{
     audit::Audit,
     keyring::Status,
@@ -134,7 +134,7 @@ impl Metrics {
                 count_of(&mut items, &[("mode", mode), ("result", result)], get(count))?;
             }
         }
-        let help = "Items of requests that were refused since their client had none left in that minute";
+        let help = "Items of requests that were refused by their client's limit";
         let mut limited = families.begin("callveil_rate_limited_items", help, MetricType::Counter)?;
         for (mode, count) in modes.zip(&self.limited) {
             count_of(&mut limited, &[("mode", mode)], get(count))?;
@@ -156,7 +156,11 @@ impl State {
         families.gauge("callveil_connections", "Open connections", counts.open.load(Ordering::Relaxed))?;
         let help = "Connections that were refused: no place left, too many of one peer, or not in allow_from";
         families.counter("callveil_connections_refused", help, get(&counts.refused))?;
-        families.counter("callveil_tls_failures", "TLS handshakes that failed", get(&counts.tls_failed))
+        families.counter(
+            "callveil_tls_failures",
+            "Connections with which TLS did not come about",
+            get(&counts.tls_failed),
+        )
     }
 
     fn encode_audit(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -181,14 +185,15 @@ impl State {
         let mut info =
             families.begin("callveil_keyring_primary_info", "The key that makes UIDs now", MetricType::Gauge)?;
         gauge_of(&mut info, &[("key", &primary.id.to_string())], 1)?;
-        if let Some(next) = ring.pending(now).map(|key| key.activates).min() {
+        if let Some(next) = ring.pending(now).filter(|key| key.id != primary.id).map(|key| key.activates).min() {
             let help = "Until the next key becomes the primary; absent where none is to";
             families.gauge("callveil_keyring_next_activation_seconds", help, -seconds_since(next))?;
         }
         let help = "For how long an enabled key that was the primary has not been it any more";
         let mut superseded = families.begin("callveil_key_superseded_seconds", help, MetricType::Gauge)?;
         for key in ring.enabled_newest_first().filter(|key| key.id != primary.id && !key.is_pending(now)) {
-            let later = ring.enabled_newest_first().filter(|other| !other.is_pending(now));
+            // A later one that was disabled since had replaced it, too.
+            let later = ring.keys().iter().filter(|other| other.activates <= now);
             let later = later.map(|other| (other.activates, other.id)).filter(|other| *other > (key.activates, key.id));
             if let Some((since, _)) = later.min() {
                 gauge_of(&mut superseded, &[("key", &key.id.to_string())], seconds_since(since))?;

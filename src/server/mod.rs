@@ -96,6 +96,15 @@ pub struct Access {
     pub counts: Arc<Counts>,
 }
 
+/// Whether this replica wants requests, as its probes are told.
+#[derive(Default)]
+pub struct Readiness {
+    /// It has done what the first requests would otherwise wait for.
+    pub warm: AtomicBool,
+    /// It is about to end.
+    pub draining: AtomicBool,
+}
+
 /// What became of connections.
 #[derive(Default)]
 pub struct Counts {
@@ -219,6 +228,7 @@ impl Listener<'_> {
             // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
             match accepted.map(Box::new) {
                 Some(socket) => connection::serve(socket, peer, responder, limits, activity).await,
+                None if activity.is_to_end() => {}
                 None => _ = counted.0.tls_failed.fetch_add(1, Ordering::Relaxed),
             }
         };

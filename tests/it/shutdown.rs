@@ -1,5 +1,7 @@
 //! SIGTERM: what is under way is answered, and nobody can hold the process beyond its deadline.
 
+use std::{io::BufRead as _, time::Duration};
+
 use serde_json::json;
 
 use crate::support::{Folder, PASSWORD, Server, USER, basic, post};
@@ -76,6 +78,52 @@ fn an_answer_under_way_over_http_2_arrives_whole() {
     });
     assert!(length > 500_000, "more than the kernel and the windows hold at once");
     assert_eq!(server.wait(), Some(0));
+}
+
+/// Over HTTP/1, to one who stops reading for longer than idle connections wait before they rest: it is not idle.
+#[test]
+fn an_answer_over_http_1_arrives_whole_however_slowly_it_is_read() {
+    let limits = "[limits]\ndrain_delay_seconds = 0\nnumbers = 40000\nbody_bytes = 8000000";
+    let mut server = Server::start(&Folder::new(), limits, "");
+    let texts: Vec<_> = (0..40_000).map(|at| format!("x{at:0120}")).collect();
+    let call = post(&basic(USER, PASSWORD), &json!({"Numbers": texts, "Mode": "PhoneToUID"}).to_string());
+    let mut readers: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for reader in &mut readers {
+        reader.write(&call);
+        // It is under way, and the pause is the reader's.
+        assert_eq!(reader.0.fill_buf().unwrap().first(), Some(&b'H'));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let answer = readers.pop().unwrap().read();
+    assert!(answer.body.len() > 10_000_000, "more than the kernel holds at once");
+    assert_eq!(answer.json()["Results"].as_array().unwrap().len(), texts.len());
+    server.signal("TERM");
+    server.wait_for("draining");
+    assert_eq!(readers.pop().unwrap().read().json()["Results"].as_array().unwrap().len(), texts.len());
+    assert_eq!(server.wait(), Some(0));
+}
+
+/// Over HTTP/2, a connection that has yet to be used is idle, and not slow.
+#[test]
+fn an_unused_connection_over_http_2_may_wait() {
+    use http_body_util::Full;
+    use hyper::{Request, body::Bytes, client::conn::http2};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let server = Server::start(&Folder::new(), "[limits]\nheader_seconds = 1", "");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let client = http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = client.handshake(TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        // Longer than a head may take.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let request =
+            Request::post(format!("http://{}/", server.address)).header("authorization", basic(USER, PASSWORD));
+        let body = Full::new(Bytes::from(r#"{"Numbers":[],"Mode":"PhoneToUID"}"#));
+        assert_eq!(sender.send_request(request.body(body).unwrap()).await.unwrap().status(), 200);
+    });
 }
 
 #[test]

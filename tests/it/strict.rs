@@ -201,6 +201,9 @@ fn request_lines() {
             ("a whole URL", "POST http://CallVeil/ HTTP/1.1", Answer(&[200, 200])),
             // Section 2.2: empty lines before a request are skipped.
             ("an empty line before", "\r\nPOST / HTTP/1.1", Answer(&[200, 200])),
+            ("empty lines before", "\n\r\n\nPOST / HTTP/1.1", Answer(&[200, 200])),
+            ("CR alone before", "\rPOST / HTTP/1.1", Refuse),
+            ("CR alone before an empty line", "\r\r\nPOST / HTTP/1.1", Refuse),
             // Clear, and nothing of ours. With a body that nobody reads, the connection ends.
             ("CONNECT", "CONNECT callveil:80 HTTP/1.1", Refuse),
             ("POST to an asterisk", "POST * HTTP/1.1", Answer(&[404])),

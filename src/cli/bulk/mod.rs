@@ -83,7 +83,7 @@ pub(super) struct BulkArgs {
     /// Write here which rows failed, and why [default: the first 20 are told on stderr]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Show in the report the values that failed, too
+    /// Show the values that failed, too
     #[arg(long)]
     show_values: bool,
     /// Write no results: only count what would become of the rows
