@@ -7,11 +7,11 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use crate::peer;
+use crate::{lock::lock, peer};
 
 /// What limits are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ impl Allowance {
         if items > per_minute {
             return Err(Refused::Ever);
         }
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = lock(&self.spent);
         let Spent { admitted, total } = &mut *spent;
         let is_over = |past: &&Admitted| now.saturating_duration_since(past.last) >= MINUTE;
         let over = admitted.iter().take_while(is_over).count();
@@ -112,7 +112,7 @@ impl Failures {
     /// # Errors
     /// How long `peer` is to wait, where it has failed too often.
     pub fn count(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = lock(&self.0);
         let peer = peer::network(peer);
         if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
             failures.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);

@@ -435,11 +435,16 @@ impl Refusal {
 
 /// An answer with this body.
 pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Bytes> {
-    let mut response = Response::new(json.into());
+    response(status, "application/json", json)
+}
+
+/// An answer with a body of this type, which nobody is to keep.
+pub fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(4);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async. `handler`
-//! takes a place in the `audit` log before it maps anything.
+//! takes a place in the `audit` log before it maps anything; what became of the request is counted in `metrics` as it gives
+//! that place up.
 //!
 //! ```
 //! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};

@@ -3,10 +3,7 @@
 //! Whoever answers a request only adds to numbers that are there from the start: no label is looked up and no lock taken
 //! on its way. `server/exposition.rs` tells Prometheus of them.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tokenizer::{Failures, ItemError, Mode};
 
@@ -36,15 +33,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts a request that ended, in whatever way, after this time; without a status where that was before its answer.
-    pub fn count_request(&self, mode: Option<Mode>, status: u16, took: Duration) {
+    /// Counts a request that ended, in whatever way, after this time; with status 0 where that was before its answer.
+    pub fn count_request(&self, mode: Option<Mode>, status: u16, microseconds: u64) {
         let mode = mode.map_or(MODES - 1, |mode| mode as usize);
         let status = STATUSES.iter().position(|one| *one == status).unwrap_or(0);
         add(&self.requests[mode][status], 1);
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS.iter().position(|bound| microseconds <= *bound).unwrap_or(BOUNDS.len());
         add(&self.buckets[bucket], 1);
-        add(&self.microseconds, took);
+        add(&self.microseconds, microseconds);
     }
 
     /// Counts what became of the items of a request.
@@ -56,7 +52,7 @@ impl Metrics {
         }
     }
 
-    /// Counts items that were refused since their client had none left.
+    /// Counts items that were refused by their client's limit.
     pub fn count_limited(&self, mode: Mode, items: usize) {
         add(&self.limited[mode as usize], items as u64);
     }

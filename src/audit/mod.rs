@@ -233,8 +233,8 @@ impl Entry<'_> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
-        self.audit.metrics.count_request(self.record.mode, self.record.status, took);
+        let microseconds = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.audit.metrics.count_request(self.record.mode, self.record.status, microseconds);
         if let Some(mode) = self.record.mode {
             self.audit.metrics.count_items(mode, self.record.mapped, &self.record.failures);
         }
@@ -246,7 +246,7 @@ impl Drop for Entry<'_> {
         let mut record = std::mem::replace(&mut self.record, Record::new(id, peer));
         record.places = self.places;
         record.time.get_or_insert_with(Timestamp::now);
-        record.microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        record.microseconds = microseconds;
         self.audit.push(record);
     }
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::atomic::Ordering};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use hyper::{
     Request, Response,
@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     auth::HASH_BYTES,
-    handler::{Reply, Respond, json_response, reply},
+    handler::{Reply, Respond, json_response, reply, response},
     server::exposition::{Format, State},
     strict, wire,
 };
@@ -53,9 +53,9 @@ impl Admin {
         let (status, body) = match path {
             "/metrics" => {
                 let format = Format::of(headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default());
-                return text_response(format.content_type(), self.state.write(format));
+                return response(StatusCode::OK, format.content_type(), self.state.write(format));
             }
-            "/openapi.yaml" => return text_response("application/yaml", OPENAPI),
+            "/openapi.yaml" => return response(StatusCode::OK, "application/yaml", OPENAPI),
             "/readyz" => self.readyz(),
             "/keyring" => (StatusCode::OK, self.keyring()),
             _ => (StatusCode::OK, json!({"status": "alive"})),
@@ -123,14 +123,6 @@ impl Admin {
             "keys": keys.collect::<Vec<_>>(),
         })
     }
-}
-
-fn text_response(content_type: &'static str, text: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(text.into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {

@@ -4,12 +4,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     time::Duration,
 };
 
-use super::connection::Activity;
-use crate::peer;
+use super::{Counts, connection::Activity};
+use crate::{lock::lock, peer};
 
 /// Idle connections that one look through the table finds, so that not every newcomer costs a look.
 const VICTIMS: usize = 64;
@@ -18,6 +18,7 @@ const VICTIMS: usize = 64;
 pub(super) struct Connections {
     max: usize,
     per_peer_max: usize,
+    counts: Arc<Counts>,
     table: Mutex<Table>,
 }
 
@@ -38,8 +39,8 @@ struct Open {
 }
 
 impl Connections {
-    pub(super) fn new(max: usize, per_peer_max: usize) -> Self {
-        Self { max, per_peer_max, table: Mutex::default() }
+    pub(super) fn new(max: usize, per_peer_max: usize, counts: Arc<Counts>) -> Self {
+        Self { max, per_peer_max, counts, table: Mutex::default() }
     }
 
     /// A place for a connection, counted among those of `peer`; `None` where it has too many, or every place is taken by
@@ -62,6 +63,7 @@ impl Connections {
         if let Some(peer) = peer {
             *table.per_peer.entry(peer).or_default() += 1;
         }
+        self.counts.open.fetch_add(1, Ordering::Relaxed);
         Some(Slot { id, activity, connections: self.clone() })
     }
 
@@ -88,7 +90,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 
@@ -153,10 +155,16 @@ impl Slot {
     pub(super) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
+
+    /// Notes that TLS did not come about.
+    pub(super) fn count_tls_failure(&self) {
+        self.connections.counts.tls_failed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.lock().remove(self.id);
+        self.connections.counts.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@ use std::{
     io,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -30,7 +30,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::{connections::Connections, tls::Tls, workers::Workers};
-use crate::{handler::Respond, limits::Limits, memory};
+use crate::{handler::Respond, limits::Limits, lock::lock, memory};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -49,11 +49,12 @@ pub async fn run<R: Respond>(
     draining: &AtomicBool,
     mut terminations: watch::Receiver<u32>,
 ) {
+    let connections = Connections::new(limits.connections, limits.connections_per_peer, access.counts.clone());
     let listener = Listener {
         listener,
         access,
         workers,
-        connections: Arc::new(Connections::new(limits.connections, limits.connections_per_peer)),
+        connections: Arc::new(connections),
         limits: Arc::new(limits),
         refusals: Refusals::new(),
     };
@@ -116,22 +117,6 @@ pub struct Counts {
     pub tls_failed: AtomicU64,
 }
 
-/// A connection, counted until it is dropped.
-struct Counted(Arc<Counts>);
-
-impl Counted {
-    fn new(counts: &Arc<Counts>) -> Self {
-        counts.open.fetch_add(1, Ordering::Relaxed);
-        Self(counts.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Access {
     fn allows(&self, peer: &IpAddr) -> bool {
         self.allow_from.is_empty() || contains(&self.allow_from, peer)
@@ -165,7 +150,7 @@ impl Refusals {
 
     fn tell(&self, counts: &Counts) {
         let refused = counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.told);
         if told.is_none_or(|told| told.elapsed() >= Self::QUIET) {
             *told = Some(Instant::now());
             warn!(
@@ -211,7 +196,6 @@ impl Listener<'_> {
         };
         let (responder, limits) = (responder.clone(), self.limits.clone());
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
-        let counted = Counted::new(&self.access.counts);
         // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
         let _ = socket.set_nodelay(true);
         // It was accepted on this thread's runtime, and belongs to another's from now on.
@@ -229,7 +213,7 @@ impl Listener<'_> {
             match accepted.map(Box::new) {
                 Some(socket) => connection::serve(socket, peer, responder, limits, activity).await,
                 None if activity.is_to_end() => {}
-                None => _ = counted.0.tls_failed.fetch_add(1, Ordering::Relaxed),
+                None => slot.count_tls_failure(),
             }
         };
         tasks.spawn_on(

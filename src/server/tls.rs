@@ -3,7 +3,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use arc_swap::ArcSwap;
@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::config::TlsFiles;
+use crate::{config::TlsFiles, lock::lock};
 
 /// Bytes of the largest certificate or key file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -57,7 +57,7 @@ impl Tls {
     pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
         let read = Pair::read(&self.files);
         let hash = read.as_ref().ok().map(Pair::hash);
-        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), hash);
+        let before = std::mem::replace(&mut *lock(&self.seen), hash);
         let pair = match read {
             Ok(_) if hash == before => return None,
             Ok(pair) => pair,
