@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
+use smallvec::{SmallVec, smallvec};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{allowance::Allowance, ids::Context, memory, tokenizer::Mode};
@@ -13,6 +14,9 @@ pub const USERNAME_BYTES_MAX: usize = 64;
 
 /// Bytes of the longest name and password that are looked at.
 const CREDENTIALS_BYTES_MAX: usize = 768;
+
+/// Bytes of most names and passwords, for which no room on the heap is needed.
+const CREDENTIALS_BYTES: usize = 128;
 
 /// Bytes of a SHA-256.
 pub const HASH_BYTES: usize = 32;
@@ -131,14 +135,17 @@ impl Clients {
     /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
     /// usernames there are nor how much of a hash was right.
     pub fn authenticate(&self, value: &[u8]) -> Option<&Client> {
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX];
-        let found = self.authenticate_in(value, &mut buffer);
-        memory::wipe(&mut buffer);
+        let encoded = basic_credentials(value)?;
+        let length = BASE64.decode_len(encoded.len()).ok().filter(|length| *length <= CREDENTIALS_BYTES_MAX)?;
+        let mut credentials: SmallVec<[u8; CREDENTIALS_BYTES]> = smallvec![0; length];
+        let decoded = BASE64.decode_mut(encoded, &mut credentials);
+        let found = decoded.ok().and_then(|decoded| self.find(&credentials[..decoded]));
+        memory::wipe(&mut credentials);
         found
     }
 
-    fn authenticate_in(&self, value: &[u8], buffer: &mut [u8; CREDENTIALS_BYTES_MAX]) -> Option<&Client> {
-        let credentials = basic_credentials(value, buffer)?;
+    /// The client with these credentials, `name:password`.
+    fn find(&self, credentials: &[u8]) -> Option<&Client> {
         let colon = credentials.iter().position(|byte| *byte == b':')?;
         let (name, password) = (&credentials[..colon], &credentials[colon + 1..]);
         let name = Username::padded(name)?;
@@ -160,20 +167,16 @@ fn are_equal<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Choice {
     words.fold(0, |differs, (one, other)| differs | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))).ct_eq(&0)
 }
 
-/// `name:password` out of `Basic <base64>`; the scheme's letter case does not matter (RFC 9110 section 11.1).
-fn basic_credentials<'b>(value: &[u8], buffer: &'b mut [u8; CREDENTIALS_BYTES_MAX]) -> Option<&'b [u8]> {
+/// The credentials in `Basic <base64>`; the scheme's letter case does not matter (RFC 9110 section 11.1).
+fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
     let (scheme, encoded) = value.trim_ascii().split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
         return None;
     }
     let encoded = encoded.trim_ascii_start();
     // RFC 9110 section 11.2 has padding at the end alone; the decoder would take several padded texts for one.
-    if encoded.iter().rev().skip(2).any(|byte| *byte == b'=') {
-        return None;
-    }
-    let room = buffer.get_mut(..BASE64.decode_len(encoded.len()).ok()?)?;
-    let decoded = BASE64.decode_mut(encoded, room).ok()?;
-    Some(&room[..decoded])
+    let is_one = encoded.iter().rev().skip(2).all(|byte| *byte != b'=');
+    is_one.then_some(encoded)
 }
 
 #[cfg(test)]

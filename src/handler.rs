@@ -9,15 +9,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
-    header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-    },
-    request::Parts,
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -34,6 +31,7 @@ use crate::{
     allowance::{Failures, Refused},
     audit::{Audit, Entry, ItemHash, ItemKey},
     auth::{Client, Partial, Username},
+    clock,
     ids::KeyId,
     limits::Limits,
     live::Live,
@@ -46,18 +44,13 @@ use crate::{
 /// The name of a request, under which the audit log has it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Headers of an answer, but for those that hyper adds.
+const HEADERS: usize = 4;
+
 /// Something that answers the requests of a listener.
 pub trait Respond: Send + Sync + 'static {
-    /// The answer to `request`, which came from `peer`.
-    fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Reply> + Send;
-}
-
-/// An answer, and what is left of the request.
-pub struct Reply {
-    /// The answer.
-    pub response: Response<Bytes>,
-    /// A body that nobody will read: to be dropped, within bounds, so that the client gets to see the answer.
-    pub unread: Option<Incoming>,
+    /// The answer to `request`, which came from `peer`. What it leaves of the request's body nobody will read.
+    fn respond(&self, request: &mut Request<Incoming>, peer: IpAddr) -> impl Future<Output = Response<Bytes>> + Send;
 }
 
 /// Answers CCC.
@@ -71,38 +64,29 @@ pub struct Handler {
     failures: Failures,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
     proxied: Mutex<HashMap<IpAddr, usize>>,
-    /// Those of a good answer, with room for the name of the request: copying them costs less than making them. Made
-    /// before any secret was on this stack, since what is copied of it into their gaps stays.
-    headers: HeaderMap,
 }
 
 impl Handler {
     /// A handler of requests for `path`.
     pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
         let (buffered, failures, proxied) = (AtomicUsize::new(0), Failures::default(), Mutex::default());
-        let mut headers = std::mem::take(json_response(StatusCode::OK, Vec::new()).headers_mut());
-        headers.insert(REQUEST_ID, HeaderValue::from_static(""));
-        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied, headers }
+        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
-    async fn answer(
-        &self,
-        head: &Parts,
-        unread: &mut Option<Incoming>,
-        entry: &mut Entry<'_>,
-    ) -> Result<Vec<u8>, Refusal> {
-        let clear = strict::check(head).map_err(|_| Refusal::Ambiguous)?;
-        self.check_route(head)?;
+    async fn answer(&self, request: &mut Request<Incoming>, entry: &mut Entry<'_>) -> Result<Vec<u8>, Refusal> {
+        let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
+        self.check_route(request)?;
         let clients = self.live.clients();
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(client.username.clone());
-        let body = match head.version {
+        let body = match request.version() {
             // Other streams keep the connection busy, so that a slow body must be timed by itself.
             Version::HTTP_2 => {
-                timeout(self.limits.request, self.read(unread)).await.map_err(|_| Refusal::Interrupted)??
+                let read = timeout(self.limits.request, self.read(request.body_mut()));
+                read.await.map_err(|_| Refusal::Interrupted)??
             }
-            _ => self.read(unread).await?,
+            _ => self.read(request.body_mut()).await?,
         };
         let call = wire::parse(body.bytes(), self.limits.numbers).map_err(Refusal::NotACall)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
@@ -112,7 +96,7 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
-        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
+        client.allowance(call.mode).admit(call.count as u64, clock::coarse()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
@@ -135,22 +119,21 @@ impl Handler {
     /// the same address as an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
         self.audit.metrics().count_auth_failure();
-        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
+        self.failures.count(peer, clock::coarse()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
     }
 
-    fn check_route(&self, head: &Parts) -> Result<(), Refusal> {
-        if head.uri.path() != self.path {
+    fn check_route(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        if request.uri().path() != self.path {
             return Err(Refusal::NotFound);
         }
-        if head.method != Method::POST {
+        if request.method() != Method::POST {
             return Err(Refusal::MethodNotAllowed);
         }
         Ok(())
     }
 
-    /// The whole body, while it and all others together stay within their limits; what is left in `unread` otherwise.
-    async fn read<'h>(&'h self, unread: &mut Option<Incoming>) -> Result<Buffered<'h>, Refusal> {
-        let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
+    /// The whole body, while it and all others together stay within their limits.
+    async fn read(&self, body: &mut Incoming) -> Result<Buffered<'_>, Refusal> {
         if body.size_hint().lower() > self.limits.body_bytes as u64 {
             return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
         }
@@ -165,7 +148,6 @@ impl Handler {
             buffered.count(data.len(), self.limits.buffered_bytes)?;
             buffered.push(data);
         }
-        *unread = None;
         Ok(buffered)
     }
 
@@ -237,20 +219,23 @@ fn hash_items(
 }
 
 impl Respond for Handler {
-    async fn respond(&self, request: Request<Incoming>, socket: IpAddr) -> Reply {
-        let (head, body) = request.into_parts();
-        let peer = peer::real(socket, &head.headers, &self.trusted_proxies);
-        let (mut unread, mut entry) = (Some(body), self.audit.begin(peer).await);
+    async fn respond(&self, request: &mut Request<Incoming>, socket: IpAddr) -> Response<Bytes> {
+        let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        let mut entry = self.audit.begin(peer).await;
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
-            Ok(_) => self.answer(&head, &mut unread, &mut entry).await,
+            Ok(_) => self.answer(request, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         let record = &mut entry.record;
         let mut response = match answer {
             Ok(json) => {
                 let mut response = Response::new(json.into());
-                response.headers_mut().clone_from(&self.headers);
+                // A table that is there already, and that hyper then has the next request use, costs no allocation.
+                let headers = response.headers_mut();
+                std::mem::swap(headers, request.headers_mut());
+                headers.clear();
+                describe(headers, "application/json");
                 response
             }
             Err(refusal) => {
@@ -259,11 +244,13 @@ impl Respond for Handler {
             }
         };
         record.status = response.status().as_u16();
-        let id = HeaderValue::from_bytes(&record.id.to_hex()).expect("hex digits are a header's value");
-        response.headers_mut().insert(REQUEST_ID, id);
+        let id = record.id.to_hex();
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hex digits are a header's value"));
         debug!(
             %peer,
-            id = str::from_utf8(&record.id.to_hex()).unwrap_or_default(),
+            id = str::from_utf8(&id).unwrap_or_default(),
             client = record.client.as_ref().map(Username::as_str),
             mode = record.mode.map(Mode::name),
             items = record.items,
@@ -272,7 +259,7 @@ impl Respond for Handler {
             code = record.code,
             "request"
         );
-        reply(&head, response, unread)
+        response
     }
 }
 
@@ -443,20 +430,13 @@ pub fn response(status: StatusCode, content_type: &'static str, body: impl Into<
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.reserve(4);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.reserve(HEADERS);
+    describe(headers, content_type);
     response
 }
 
-/// `response`, with the `body` that was not read to its end, if it must be.
-///
-/// A connection with a body still under way takes no other request. Nor does one with a chunked request: hyper drops a
-/// Content-Length beside it before anybody sees it, and a proxy before us may have gone by that (RFC 9112 section 6.1).
-pub fn reply(head: &Parts, mut response: Response<Bytes>, body: Option<Incoming>) -> Reply {
-    let unread = body.filter(|body| !body.is_end_stream());
-    if unread.is_some() || head.headers.contains_key(TRANSFER_ENCODING) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Reply { response, unread }
+/// Says of a body what it is, and that nobody is to keep it.
+fn describe(headers: &mut HeaderMap, content_type: &'static str) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

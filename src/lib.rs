@@ -65,6 +65,7 @@ pub mod uid;
 
 // Names, values and bounds that all of them speak of.
 pub mod allowance;
+mod clock;
 pub mod ids;
 mod json;
 pub mod limits;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, watch},
@@ -89,13 +89,13 @@ impl Live {
     }
 
     /// The tokenizer of this moment; a request keeps the one it began with.
-    pub fn tokenizer(&self) -> Arc<Tokenizer> {
-        self.tokenizer.load_full()
+    pub fn tokenizer(&self) -> Guard<Arc<Tokenizer>> {
+        self.tokenizer.load()
     }
 
     /// The clients of this moment.
-    pub fn clients(&self) -> Arc<Clients> {
-        self.clients.load_full()
+    pub fn clients(&self) -> Guard<Arc<Clients>> {
+        self.clients.load()
     }
 
     /// Puts another ring in use.

@@ -22,6 +22,7 @@ use aes::{
     },
 };
 use aes_siv::{KeyInit, siv::Aes256Siv};
+use smallvec::SmallVec;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -122,21 +123,18 @@ impl NumberCipher {
     /// Puts `V || C` of each of the `numbers` into `sealed`, which is as long: AES-SIV-ENCRYPT of RFC 5297 section 2.6.
     pub fn seal(&self, prefix: &Prefix, numbers: &[[u8; NUMBER_BYTES]], sealed: &mut [[u8; SEALED_NUMBER_BYTES]]) {
         for (numbers, sealed) in numbers.chunks(BLOCKS).zip(sealed.chunks_mut(BLOCKS)) {
-            let mut blocks = [Block::default(); BLOCKS];
-            let blocks = &mut blocks[..numbers.len()];
-            for (block, number) in blocks.iter_mut().zip(numbers) {
-                *block = xor(pad(number), (*prefix.0).into());
-            }
-            self.0.mac.encrypt_with_backend(EncryptAll(blocks));
+            let mut blocks = Blocks::new();
+            blocks.extend(numbers.iter().map(|number| xor(pad(number), (*prefix.0).into())));
+            self.0.mac.encrypt_with_backend(EncryptAll(&mut blocks));
             for (block, sealed) in blocks.iter_mut().zip(&mut *sealed) {
                 sealed[..SIV_BYTES].copy_from_slice(block);
                 *block = counter(*block);
             }
-            self.0.ctr.encrypt_with_backend(EncryptAll(blocks));
-            for ((sealed, key_stream), number) in sealed.iter_mut().zip(&*blocks).zip(numbers) {
+            self.0.ctr.encrypt_with_backend(EncryptAll(&mut blocks));
+            for ((sealed, key_stream), number) in sealed.iter_mut().zip(&blocks).zip(numbers) {
                 sealed[SIV_BYTES..].copy_from_slice(&xor_number(*number, key_stream));
             }
-            wipe(blocks);
+            wipe(&mut blocks);
         }
     }
 
@@ -149,32 +147,34 @@ impl NumberCipher {
         numbers: &mut [Option<[u8; NUMBER_BYTES]>],
     ) {
         for (sealed, numbers) in sealed.chunks(BLOCKS).zip(numbers.chunks_mut(BLOCKS)) {
-            let mut blocks = [Block::default(); BLOCKS];
-            let mut opened = [[0; NUMBER_BYTES]; BLOCKS];
-            let (blocks, opened) = (&mut blocks[..sealed.len()], &mut opened[..sealed.len()]);
-            for (block, sealed) in blocks.iter_mut().zip(sealed) {
-                *block = counter(v_of(sealed));
-            }
-            self.0.ctr.encrypt_with_backend(EncryptAll(blocks));
-            for ((block, opened), sealed) in blocks.iter_mut().zip(&mut *opened).zip(sealed) {
+            let mut blocks = Blocks::new();
+            blocks.extend(sealed.iter().map(|sealed| counter(v_of(sealed))));
+            self.0.ctr.encrypt_with_backend(EncryptAll(&mut blocks));
+            for ((block, number), sealed) in blocks.iter_mut().zip(&mut *numbers).zip(sealed) {
                 let c = *sealed.last_chunk().expect("it is longer than a number");
-                *opened = xor_number(c, block);
-                *block = xor(pad(opened), (*prefix.0).into());
+                let opened = xor_number(c, block);
+                *block = xor(pad(&opened), (*prefix.0).into());
+                *number = Some(opened);
             }
-            self.0.mac.encrypt_with_backend(EncryptAll(blocks));
-            for (((block, opened), sealed), number) in blocks.iter().zip(&*opened).zip(sealed).zip(numbers) {
+            self.0.mac.encrypt_with_backend(EncryptAll(&mut blocks));
+            for ((block, number), sealed) in blocks.iter().zip(numbers).zip(sealed) {
                 let differs = u128::from_ne_bytes(xor(*block, v_of(sealed)).into());
                 // That a UID is forged is no secret: its sender is told.
-                *number = bool::from(differs.ct_eq(&0)).then_some(*opened);
+                if bool::from(differs.ct_ne(&0)) {
+                    wipe(number.as_mut_slice());
+                    *number = None;
+                }
             }
-            wipe(blocks);
-            wipe(opened);
+            wipe(&mut blocks);
         }
     }
 }
 
 /// Blocks that are worked on together: enough for every back end of the crate `aes` to do many at once.
 const BLOCKS: usize = 64;
+
+/// As many blocks as there are, in room for all.
+type Blocks = SmallVec<[Block; BLOCKS]>;
 
 /// Encrypts blocks as many at once as the back end can: also a few, with others beside them that nobody wants.
 struct EncryptAll<'b>(&'b mut [Block]);

@@ -2,9 +2,8 @@
 //! it is refused, so that no proxy before us and we ever disagree about where a request ends or whom it is for.
 
 use http::{
-    HeaderValue, Version,
+    HeaderValue, Request, Version,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
-    request::Parts,
     uri::Authority,
 };
 
@@ -23,9 +22,9 @@ pub struct Clear<'h> {
 ///
 /// # Errors
 /// [`Ambiguous`].
-pub fn check(head: &Parts) -> Result<Clear<'_>, Ambiguous> {
+pub fn check<B>(request: &Request<B>) -> Result<Clear<'_>, Ambiguous> {
     let (mut host, mut authorization, mut length, mut coding) = (None, None, None, None);
-    for (name, value) in &head.headers {
+    for (name, value) in request.headers() {
         let only = match name {
             name if *name == HOST => &mut host,
             name if *name == AUTHORIZATION => &mut authorization,
@@ -37,14 +36,14 @@ pub fn check(head: &Parts) -> Result<Clear<'_>, Ambiguous> {
             return Err(Ambiguous);
         }
     }
-    check_host(head, host)?;
+    check_host(request, host)?;
     // RFC 3986 section 2: other bytes are decoded by one reader in one way, by another in another.
-    if !head.uri.path_and_query().is_none_or(|target| target.as_str().is_ascii()) {
+    if !request.uri().path_and_query().is_none_or(|target| target.as_str().is_ascii()) {
         return Err(Ambiguous);
     }
     // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1), and we know of one (section 7).
     let is_known = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if coding.is_some_and(|coding| head.version != Version::HTTP_11 || !is_known(coding)) {
+    if coding.is_some_and(|coding| request.version() != Version::HTTP_11 || !is_known(coding)) {
         return Err(Ambiguous);
     }
     Ok(Clear { authorization: authorization.map(HeaderValue::as_bytes).unwrap_or_default() })
@@ -52,16 +51,16 @@ pub fn check(head: &Parts) -> Result<Clear<'_>, Ambiguous> {
 
 /// RFC 9112 section 3.2: one `Host` in HTTP/1.1; in HTTP/2 `:authority` says it (RFC 9113 section 8.3.1). A `Host`
 /// beside that, or beside a whole URL as target, must not say otherwise: which of the two counts is not the same to all.
-fn check_host(head: &Parts, host: Option<&HeaderValue>) -> Result<(), Ambiguous> {
-    if head.uri.authority().is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
+fn check_host<B>(request: &Request<B>, host: Option<&HeaderValue>) -> Result<(), Ambiguous> {
+    let authority = request.uri().authority();
+    if authority.is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
         return Ok(());
     }
     let host = host.map(|host| Authority::try_from(host.as_bytes()).map_err(|_| Ambiguous)).transpose()?;
-    let authority = head.uri.authority();
     if ![host.as_ref(), authority].into_iter().flatten().all(is_host) {
         return Err(Ambiguous);
     }
-    match (head.version, &host, authority) {
+    match (request.version(), &host, authority) {
         (Version::HTTP_11, None, _) | (Version::HTTP_2, None, None) => Err(Ambiguous),
         (_, Some(host), Some(authority)) if host != authority => Err(Ambiguous),
         _ => Ok(()),

@@ -56,7 +56,7 @@ impl Mode {
 pub struct Mapped {
     texts: String,
     /// Where the text of each item ends, or why it has none.
-    items: Vec<Result<usize, ItemError>>,
+    items: SmallVec<[Result<usize, ItemError>; 1]>,
 }
 
 impl Mapped {
@@ -66,7 +66,7 @@ impl Mapped {
 
     /// Room for `items` of the usual length.
     pub fn with_capacity(items: usize) -> Self {
-        Self { texts: String::with_capacity(items * uid::CHARS_MIN), items: Vec::with_capacity(items) }
+        Self { texts: String::with_capacity(items * uid::CHARS_MIN), items: SmallVec::with_capacity(items) }
     }
 
     /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`] the UID under the

@@ -6,6 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use smallvec::SmallVec;
 
 use crate::{
     json,
@@ -17,7 +18,7 @@ pub struct Call<'a> {
     /// What is asked for.
     pub mode: Mode,
     /// The items, in order; of a batch over the limit only as many as the limit.
-    pub numbers: Vec<Cow<'a, str>>,
+    pub numbers: SmallVec<[Cow<'a, str>; 1]>,
     /// How many items there are.
     pub count: usize,
 }
@@ -111,7 +112,7 @@ struct NumbersSeed {
 }
 
 impl<'de> DeserializeSeed<'de> for NumbersSeed {
-    type Value = (Vec<Cow<'de, str>>, usize);
+    type Value = (SmallVec<[Cow<'de, str>; 1]>, usize);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
@@ -119,14 +120,14 @@ impl<'de> DeserializeSeed<'de> for NumbersSeed {
 }
 
 impl<'de> Visitor<'de> for NumbersSeed {
-    type Value = (Vec<Cow<'de, str>>, usize);
+    type Value = (SmallVec<[Cow<'de, str>; 1]>, usize);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of strings")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut numbers = Vec::with_capacity(self.numbers_expected);
+        let mut numbers = SmallVec::with_capacity(self.numbers_expected);
         let mut count = 0;
         while let Some(Text(number)) = seq.next_element()? {
             count += 1;
@@ -171,7 +172,7 @@ pub fn answer(code: u16, mode: Mode, numbers: &[Cow<'_, str>], mapped: &Mapped) 
     // A result is `{"Key":"13988888888","Value":"<40 characters>"},` or not much longer.
     let mut json = Vec::with_capacity(64 + 96 * numbers.len());
     json.extend_from_slice(b"{\"Code\":");
-    json.extend_from_slice(code.to_string().as_bytes());
+    json.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
     if code != 0 {
         json.extend_from_slice(br#","Message":"some items failed: see their \"Error\"""#);
     }

@@ -22,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
@@ -67,8 +68,8 @@ pub struct Audit {
     shared: Arc<Shared>,
     /// Every request ends here, so that it is counted here too.
     metrics: Metrics,
-    /// Random, made at this start: the first half of each request's id.
-    instance: u64,
+    /// Random, made at this start: the first half of each request's id, in hex.
+    instance: [u8; 16],
     requests: AtomicU64,
 }
 
@@ -106,7 +107,9 @@ impl Audit {
             stuck: AtomicBool::new(false),
         });
         let writer = Writer::new(destination, shared.clone());
-        (Self { on_full, item_key, shared, metrics: Metrics::default(), instance, requests: AtomicU64::new(0) }, writer)
+        let (metrics, requests, mut hex) = (Metrics::default(), AtomicU64::new(0), [0; 16]);
+        HEXLOWER.encode_mut(&instance.to_be_bytes(), &mut hex);
+        (Self { on_full, item_key, shared, metrics, instance: hex, requests }, writer)
     }
 
     /// The record of a request of `peer`, for which there is a place. It is noted when the entry is dropped.

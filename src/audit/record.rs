@@ -18,8 +18,8 @@ use crate::{
 /// The name of a request, which its answer carries too, as `X-Request-Id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
-    /// Random, one a start.
-    pub instance: u64,
+    /// Random, one a start: in hex.
+    pub instance: [u8; 16],
     /// Counts the requests since.
     pub number: u64,
 }
@@ -28,8 +28,9 @@ impl RequestId {
     /// 32 hex digits.
     pub fn to_hex(self) -> [u8; 32] {
         let mut hex = [0; 32];
-        let id = (u128::from(self.instance) << 64 | u128::from(self.number)).to_be_bytes();
-        HEXLOWER.encode_mut(&id, &mut hex);
+        let (instance, number) = hex.split_at_mut(self.instance.len());
+        instance.copy_from_slice(&self.instance);
+        HEXLOWER.encode_mut(&self.number.to_be_bytes(), number);
         hex
     }
 }
@@ -88,7 +89,7 @@ impl Record {
     }
 
     pub(super) fn event(time: Timestamp, event: &str, fields: Map<String, Value>) -> Self {
-        let unset = RequestId { instance: 0, number: 0 };
+        let unset = RequestId { instance: [0; 16], number: 0 };
         let line = event_line(time, event, fields).into_boxed_slice();
         Self { places: 1, event: Some(line), ..Self::new(unset, IpAddr::from([0; 4])) }
     }

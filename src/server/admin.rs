@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     auth::HASH_BYTES,
-    handler::{Reply, Respond, json_response, reply, response},
+    handler::{Respond, json_response, response},
     server::exposition::{Format, State},
     strict, wire,
 };
@@ -130,12 +130,10 @@ fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
 }
 
 impl Respond for Admin {
-    async fn respond(&self, request: Request<Incoming>, _peer: IpAddr) -> Reply {
-        let (head, body) = request.into_parts();
-        let response = match strict::check(&head) {
-            Ok(_) => self.answer(&head.method, head.uri.path(), &head.headers),
+    async fn respond(&self, request: &mut Request<Incoming>, _peer: IpAddr) -> Response<Bytes> {
+        match strict::check(request) {
+            Ok(_) => self.answer(request.method(), request.uri().path(), request.headers()),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
-        };
-        reply(&head, response, Some(body))
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Counts, connection::Activity};
+use super::{Counts, activity::Activity};
 use crate::{lock::lock, peer};
 
 /// Idle connections that one look through the table finds, so that not every newcomer costs a look.

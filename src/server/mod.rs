@@ -1,5 +1,6 @@
 //! Sockets: accepting, bounds on connections, and the drain. Knows nothing of phones.
 
+mod activity;
 pub mod admin;
 mod connection;
 mod connections;
@@ -7,6 +8,7 @@ pub mod exposition;
 mod process;
 pub mod reload;
 pub mod tls;
+mod watched;
 pub mod workers;
 
 use std::{

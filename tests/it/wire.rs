@@ -228,7 +228,7 @@ fn what_clients_may_send_around_a_call() {
         one.len(),
         rest.len()
     );
-    assert_eq!(server.connect().send(chunked).json()["Code"], 0);
+    assert_eq!(server.connect().send(&chunked).json()["Code"], 0);
     let http_1_0 = post(&good, body).replace("HTTP/1.1", "HTTP/1.0");
     let mut old = server.connect();
     assert_eq!(old.send(http_1_0).json()["Code"], 0);
@@ -240,10 +240,18 @@ fn what_clients_may_send_around_a_call() {
     );
     assert_eq!(continued.read().status, 100);
     assert_eq!(continued.send(body).json()["Code"], 0);
+    // More than hyper takes in one turn of a connection.
     let mut pipelined = server.connect();
-    pipelined.write(post(&good, body).repeat(3));
-    for _ in 0..3 {
+    pipelined.write(post(&good, body).repeat(100));
+    for _ in 0..100 {
         assert_eq!(pipelined.read().json()["Code"], 0);
+    }
+    let mut in_pieces = server.connect();
+    for request in [post(&good, body), post(&good, body), chunked] {
+        for byte in request.as_bytes() {
+            in_pieces.write([*byte]);
+        }
+        assert_eq!(in_pieces.read().json()["Code"], 0);
     }
 }
 
