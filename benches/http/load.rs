@@ -92,7 +92,8 @@ pub struct Window {
     pub measured: Duration,
 }
 
-/// Loads a server as fast as it answers, from a thread on each of these CPUs.
+/// Loads a server as fast as it answers, from a thread on each of these CPUs. Where the server has none of them, the load
+/// never sleeps: waking another process costs a server that answers over the loopback much, and the more the slower it is.
 pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughput {
     if lane.clients.is_empty() {
         let each = lane.connections.div_ceil(cpus.len());
@@ -102,12 +103,14 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
     let begin = Instant::now() + window.warm;
     let end = begin + window.measured;
     let shared = &*lane;
+    let is_alone = !cpus.iter().any(|cpu| lane.server.cpus.contains(cpu));
+    let patience = if is_alone { Duration::ZERO } else { PATIENCE };
     let (requests_per_second, busy) = std::thread::scope(|scope| {
         let work = |(client, cpu): (_, &usize)| {
             let cpu = [*cpu];
             scope.spawn(move || {
                 machine::bind(&cpu);
-                closed_loop(shared, client, (begin, end))
+                closed_loop(shared, client, (begin, end), patience)
             })
         };
         let threads: Vec<_> = clients.iter_mut().zip(cpus).map(work).collect();
@@ -126,14 +129,14 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
 
 /// Answers a second, between the first and the last within the window: what is under way at its ends counts for nothing.
 /// No request is under way when this ends.
-fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Instant)) -> f64 {
+fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Instant), patience: Duration) -> f64 {
     let connections = client.connections.len();
     for connection in &mut client.connections {
         connection.send(lane);
     }
     let (mut under_way, mut answers, mut from, mut to) = (connections, 0_u64, begin, begin);
     while under_way > 0 {
-        let now = client.wait(Some(PATIENCE));
+        let now = client.wait(patience);
         assert!(now < end + PATIENCE, "an answer does not come");
         let mut done = 0;
         client.receive(lane, |connection| {
@@ -182,7 +185,7 @@ pub fn pace(lane: &Lane<'_>, rate: f64, window: Window, seed: u64) -> Vec<Durati
             scheduled[index] = due.pop_front().unwrap();
             client.connections[index].send(lane);
         }
-        client.wait(Some(Duration::ZERO));
+        client.wait(Duration::ZERO);
         client.receive(lane, |connection| {
             let since = scheduled[connection.index];
             if since >= begin {
@@ -235,9 +238,9 @@ impl Client {
         Self { poll, events: Events::with_capacity(1024), connections, buffer: vec![0; READ_BYTES] }
     }
 
-    /// Waits for anything to happen, and tells what time it is then.
-    fn wait(&mut self, patience: Option<Duration>) -> Instant {
-        match self.poll.poll(&mut self.events, patience) {
+    /// Waits so long for anything to happen, and tells what time it is then.
+    fn wait(&mut self, patience: Duration) -> Instant {
+        match self.poll.poll(&mut self.events, Some(patience)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => panic!("{error}"),
             _ => {}
         }

@@ -35,6 +35,8 @@ const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Those that it is bound to.
+    pub cpus: Vec<usize>,
     audit_log: Option<PathBuf>,
     /// Holds configuration, ring and audit log, where there are any.
     _folder: Option<TempDir>,
@@ -82,7 +84,8 @@ impl Server {
         let mut child = spawn(&mut command, setup.cpus);
         let lines = lines(child.stderr.take().unwrap());
         let audit_log = (setup.audit == Audit::ToFile).then(|| folder.path().join("audit.log"));
-        let mut server = Self { child, address: UNKNOWN, audit_log, _folder: Some(folder) };
+        let cpus = setup.cpus.to_vec();
+        let mut server = Self { child, address: UNKNOWN, cpus, audit_log, _folder: Some(folder) };
         let admin = address_in(&lines, "admin listening");
         while !get(admin, "/readyz").starts_with("HTTP/1.1 200 ") {
             assert!(since.elapsed() < PATIENCE, "callveil is not ready");
@@ -100,7 +103,8 @@ impl Server {
         let mut child = spawn(&mut command, cpus);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let mut server = Self { child, address: UNKNOWN, audit_log: None, _folder: None };
+        let cpus = cpus.to_vec();
+        let mut server = Self { child, address: UNKNOWN, cpus, audit_log: None, _folder: None };
         server.address = line.trim().parse().expect("a rival tells its address");
         server
     }
