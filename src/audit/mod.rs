@@ -5,7 +5,7 @@
 //! whatever way. A thread of its own writes the lines, so that no request waits for a disk, as long as there are places:
 //!
 //! ```text
-//! request -> place -> mapped -> record -> queue -> writer -> stdout, or a file that may be moved away
+//! request -> place -> mapped -> record -> line -> queue -> writer -> stdout, or a file that may be moved away
 //! ```
 
 mod items;
@@ -13,6 +13,7 @@ mod record;
 mod writer;
 
 use std::{
+    cell::RefCell,
     net::IpAddr,
     path::PathBuf,
     sync::{
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
+use self::record::Recent;
 pub use self::{
     items::{ItemHash, ItemKey, KEY_BYTES},
     record::{Record, RequestId, event_line},
@@ -34,11 +36,14 @@ pub use self::{
 };
 use crate::{lock::lock, metrics::Metrics};
 
-/// Places of records that are not written yet. A record of a request is about 200 bytes.
+/// Places of lines that are not written yet. That of a request is about 300 bytes.
 const PLACES: usize = 8192;
 
-/// Hashed items that take up as much room as one record.
-const ITEMS_A_PLACE: usize = 8;
+/// Hashed items that take up about as much room as a line without.
+const ITEMS_A_PLACE: usize = 4;
+
+/// Bytes of a buffer that is kept for the next lines; a larger one is given back.
+const KEPT_BYTES: usize = 1024 * 1024;
 
 /// How the log is kept: SPEC 6, `[audit]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +93,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    records: Vec<Record>,
+    lines: Vec<u8>,
+    /// Places that these lines hold.
+    places: usize,
     reopen: bool,
     stop: bool,
     /// Whether the writer waits to be woken.
@@ -125,7 +132,7 @@ impl Audit {
     /// Notes something else than a request. It waits for nothing, and such events are rare enough to need no bound.
     pub fn event(&self, event: &str, fields: Map<String, Value>) {
         self.shared.taken.fetch_add(1, Ordering::Relaxed);
-        self.push(Record::event(Timestamp::now(), event, fields));
+        self.push(&event_line(Timestamp::now(), event, fields), 1);
     }
 
     /// Has the writer open its file anew, after it was moved away.
@@ -179,9 +186,10 @@ impl Audit {
         }
     }
 
-    fn push(&self, record: Record) {
+    fn push(&self, line: &[u8], places: usize) {
         let mut queue = lock(&self.shared.queue);
-        queue.records.push(record);
+        queue.lines.extend_from_slice(line);
+        queue.places += places;
         if queue.idle {
             queue.idle = false;
             drop(queue);
@@ -202,6 +210,12 @@ impl Shared {
             self.room.notify_one();
         }
     }
+}
+
+/// Takes everything out of `buffer`, and gives a very large one back.
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(KEPT_BYTES);
 }
 
 /// The record of one request under way. Dropping it notes the request, so that none goes unnoted, however it ends.
@@ -232,6 +246,12 @@ impl Entry<'_> {
     pub fn item_key(&self) -> Option<&ItemKey> {
         self.audit.item_key.as_ref().filter(|_| self.places > 0)
     }
+
+    fn note(&self, Scratch { line, recent }: &mut Scratch) {
+        self.record.write(line, recent);
+        self.audit.push(line, self.places);
+        empty(line);
+    }
 }
 
 impl Drop for Entry<'_> {
@@ -245,13 +265,24 @@ impl Drop for Entry<'_> {
             self.audit.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let (id, peer) = (self.record.id, self.record.peer);
-        let mut record = std::mem::replace(&mut self.record, Record::new(id, peer));
-        record.places = self.places;
-        record.time.get_or_insert_with(Timestamp::now);
-        record.microseconds = microseconds;
-        self.audit.push(record);
+        self.record.time.get_or_insert_with(Timestamp::now);
+        self.record.microseconds = microseconds;
+        if SCRATCH.try_with(|scratch| self.note(&mut scratch.borrow_mut())).is_err() {
+            // This thread is about to end.
+            self.note(&mut Scratch::default());
+        }
     }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Where a thread writes its lines: one that many requests share would have them wait for each other.
+#[derive(Default)]
+struct Scratch {
+    line: Vec<u8>,
+    recent: Recent,
 }
 
 #[cfg(test)]

@@ -62,9 +62,6 @@ pub struct Record {
     /// Hashes of each UID and its number, where items are hashed.
     pub hashes: Vec<(ItemHash, ItemHash)>,
     pub(super) microseconds: u64,
-    pub(super) places: usize,
-    /// Instead of all that: another event, ready to be written.
-    event: Option<Box<[u8]>>,
 }
 
 impl Record {
@@ -83,23 +80,11 @@ impl Record {
             keys: SmallVec::new(),
             hashes: Vec::new(),
             microseconds: 0,
-            places: 0,
-            event: None,
         }
-    }
-
-    pub(super) fn event(time: Timestamp, event: &str, fields: Map<String, Value>) -> Self {
-        let unset = RequestId { instance: [0; 16], number: 0 };
-        let line = event_line(time, event, fields).into_boxed_slice();
-        Self { places: 1, event: Some(line), ..Self::new(unset, IpAddr::from([0; 4])) }
     }
 
     /// Adds the line to `out`. One is written for each request, hence by hand.
     pub(super) fn write(&self, out: &mut Vec<u8>, recent: &mut Recent) {
-        if let Some(event) = &self.event {
-            out.extend_from_slice(event);
-            return;
-        }
         out.extend_from_slice(b"{\"time\":\"");
         recent.write_time(self.time.unwrap_or_default(), out);
         out.extend_from_slice(b"\",\"event\":\"request\",\"id\":\"");

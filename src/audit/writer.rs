@@ -13,15 +13,12 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{
-    Record, Shared,
-    record::{Recent, event_line},
-};
+use super::{Shared, empty, record::event_line};
 use crate::lock::lock;
 
-/// How long records are gathered for one write: what a crash can lose is not older. Much longer, and so many are formatted
-/// at once that requests on the same CPU feel it.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long lines are gathered for one write: what a crash can lose is not older. Much longer, and so much is written at
+/// once that requests on the same CPU feel it.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How long to wait after a write failed.
 const RETRY: Duration = Duration::from_millis(100);
@@ -29,8 +26,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a process that ends tries to write what is left.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Records that are written at a time.
-const RECORDS_A_WRITE: usize = 512;
+/// Bytes that are written at a time.
+const BYTES_A_WRITE: usize = 128 * 1024;
 
 /// Where lines go.
 pub enum Destination {
@@ -75,13 +72,15 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-/// Writes records, in their order, until it is told to stop.
+/// Writes lines, in their order, until it is told to stop.
 pub struct Writer {
     destination: Destination,
     shared: Arc<Shared>,
     /// Lines that are being written, and how much of them is.
     buffer: Vec<u8>,
     written: usize,
+    /// Places that the rest of them holds.
+    places: usize,
     /// Unrecorded requests that the log tells of.
     dropped: u64,
     /// Until when a writer that was told to stop still tries.
@@ -90,33 +89,27 @@ pub struct Writer {
 
 impl Writer {
     pub(super) fn new(destination: Destination, shared: Arc<Shared>) -> Self {
-        Self { destination, shared, buffer: Vec::new(), written: 0, dropped: 0, deadline: None }
+        Self { destination, shared, buffer: Vec::new(), written: 0, places: 0, dropped: 0, deadline: None }
     }
 
-    /// Runs until the log is stopped, and gives how many records were lost then because they could not be written.
+    /// Runs until the log is stopped, and gives how many lines were lost then because they could not be written.
     pub fn run(mut self) -> usize {
-        let (mut records, mut recent) = (Vec::new(), Recent::default());
         loop {
-            self.wait(&mut records);
-            for (at, some) in records.chunks(RECORDS_A_WRITE).enumerate() {
-                some.iter().for_each(|record| record.write(&mut self.buffer, &mut recent));
-                if !self.write() {
-                    return records.len() - at * RECORDS_A_WRITE;
-                }
-                self.shared.give_back(some.iter().map(|record| record.places).sum());
+            self.wait();
+            if !self.write() {
+                return self.buffer[self.written..].iter().filter(|byte| **byte == b'\n').count();
             }
-            records.clear();
             self.tell_dropped();
-            if self.deadline.is_some() && lock(&self.shared.queue).records.is_empty() {
+            if self.deadline.is_some() && lock(&self.shared.queue).lines.is_empty() {
                 return 0;
             }
         }
     }
 
-    /// Waits for records, a little longer for more of them, and takes them all.
-    fn wait(&mut self, records: &mut Vec<Record>) {
+    /// Waits for lines, a little longer for more of them, and takes them all.
+    fn wait(&mut self) {
         let mut queue = lock(&self.shared.queue);
-        while queue.records.is_empty() && !queue.stop && !queue.reopen {
+        while queue.lines.is_empty() && !queue.stop && !queue.reopen {
             queue.idle = true;
             queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -125,7 +118,8 @@ impl Writer {
             thread::sleep(GATHER);
             queue = lock(&self.shared.queue);
         }
-        std::mem::swap(&mut queue.records, records);
+        std::mem::swap(&mut queue.lines, &mut self.buffer);
+        self.places = std::mem::take(&mut queue.places);
         drop(queue);
         self.heed_orders();
     }
@@ -145,11 +139,15 @@ impl Writer {
     /// Writes the buffer, however long it takes; `false` where the writer was told to stop meanwhile, and cannot.
     fn write(&mut self) -> bool {
         while self.written < self.buffer.len() {
-            let written = self.destination.write(&self.buffer[self.written..]);
-            let error = match written {
+            let rest = &self.buffer[self.written..];
+            let error = match self.destination.write(&rest[..rest.len().min(BYTES_A_WRITE)]) {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
+                    // As large a share of the places as it is of the rest.
+                    let places = self.places * written / rest.len();
                     self.written += written;
+                    self.places -= places;
+                    self.shared.give_back(places);
                     if self.shared.stuck.swap(false, Ordering::Relaxed) {
                         info!("the audit log is written again");
                     }
@@ -167,7 +165,7 @@ impl Writer {
             thread::sleep(RETRY);
             self.heed_orders();
         }
-        self.buffer.clear();
+        empty(&mut self.buffer);
         self.written = 0;
         true
     }
