@@ -16,7 +16,7 @@ use callveil::{
     wire,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, Region};
 
 const BATCH: u64 = 1000;
@@ -108,5 +108,33 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parts, elsewhere, batches);
+/// UIDs of all keys of a large ring, in turn: the worst order for a cipher that wants many blocks of one key.
+fn keys(criterion: &mut Criterion) {
+    let context = Context::default();
+    let mut group = criterion.benchmark_group("open 1000 UIDs");
+    group.throughput(Throughput::Elements(BATCH));
+    for keys in [1, 10, 200] {
+        let (mut tokenizer, mut now) = (tokenizer(), Timestamp::UNIX_EPOCH);
+        for _ in 1..keys {
+            now += SignedDuration::from_hours(1);
+            let (_, revision) = rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN").unwrap();
+            let ring = KeyRing::from_json(&revision.next, tokenizer::knows).unwrap();
+            tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+        }
+        let phones: Vec<_> = (0..BATCH / keys).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();
+        let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());
+        tokenizer.batch(&context, now).map(Mode::PhoneToAliases, &phones, &mut uids);
+        let uids: Vec<_> = uids.iter().flat_map(|uids| uids.unwrap().split(Mapped::SEPARATOR)).collect();
+        assert_eq!(uids.len() as u64, BATCH);
+        group.bench_function(format!("of {keys} keys in turn"), |bencher| {
+            bencher.iter(|| {
+                numbers.clear();
+                tokenizer.batch(&context, now).map(Mode::UidToPhone, black_box(&uids), &mut numbers);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parts, elsewhere, batches, keys);
 criterion_main!(benches);

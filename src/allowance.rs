@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{lock::lock, peer};
@@ -32,10 +32,10 @@ struct Spent {
     total: u64,
 }
 
-/// Items that were admitted together, or nearly so, and when, by the coarse clock. They all count until the last of them is a minute old.
+/// Items that were admitted together, or nearly so. They all count until the last of them is a minute old.
 struct Admitted {
-    first: Duration,
-    last: Duration,
+    first: Instant,
+    last: Instant,
     count: u64,
 }
 
@@ -63,14 +63,14 @@ impl Allowance {
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn admit(&self, items: u64, now: Duration) -> Result<(), Refused> {
+    pub fn admit(&self, items: u64, now: Instant) -> Result<(), Refused> {
         let Some(per_minute) = self.per_minute else { return Ok(()) };
         if items > per_minute {
             return Err(Refused::Ever);
         }
         let mut spent = lock(&self.spent);
         let Spent { admitted, total } = &mut *spent;
-        let is_over = |past: &&Admitted| now.saturating_sub(past.last) >= MINUTE;
+        let is_over = |past: &&Admitted| now.saturating_duration_since(past.last) >= MINUTE;
         let over = admitted.iter().take_while(is_over).count();
         *total -= admitted.drain(..over).map(|past| past.count).sum::<u64>();
         if *total + items > per_minute {
@@ -82,11 +82,11 @@ impl Allowance {
                 enough
             });
             let until = last.map_or(now, |past| past.last + MINUTE);
-            return Err(Refused::For(until.saturating_sub(now)));
+            return Err(Refused::For(until.saturating_duration_since(now)));
         }
         *total += items;
         match admitted.back_mut() {
-            Some(past) if now.saturating_sub(past.first) < GRAIN => {
+            Some(past) if now.saturating_duration_since(past.first) < GRAIN => {
                 past.last = now;
                 past.count += items;
             }
@@ -104,28 +104,28 @@ const ADDRESSES_MAX: usize = 10_000;
 
 /// Failed logins, by address.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<IpAddr, (Duration, u32)>>);
+pub struct Failures(Mutex<HashMap<IpAddr, (Instant, u32)>>);
 
 impl Failures {
     /// Counts a failed login of `peer` at `now`.
     ///
     /// # Errors
     /// How long `peer` is to wait, where it has failed too often.
-    pub fn count(&self, peer: IpAddr, now: Duration) -> Result<(), Duration> {
+    pub fn count(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut failures = lock(&self.0);
         let peer = peer::network(peer);
         if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
-            failures.retain(|_, (since, _)| now.saturating_sub(*since) < MINUTE);
+            failures.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);
             // Whoever has so many addresses loses us one of them; guessing 256 random bits stays hopeless.
             let any = failures.keys().next().copied().filter(|_| failures.len() >= ADDRESSES_MAX);
             any.map(|any| failures.remove(&any));
         }
         let (since, count) = failures.entry(peer).or_insert((now, 0));
-        if now.saturating_sub(*since) >= MINUTE {
+        if now.saturating_duration_since(*since) >= MINUTE {
             (*since, *count) = (now, 0);
         }
         *count = count.saturating_add(1);
-        if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_sub(now)) } else { Ok(()) }
+        if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_duration_since(now)) } else { Ok(()) }
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn no_minute_admits_more_than_the_limit_and_five_admit_it_all() {
-        let (allowance, start) = (Allowance::new(Some(1000)), MINUTE);
+        let (allowance, start) = (Allowance::new(Some(1000)), Instant::now());
         let mut admitted = Vec::new();
         for millis in 0..300_000_u64 {
             let now = start + Duration::from_millis(millis);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_burst_counts_as_long_as_its_beginning() {
-        let (allowance, start) = (Allowance::new(Some(1000)), MINUTE);
+        let (allowance, start) = (Allowance::new(Some(1000)), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(allowance.admit(1, at(0)), Ok(()));
         assert_eq!(allowance.admit(999, at(99)), Ok(()));
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_how_long() {
-        let (allowance, start) = (Allowance::new(Some(10)), MINUTE);
+        let (allowance, start) = (Allowance::new(Some(10)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(allowance.admit(11, start), Err(Refused::Ever));
         assert_eq!(allowance.admit(4, start), Ok(()));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn guesses_are_counted_by_address_within_a_bound() {
-        let (failures, start) = (Failures::default(), MINUTE);
+        let (failures, start) = (Failures::default(), Instant::now());
         let peer: IpAddr = "2001:db8::1".parse().expect("an address");
         let neighbour: IpAddr = "2001:db8::2".parse().expect("an address");
         assert!((0..100).all(|_| failures.count(peer, start).is_ok()));

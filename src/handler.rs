@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{
@@ -31,7 +31,6 @@ use crate::{
     allowance::{Failures, Refused},
     audit::{Audit, Entry, ItemHash, ItemKey},
     auth::{Client, Partial, Username},
-    clock,
     ids::KeyId,
     limits::Limits,
     live::Live,
@@ -49,8 +48,13 @@ const HEADERS: usize = 4;
 
 /// Something that answers the requests of a listener.
 pub trait Respond: Send + Sync + 'static {
-    /// The answer to `request`, which came from `peer`. What it leaves of the request's body nobody will read.
-    fn respond(&self, request: &mut Request<Incoming>, peer: IpAddr) -> impl Future<Output = Response<Bytes>> + Send;
+    /// The answer to `request`, which came from `peer`. A body that was read to its end is taken away; what is left of
+    /// any other nobody will read.
+    fn respond(
+        &self,
+        request: &mut Request<Option<Incoming>>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Bytes>> + Send;
 }
 
 /// Answers CCC.
@@ -74,7 +78,7 @@ impl Handler {
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
-    async fn answer(&self, request: &mut Request<Incoming>, entry: &mut Entry<'_>) -> Result<Vec<u8>, Refusal> {
+    async fn answer(&self, request: &mut Request<Option<Incoming>>, entry: &mut Entry<'_>) -> Result<Vec<u8>, Refusal> {
         let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(request)?;
         let clients = self.live.clients();
@@ -96,7 +100,7 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
-        client.allowance(call.mode).admit(call.count as u64, clock::coarse()).map_err(|refused| {
+        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
@@ -119,10 +123,10 @@ impl Handler {
     /// the same address as an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
         self.audit.metrics().count_auth_failure();
-        self.failures.count(peer, clock::coarse()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
+        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
     }
 
-    fn check_route(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+    fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         if request.uri().path() != self.path {
             return Err(Refusal::NotFound);
         }
@@ -132,8 +136,9 @@ impl Handler {
         Ok(())
     }
 
-    /// The whole body, while it and all others together stay within their limits.
-    async fn read(&self, body: &mut Incoming) -> Result<Buffered<'_>, Refusal> {
+    /// The whole body, while it and all others together stay within their limits; then nothing is left in `unread`.
+    async fn read<'h>(&'h self, unread: &mut Option<Incoming>) -> Result<Buffered<'h>, Refusal> {
+        let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
         if body.size_hint().lower() > self.limits.body_bytes as u64 {
             return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
         }
@@ -148,6 +153,7 @@ impl Handler {
             buffered.count(data.len(), self.limits.buffered_bytes)?;
             buffered.push(data);
         }
+        *unread = None;
         Ok(buffered)
     }
 
@@ -219,7 +225,7 @@ fn hash_items(
 }
 
 impl Respond for Handler {
-    async fn respond(&self, request: &mut Request<Incoming>, socket: IpAddr) -> Response<Bytes> {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr) -> Response<Bytes> {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         let mut entry = self.audit.begin(peer).await;
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };

@@ -319,8 +319,11 @@ mod tests {
         (Arc::new(audit), valve, lines, std::thread::spawn(move || writer.run()))
     }
 
+    /// How many lines were written, no piece of which ends in the midst of one.
     fn lines(written: &mpsc::Receiver<Vec<u8>>) -> usize {
-        written.iter().flatten().filter(|byte| *byte == b'\n').count()
+        let pieces: Vec<_> = written.iter().collect();
+        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
+        pieces.concat().into_iter().filter(|byte| *byte == b'\n').count()
     }
 
     #[tokio::test]

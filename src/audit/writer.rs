@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a process that ends tries to write what is left.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Bytes that are written at a time.
+/// Bytes that are written at a time, but for the rest of a line: others who add to the file do so between lines.
 const BYTES_A_WRITE: usize = 128 * 1024;
 
 /// Where lines go.
@@ -96,10 +96,10 @@ impl Writer {
     pub fn run(mut self) -> usize {
         loop {
             self.wait();
-            if !self.write() {
-                return self.buffer[self.written..].iter().filter(|byte| **byte == b'\n').count();
+            if !self.write() || !self.tell_dropped() {
+                let waiting = lock(&self.shared.queue);
+                return lines(&self.buffer[self.written..]) + lines(&waiting.lines);
             }
-            self.tell_dropped();
             if self.deadline.is_some() && lock(&self.shared.queue).lines.is_empty() {
                 return 0;
             }
@@ -140,7 +140,7 @@ impl Writer {
     fn write(&mut self) -> bool {
         while self.written < self.buffer.len() {
             let rest = &self.buffer[self.written..];
-            let error = match self.destination.write(&rest[..rest.len().min(BYTES_A_WRITE)]) {
+            let error = match self.destination.write(some_lines(rest)) {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
                     // As large a share of the places as it is of the rest.
@@ -170,16 +170,18 @@ impl Writer {
         true
     }
 
-    /// Says in the log itself that it is not complete.
-    fn tell_dropped(&mut self) {
+    /// Says in the log itself that it is not complete, where it is not; `false` as [`Writer::write`] does.
+    fn tell_dropped(&mut self) -> bool {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         if dropped > self.dropped {
             let fields = [("requests".to_owned(), (dropped - self.dropped).into())];
             self.buffer = event_line(Timestamp::now(), "dropped", fields.into_iter().collect());
-            if self.write() {
-                self.dropped = dropped;
+            if !self.write() {
+                return false;
             }
+            self.dropped = dropped;
         }
+        true
     }
 
     /// Opens the file anew. A line of which the old file has the beginning goes to the new one whole.
@@ -194,4 +196,15 @@ impl Writer {
             Err(error) => warn!(%error, "the audit log cannot be opened anew: going on with the old file"),
         }
     }
+}
+
+/// The first lines of `lines`, about [`BYTES_A_WRITE`].
+fn some_lines(lines: &[u8]) -> &[u8] {
+    let rest = lines.get(BYTES_A_WRITE..).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| BYTES_A_WRITE + end + 1);
+    &lines[..end]
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -159,15 +159,16 @@ impl Activity {
 
     /// Notes a request, until what this gives is dropped.
     pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> UnderWay {
+        if version != Version::HTTP_2 {
+            self.enter(Phase::Request);
+            return UnderWay { activity: self.clone(), stream: None };
+        }
+        let mut streams = lock(&self.streams);
+        let stream = streams.next;
+        streams.next += 1;
+        streams.under_way.insert(stream, clock::coarse());
         self.enter(Phase::Request);
-        let stream = (version == Version::HTTP_2).then(|| {
-            let mut streams = lock(&self.streams);
-            let stream = streams.next;
-            streams.next += 1;
-            streams.under_way.insert(stream, clock::coarse());
-            stream
-        });
-        UnderWay { activity: self.clone(), stream }
+        UnderWay { activity: self.clone(), stream: Some(stream) }
     }
 
     /// Notes that this is HTTP/2.

@@ -130,7 +130,7 @@ fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
 }
 
 impl Respond for Admin {
-    async fn respond(&self, request: &mut Request<Incoming>, _peer: IpAddr) -> Response<Bytes> {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, _peer: IpAddr) -> Response<Bytes> {
         match strict::check(request) {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers()),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),

@@ -301,10 +301,11 @@ impl<R: Respond> Link<R> {
 
     async fn answer(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         under_way: UnderWay,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let (is_stream, is_chunked) = (under_way.is_stream(), request.body().size_hint().exact().is_none());
+        let mut request = request.map(Some);
         let mut response = {
             let mut respond = pin!(self.responder.respond(&mut request, self.peer));
             poll_fn(|cx| {
@@ -326,18 +327,18 @@ impl<R: Respond> Link<R> {
         if is_stream {
             return Ok(response.map(|left| AnswerBody { left, under_way: Some(under_way) }));
         }
-        let is_unread = !request.body().is_end_stream();
-        self.turn.release(is_unread);
+        let unread = request.into_body().filter(|body| !body.is_end_stream());
+        self.turn.release(unread.is_some());
         // A connection with a body still under way takes no other request. Nor does one with a chunked request: hyper
         // drops a Content-Length beside it before anybody sees it, and a proxy before us may have gone by that (RFC 9112
         // section 6.1).
-        if is_unread || is_chunked || self.activity.order() >= Order::LastAnswer {
+        if unread.is_some() || is_chunked || self.activity.order() >= Order::LastAnswer {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         drop(under_way);
-        if is_unread {
+        if let Some(unread) = unread {
             self.activity.enter(Phase::Discard);
-            tokio::spawn(discard(request.into_body(), self.limits.clone(), self.activity.clone()));
+            tokio::spawn(discard(unread, self.limits.clone(), self.activity.clone()));
         }
         Ok(response.map(|left| AnswerBody { left, under_way: None }))
     }
