@@ -30,7 +30,7 @@ use tracing::debug;
 use crate::{
     allowance::{Failures, Refused},
     audit::{Audit, Entry, ItemHash, ItemKey},
-    auth::{Client, Partial, Username},
+    auth::{Client, Clients, Partial, Username},
     ids::KeyId,
     limits::Limits,
     live::Live,
@@ -78,12 +78,16 @@ impl Handler {
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
-    async fn answer(&self, request: &mut Request<Option<Incoming>>, entry: &mut Entry<'_>) -> Result<Vec<u8>, Refusal> {
+    async fn answer<'c>(
+        &self,
+        request: &mut Request<Option<Incoming>>,
+        clients: &'c Clients,
+        entry: &mut Entry<'c>,
+    ) -> Result<Vec<u8>, Refusal> {
         let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(request)?;
-        let clients = self.live.clients();
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
-        entry.record.client = Some(client.username.clone());
+        entry.record.client = Some(&client.username);
         let body = match request.version() {
             // Other streams keep the connection busy, so that a slow body must be timed by itself.
             Version::HTTP_2 => {
@@ -227,10 +231,12 @@ fn hash_items(
 impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr) -> Response<Bytes> {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        let clients;
         let mut entry = self.audit.begin(peer).await;
+        clients = self.live.clients();
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
-            Ok(_) => self.answer(request, &mut entry).await,
+            Ok(_) => self.answer(request, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         let record = &mut entry.record;
@@ -257,7 +263,7 @@ impl Respond for Handler {
         debug!(
             %peer,
             id = str::from_utf8(&id).unwrap_or_default(),
-            client = record.client.as_ref().map(Username::as_str),
+            client = record.client.map(Username::as_str),
             mode = record.mode.map(Mode::name),
             items = record.items,
             mapped = record.mapped,

@@ -4,7 +4,7 @@
 
 use std::{fmt, mem, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
 
@@ -205,7 +205,7 @@ pub struct Tokenizer {
     mappers: Vec<Mapper>,
     trunk_zero: TrunkZeroRegions,
     /// Made for each context when it is first asked for; there are no more of them than clients.
-    spaces: ArcSwap<Vec<(Context, Arc<Space>)>>,
+    spaces: ArcSwap<Spaces>,
 }
 
 /// What one key maps with.
@@ -217,6 +217,8 @@ struct Mapper {
 
 /// What is computed once for a context: for each key of the ring that is enabled, how its UIDs begin there.
 struct Space(Vec<Option<Prefix>>);
+
+type Spaces = Vec<(Context, Arc<Space>)>;
 
 impl Tokenizer {
     /// A tokenizer over `ring`, which was read with [`knows`].
@@ -274,32 +276,36 @@ impl Tokenizer {
     pub fn batch<'t>(&'t self, context: &'t Context, now: Timestamp) -> Batch<'t> {
         let primary = self.ring.primary(now).id;
         let primary = self.ring.place(primary).expect("the primary is a key of the ring");
+        let (spaces, space) = self.space(context);
         Batch {
             tokenizer: self,
             context,
-            space: self.space(context),
+            spaces,
+            space,
             primary,
             uses: smallvec![KeyUse::default(); self.mappers.len()],
         }
     }
 
-    fn space(&self, context: &Context) -> Arc<Space> {
-        let known = |spaces: &[(Context, Arc<Space>)]| {
-            spaces.iter().find(|(known, _)| known == context).map(|(_, space)| space.clone())
-        };
-        if let Some(space) = known(&self.spaces.load()) {
-            return space;
-        }
-        let prefixes = self.mappers.iter().map(|mapper| mapper.cipher.as_ref().map(|cipher| cipher.prefix(context)));
-        let space = Arc::new(Space(prefixes.collect()));
-        self.spaces.rcu(|spaces| {
-            let mut spaces = spaces.to_vec();
-            if known(&spaces).is_none() {
-                spaces.push((context.clone(), space.clone()));
+    /// All spaces, and which of them is that of `context`.
+    fn space(&self, context: &Context) -> (Guard<Arc<Spaces>>, usize) {
+        let known = |spaces: &Spaces| spaces.iter().position(|(known, _)| known == context);
+        loop {
+            let spaces = self.spaces.load();
+            if let Some(space) = known(&spaces) {
+                return (spaces, space);
             }
-            spaces
-        });
-        space
+            let prefixes =
+                self.mappers.iter().map(|mapper| mapper.cipher.as_ref().map(|cipher| cipher.prefix(context)));
+            let space = Arc::new(Space(prefixes.collect()));
+            self.spaces.rcu(|spaces| {
+                let mut spaces = spaces.to_vec();
+                if known(&spaces).is_none() {
+                    spaces.push((context.clone(), space.clone()));
+                }
+                spaces
+            });
+        }
     }
 }
 
@@ -325,7 +331,9 @@ const OPEN_WINDOW: usize = 512;
 pub struct Batch<'t> {
     tokenizer: &'t Tokenizer,
     context: &'t Context,
-    space: Arc<Space>,
+    spaces: Guard<Arc<Spaces>>,
+    /// That of the context.
+    space: usize,
     /// Its place in the ring, as all places here.
     primary: usize,
     uses: SmallVec<[KeyUse; 4]>,
@@ -376,7 +384,7 @@ impl Batch<'_> {
     /// Adds the UID of each of the `texts` under the key at `place`, which must be enabled.
     fn seal<'i>(&mut self, place: usize, texts: impl Iterator<Item = Result<&'i str, ItemError>>, mapped: &mut Mapped) {
         let Mapper { numbering, cipher } = &self.tokenizer.mappers[place];
-        let (Some(cipher), Some(prefix)) = (cipher, &self.space.0[place]) else {
+        let (Some(cipher), Some(prefix)) = (cipher, self.prefix(place)) else {
             let error = self.tokenizer.unusable(place);
             return texts.for_each(|text| mapped.push(|_| text.and(Err(error))));
         };
@@ -458,7 +466,7 @@ impl Batch<'_> {
                     _ => None,
                 }));
                 opened.resize(one_key.len(), None);
-                if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, &self.space.0[place]) {
+                if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, self.prefix(place)) {
                     cipher.open(prefix, &sealed, &mut opened);
                 }
                 sealed.clear();
@@ -518,6 +526,11 @@ impl Batch<'_> {
                 });
             }
         }
+    }
+
+    fn prefix(&self, place: usize) -> Option<&Prefix> {
+        let (_, space) = &self.spaces[self.space];
+        space.0[place].as_ref()
     }
 
     /// The crate's own cipher of the key at `place`, for texts that are longer than a number.

@@ -1,10 +1,10 @@
 //! Callveil over HTTP, beside a bare hyper server and the obvious code: see `benches/README.md`.
 //!
 //! ```text
-//! load (this process) --HTTP/1.1--> A: the binary | B: bare hyper | C: the obvious code     each a process of its own
+//! load (this process) --HTTP/1.1--> A: the binary | B: bare hyper | C: the obvious code | D: B and the mapping
 //! ```
 //!
-//! B and C are this program again, started with an argument that no person gives.
+//! Each is a process of its own: B, C and D this program again, started with an argument that no person gives.
 
 #![allow(
     missing_docs,
@@ -18,6 +18,7 @@
 mod bare;
 mod load;
 mod machine;
+mod mapping;
 mod measures;
 mod obvious;
 mod report;
@@ -33,6 +34,7 @@ use crate::{
     bare::Bare,
     load::Window,
     machine::Cpus,
+    mapping::Mapping,
     measures::{Bench, Effort},
     obvious::{Dialling, Obvious},
     servers::Audit,
@@ -80,6 +82,7 @@ fn main() {
             runtime::serve(1, || bare.clone());
         }
         ["obvious", "digits"] => runtime::serve(1, || Obvious::new(Dialling::Digits)),
+        ["mapping"] => runtime::serve(1, Mapping::new),
         ["obvious", "national"] => runtime::serve(1, || Obvious::new(Dialling::National)),
         _ => measure(&Options::parse()),
     }
@@ -104,7 +107,7 @@ fn measure(options: &Options) {
         Audit::NotBuilt => "auth and limits on; **this binary has no audit log yet, so that none is measured**",
     };
     bench.report.heading(&format!(
-        "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. One CPU each. {} rounds of {} ms in turn; \
+        "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. D: B, one password hash and callveil's mapping, and nothing else. One CPU each. {} rounds of {} ms in turn; \
          medians, and ratios of medians with the least and the greatest ratio of a round.",
         machine::description(),
         bench.effort.rounds,

@@ -113,10 +113,12 @@ impl Bench {
 
     /// Requests of one number each, as fast as they are answered.
     pub fn single(&mut self) {
-        let columns = ["requests/s", "A", "B", "C", "A/B", "A/C", "busy A, B, C", "A: CPU s per million"];
+        let columns =
+            ["requests/s", "A", "B", "C", "D", "A/B", "A/C", "D/B", "busy A, B, C, D", "A: CPU s per million"];
         let note = "Closed loop, 32 connections, one number a request. The server is the limit where it is busy.";
         let mut table = Table::new("Single numbers", note, &columns);
         let (callveil, obvious) = (self.callveil(), self.obvious("digits"));
+        let mapping = Server::rival(&["mapping"], self.cpus.server(1));
         for (samples, name) in [(&self.mobiles, ""), (&self.mix, ", mix")] {
             for mode in Mode::BOTH {
                 let workload = Workload::new(mode, samples, 1, &self.ring);
@@ -125,17 +127,20 @@ impl Bench {
                     Lane::new(&callveil, &workload, Right::Exact),
                     Lane::new(&bare, &workload, Right::Fixed),
                     Lane::new(&obvious, &workload, Right::ButForTrunkPrefixes),
+                    Lane::new(&mapping, &workload, Right::Exact),
                 ];
                 let rounds = self.drive(&mut lanes);
-                let [a, b, c] = [0, 1, 2].map(|lane| rounds[lane].requests());
+                let [a, b, c, d] = [0, 1, 2, 3].map(|lane| rounds[lane].requests());
                 table.row([
                     format!("{}{name}", mode.name()),
                     grouped(a.median()),
                     grouped(b.median()),
                     grouped(c.median()),
+                    grouped(d.median()),
                     a.over(&b),
                     a.over(&c),
-                    [0, 1, 2].map(|lane| rounds[lane].busy()).join(", "),
+                    d.over(&b),
+                    [0, 1, 2, 3].map(|lane| rounds[lane].busy()).join(", "),
                     format!("{:.2}", rounds[0].cost().median()),
                 ]);
             }
@@ -224,8 +229,9 @@ impl Bench {
 
     /// One key against many.
     pub fn keys(&mut self) {
-        let columns = ["numbers/s", "1 key", "200 keys", "200/1", "busy"];
-        let note = "The same numbers; the UIDs of the large ring are of all its keys in turn.";
+        let columns = ["numbers/s", "1 key", "200 keys", "200/1", "200 keys in turn", "in turn/1", "busy"];
+        let note = "The same numbers. The key of the small ring is one of the large one, whose UIDs are of that key, and \
+            then of all its keys in turn.";
         let mut table = Table::new("Keys of the ring", note, &columns);
         let many = samples::ring(MANY_KEYS);
         let servers = [self.callveil(), Server::callveil(Setup { ring: &many, ..self.setup() }).0];
@@ -233,16 +239,21 @@ impl Bench {
             for items in [1, BATCH] {
                 let few = Workload::new(mode, &self.mobiles, items, &self.ring);
                 let many = Workload::new(mode, &self.mobiles, items, &many);
-                let mut lanes =
-                    [Lane::new(&servers[0], &few, Right::Exact), Lane::new(&servers[1], &many, Right::Exact)];
+                let mut lanes = [
+                    Lane::new(&servers[0], &few, Right::Exact),
+                    Lane::new(&servers[1], &few, Right::Exact),
+                    Lane::new(&servers[1], &many, Right::Exact),
+                ];
                 let rounds = self.drive(&mut lanes);
-                let [few, many] = [0, 1].map(|lane| rounds[lane].numbers());
+                let [one, few, many] = [0, 1, 2].map(|lane| rounds[lane].numbers());
                 table.row([
                     format!("{}, {items} a request", mode.name()),
+                    grouped(one.median()),
                     grouped(few.median()),
+                    few.over(&one),
                     grouped(many.median()),
-                    many.over(&few),
-                    [0, 1].map(|lane| rounds[lane].busy()).join(", "),
+                    many.over(&one),
+                    [0, 1, 2].map(|lane| rounds[lane].busy()).join(", "),
                 ]);
             }
         }

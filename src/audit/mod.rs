@@ -225,7 +225,7 @@ pub struct Entry<'a> {
     /// Places that it has in the log; none where it goes unrecorded.
     places: usize,
     /// What is known so far.
-    pub record: Record,
+    pub record: Record<'a>,
 }
 
 impl Entry<'_> {

@@ -36,7 +36,7 @@ impl RequestId {
 }
 
 /// What is noted of a request: counts, and never contents.
-pub struct Record {
+pub struct Record<'a> {
     /// Its name.
     pub id: RequestId,
     /// When it was mapped; when it ended, where it was not.
@@ -44,7 +44,7 @@ pub struct Record {
     /// Who sent it.
     pub peer: IpAddr,
     /// As whom, where the credentials were good.
-    pub client: Option<Username>,
+    pub client: Option<&'a Username>,
     /// What was asked for, where that could be read.
     pub mode: Option<Mode>,
     /// Status of the answer; 0 where the connection ended before there was one.
@@ -64,7 +64,7 @@ pub struct Record {
     pub(super) microseconds: u64,
 }
 
-impl Record {
+impl Record<'_> {
     pub(super) fn new(id: RequestId, peer: IpAddr) -> Self {
         Self {
             id,
@@ -90,7 +90,7 @@ impl Record {
         out.extend_from_slice(b"\",\"event\":\"request\",\"id\":\"");
         out.extend_from_slice(&self.id.to_hex());
         out.extend_from_slice(b"\",\"client\":");
-        match &self.client {
+        match self.client {
             Some(client) => json::push_string(out, client.as_str()),
             None => out.extend_from_slice(b"null"),
         }

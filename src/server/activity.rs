@@ -157,18 +157,18 @@ impl Activity {
         self.tell(Order::Close);
     }
 
-    /// Notes a request, until what this gives is dropped.
-    pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> UnderWay {
+    /// Notes a request: until what this gives is dropped, where it is one of many, and else until another phase.
+    pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> Option<UnderWay> {
         if version != Version::HTTP_2 {
             self.enter(Phase::Request);
-            return UnderWay { activity: self.clone(), stream: None };
+            return None;
         }
         let mut streams = lock(&self.streams);
         let stream = streams.next;
         streams.next += 1;
         streams.under_way.insert(stream, clock::coarse());
         self.enter(Phase::Request);
-        UnderWay { activity: self.clone(), stream: Some(stream) }
+        Some(UnderWay { activity: self.clone(), stream })
     }
 
     /// Notes that this is HTTP/2.
@@ -218,24 +218,16 @@ impl Activity {
     }
 }
 
-/// A request under way.
+/// A request under way, one of many that an HTTP/2 connection may have.
 pub(super) struct UnderWay {
     activity: Arc<Activity>,
-    stream: Option<u64>,
-}
-
-impl UnderWay {
-    /// Whether this is one of many requests that one connection may have under way.
-    pub(super) fn is_stream(&self) -> bool {
-        self.stream.is_some()
-    }
+    stream: u64,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let Some(stream) = self.stream else { return self.activity.enter_from(Phase::Request, Phase::Answer) };
         let mut streams = lock(&self.activity.streams);
-        streams.under_way.remove(&stream);
+        streams.under_way.remove(&self.stream);
         if streams.under_way.is_empty() {
             self.activity.enter(Phase::Idle);
         }

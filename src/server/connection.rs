@@ -302,9 +302,9 @@ impl<R: Respond> Link<R> {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        under_way: UnderWay,
+        under_way: Option<UnderWay>,
     ) -> Result<Response<AnswerBody>, Infallible> {
-        let (is_stream, is_chunked) = (under_way.is_stream(), request.body().size_hint().exact().is_none());
+        let (is_stream, is_chunked) = (under_way.is_some(), request.body().size_hint().exact().is_none());
         let mut request = request.map(Some);
         let mut response = {
             let mut respond = pin!(self.responder.respond(&mut request, self.peer));
@@ -325,7 +325,7 @@ impl<R: Respond> Link<R> {
             self.activity.prove();
         }
         if is_stream {
-            return Ok(response.map(|left| AnswerBody { left, under_way: Some(under_way) }));
+            return Ok(response.map(|left| AnswerBody { left, under_way }));
         }
         let unread = request.into_body().filter(|body| !body.is_end_stream());
         self.turn.release(unread.is_some());
@@ -335,9 +335,8 @@ impl<R: Respond> Link<R> {
         if unread.is_some() || is_chunked || self.activity.order() >= Order::LastAnswer {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        drop(under_way);
+        self.activity.enter(if unread.is_some() { Phase::Discard } else { Phase::Answer });
         if let Some(unread) = unread {
-            self.activity.enter(Phase::Discard);
             tokio::spawn(discard(unread, self.limits.clone(), self.activity.clone()));
         }
         Ok(response.map(|left| AnswerBody { left, under_way: None }))
