@@ -2,9 +2,11 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::HashMap,
     future::Future,
     net::IpAddr,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -120,7 +122,9 @@ impl Handler {
             Partial::Lenient | Partial::Strict => 207,
         };
         entry.record.code = code;
-        Ok(wire::answer(code, call.mode, &call.numbers, &mapped))
+        let answer = wire::answer(code, call.mode, &call.numbers, &mapped);
+        keep_room(mapped);
+        Ok(answer)
     }
 
     /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
@@ -187,6 +191,28 @@ impl Handler {
 /// Items that are mapped before others get their turn: a millisecond's work, even where each wants libphonenumber.
 const ITEMS_A_TURN: usize = 512;
 
+/// Items for which room is kept from one batch to the next: of less, the allocator has some at hand.
+const KEPT_ITEMS: RangeInclusive<usize> = 1024..=16_384;
+
+thread_local! {
+    /// Room for what becomes of the next large batch: the allocator would ask the kernel for it each time.
+    static ROOM: Cell<Mapped> = Cell::default();
+}
+
+fn room_for(items: usize) -> Mapped {
+    let mut room = if KEPT_ITEMS.contains(&items) { ROOM.take() } else { Mapped::default() };
+    room.reserve(items);
+    room
+}
+
+/// Keeps the room that `mapped` takes, and nothing of what is in it.
+fn keep_room(mut mapped: Mapped) {
+    if KEPT_ITEMS.contains(&mapped.len()) {
+        mapped.clear();
+        ROOM.set(mapped);
+    }
+}
+
 /// A batch that is mapped.
 struct Done {
     mapped: Mapped,
@@ -197,7 +223,7 @@ struct Done {
 impl Done {
     /// Maps all of `call`, and lets others have their turn now and then.
     async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
-        let (now, mut mapped) = (Timestamp::now(), Mapped::with_capacity(call.numbers.len()));
+        let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
         let mut batch = tokenizer.batch(&client.context, now);
         for (at, items) in call.numbers.chunks(ITEMS_A_TURN).enumerate() {
             if at > 0 {

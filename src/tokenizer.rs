@@ -100,6 +100,12 @@ impl Mapped {
         failures
     }
 
+    /// Makes room for `items` more of the usual length.
+    pub fn reserve(&mut self, items: usize) {
+        self.texts.reserve(items * uid::CHARS_MIN);
+        self.items.reserve(items);
+    }
+
     /// Forgets all items, and keeps the room that they had.
     pub fn clear(&mut self) {
         let mut texts = mem::take(&mut self.texts).into_bytes();
@@ -510,19 +516,20 @@ impl Batch<'_> {
             }
             let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
             for _ in items {
+                // All are taken, also after one key failed, so that those of the next item come next.
+                let uids = under_each.iter_mut().map(|uids| uids.next().expect("each key mapped each item"));
+                let uids: SmallVec<[_; 4]> = uids.collect();
                 mapped.push(|text| {
-                    let (begin, mut done) = (text.len(), Ok(()));
-                    for uids in &mut under_each {
-                        // Taken also after another key failed, so that those of the next item come next.
-                        let uid = uids.next().expect("each key mapped each item");
-                        done = done.and(uid).map(|uid| {
-                            if text.len() > begin {
-                                text.push(Mapped::SEPARATOR);
-                            }
-                            text.push_str(uid);
-                        });
+                    if let Some(error) = uids.iter().find_map(|uid| uid.err()) {
+                        return Err(error);
                     }
-                    done
+                    for (at, uid) in uids.into_iter().flatten().enumerate() {
+                        if at > 0 {
+                            text.push(Mapped::SEPARATOR);
+                        }
+                        text.push_str(uid);
+                    }
+                    Ok(())
                 });
             }
         }

@@ -256,6 +256,26 @@ fn what_clients_may_send_around_a_call() {
 }
 
 #[test]
+fn large_batches_leave_nothing_to_the_next() {
+    let server = Server::start(&Folder::new(), "", "");
+    let mut http = server.connect();
+    let mut map = |mode, items: &[String]| -> Vec<Value> {
+        let answer = http.post(&call(&json!(items), mode)).json();
+        answer["Results"].as_array().unwrap().clone()
+    };
+    for count in [3000, 1024, 2000] {
+        let phones: Vec<_> = (0..count).map(|at| format!("139{:08}", count * 10_000 + at)).collect();
+        let uids: Vec<_> = map("PhoneToUID", &phones).iter().map(|uid| uid["Value"].as_str().unwrap().into()).collect();
+        let mixed = [&uids[..], &["nonsense".to_owned()], &uids[..10]].concat();
+        let results = map("UIDToPhone", &mixed);
+        assert_eq!(results.len(), count + 11);
+        assert_eq!(results[count], json!({"Key": "nonsense", "Value": "", "Error": "malformed_uid"}));
+        let back = results.iter().filter_map(|result| result["Value"].as_str()?.strip_prefix("0086"));
+        assert!(back.eq(phones.iter().chain(&phones[..10])));
+    }
+}
+
+#[test]
 fn slow_peers_are_cut_and_others_are_not() {
     let limits = "[limits]\nheader_seconds = 1\nrequest_seconds = 1\nidle_seconds = 2";
     let server = Server::start(&Folder::new(), limits, "");
