@@ -191,8 +191,9 @@ impl Handler {
 /// Items that are mapped before others get their turn: a millisecond's work, even where each wants libphonenumber.
 const ITEMS_A_TURN: usize = 512;
 
-/// Items for which room is kept from one batch to the next: of less, the allocator has some at hand.
-const KEPT_ITEMS: RangeInclusive<usize> = 1024..=16_384;
+/// Bytes of texts for which room is kept from one batch to the next: of less, the allocator has some at hand, and more is
+/// rare.
+const KEPT_BYTES: RangeInclusive<usize> = 32 * 1024..=1024 * 1024;
 
 thread_local! {
     /// Room for what becomes of the next large batch: the allocator would ask the kernel for it each time.
@@ -200,14 +201,17 @@ thread_local! {
 }
 
 fn room_for(items: usize) -> Mapped {
-    let mut room = if KEPT_ITEMS.contains(&items) { ROOM.take() } else { Mapped::default() };
+    if !KEPT_BYTES.contains(&Mapped::bytes_for(items)) {
+        return Mapped::with_capacity(items);
+    }
+    let mut room = ROOM.take();
     room.reserve(items);
     room
 }
 
 /// Keeps the room that `mapped` takes, and nothing of what is in it.
 fn keep_room(mut mapped: Mapped) {
-    if KEPT_ITEMS.contains(&mapped.len()) {
+    if KEPT_BYTES.contains(&mapped.capacity()) {
         mapped.clear();
         ROOM.set(mapped);
     }

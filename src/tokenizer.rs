@@ -66,7 +66,7 @@ impl Mapped {
 
     /// Room for `items` of the usual length.
     pub fn with_capacity(items: usize) -> Self {
-        Self { texts: String::with_capacity(items * uid::CHARS_MIN), items: SmallVec::with_capacity(items) }
+        Self { texts: String::with_capacity(Self::bytes_for(items)), items: SmallVec::with_capacity(items) }
     }
 
     /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`] the UID under the
@@ -102,8 +102,18 @@ impl Mapped {
 
     /// Makes room for `items` more of the usual length.
     pub fn reserve(&mut self, items: usize) {
-        self.texts.reserve(items * uid::CHARS_MIN);
+        self.texts.reserve(Self::bytes_for(items));
         self.items.reserve(items);
+    }
+
+    /// Bytes of the texts of `items` of the usual length.
+    pub fn bytes_for(items: usize) -> usize {
+        items * uid::CHARS_MIN
+    }
+
+    /// Bytes of texts that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.texts.capacity()
     }
 
     /// Forgets all items, and keeps the room that they had.

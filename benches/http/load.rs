@@ -92,8 +92,11 @@ pub struct Window {
     pub measured: Duration,
 }
 
-/// Loads a server as fast as it answers, from a thread on each of these CPUs. Where the server has none of them, the load
-/// never sleeps: waking another process costs a server that answers over the loopback much, and the more the slower it is.
+/// Loads a server as fast as it answers, from a thread on each of these CPUs.
+///
+/// With small requests the load never sleeps, where the server has none of its CPUs: waking another process costs a server
+/// that answers over the loopback much, and the more the slower it is. Large answers it would take in smaller pieces, which
+/// costs the server, too.
 pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughput {
     if lane.clients.is_empty() {
         let each = lane.connections.div_ceil(cpus.len());
@@ -104,7 +107,7 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
     let end = begin + window.measured;
     let shared = &*lane;
     let is_alone = !cpus.iter().any(|cpu| lane.server.cpus.contains(cpu));
-    let patience = if is_alone { Duration::ZERO } else { PATIENCE };
+    let patience = if is_alone && shared.workload.items == 1 { Duration::ZERO } else { PATIENCE };
     let (requests_per_second, busy) = std::thread::scope(|scope| {
         let work = |(client, cpu): (_, &usize)| {
             let cpu = [*cpu];
