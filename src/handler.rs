@@ -261,6 +261,7 @@ fn hash_items(
 impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr) -> Response<Bytes> {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        // They outlive the entry, which refers to one of them.
         let clients;
         let mut entry = self.audit.begin(peer).await;
         clients = self.live.clients();
