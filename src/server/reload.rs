@@ -80,8 +80,8 @@ impl Reloader {
                     Ok(reloader) => self = reloader,
                     Err(error) => {
                         let reason = "the reloader ended: restart this replica to change its keys";
-                        warn!(panicked = error.is_panic(), reason);
                         live.note_ring(Some(reason.to_owned()));
+                        warn!(panicked = error.is_panic(), reason);
                         return;
                     }
                 }
@@ -197,9 +197,9 @@ impl Reloader {
                 info!(clients, "clients reloaded");
             }
             Err(error) => {
+                self.live.note_config(Some(error.to_string()));
                 self.record("clients", json!({"refused": error.to_string()}));
                 warn!(%error, "keeping the clients in use");
-                self.live.note_config(Some(error.to_string()));
             }
         }
     }
