@@ -82,8 +82,8 @@ fn main() {
             runtime::serve(1, || bare.clone());
         }
         ["obvious", "digits"] => runtime::serve(1, || Obvious::new(Dialling::Digits)),
-        ["mapping"] => runtime::serve(1, Mapping::new),
         ["obvious", "national"] => runtime::serve(1, || Obvious::new(Dialling::National)),
+        ["mapping"] => runtime::serve(1, Mapping::new),
         _ => measure(&Options::parse()),
     }
 }
@@ -107,7 +107,8 @@ fn measure(options: &Options) {
         Audit::NotBuilt => "auth and limits on; **this binary has no audit log yet, so that none is measured**",
     };
     bench.report.heading(&format!(
-        "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. D: B, one password hash and callveil's mapping, and nothing else. One CPU each. {} rounds of {} ms in turn; \
+        "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. D: B, one password hash and \
+         callveil's mapping, and nothing else. One CPU each. {} rounds of {} ms in turn; \
          medians, and ratios of medians with the least and the greatest ratio of a round.",
         machine::description(),
         bench.effort.rounds,

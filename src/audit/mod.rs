@@ -323,7 +323,7 @@ mod tests {
     fn lines(written: &mpsc::Receiver<Vec<u8>>) -> usize {
         let pieces: Vec<_> = written.iter().collect();
         assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
-        pieces.concat().into_iter().filter(|byte| *byte == b'\n').count()
+        writer::lines(&pieces.concat())
     }
 
     #[tokio::test]

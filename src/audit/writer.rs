@@ -205,6 +205,7 @@ fn some_lines(lines: &[u8]) -> &[u8] {
     &lines[..end]
 }
 
-fn lines(text: &[u8]) -> usize {
+/// How many lines `text` ends.
+pub(super) fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }

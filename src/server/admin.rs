@@ -1,6 +1,6 @@
 //! The admin listener (SPEC 7): for those who run callveil, never for CCC.
 
-use std::{net::IpAddr, sync::atomic::Ordering};
+use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -72,16 +72,11 @@ impl Admin {
     }
 
     fn readyz(&self) -> (StatusCode, Value) {
-        let (status, word) = if self.state.readiness.draining.load(Ordering::Relaxed) {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining")
-        } else if !self.state.readiness.warm.load(Ordering::Relaxed) {
-            (StatusCode::SERVICE_UNAVAILABLE, "warming up")
-        } else {
-            (StatusCode::OK, "ready")
-        };
+        let lack = self.state.readiness.lack();
+        let status = if lack.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let reloads = self.state.live.reloads();
         let body = json!({
-            "status": word,
+            "status": lack.unwrap_or("ready"),
             "keyring_refused": reloads.ring_refused,
             "configuration_refused": reloads.config_refused,
             "certificate_refused": reloads.certificate_refused,

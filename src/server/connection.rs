@@ -102,18 +102,29 @@ pub(super) async fn serve<S, R>(
                 stage = Some(current);
                 return Poll::Pending;
             }
-            stage = if Instant::now() < deadline { Some(current) } else { watch.expire(current) };
+            stage = watch.expire(current, deadline);
         }
         Poll::Ready(())
     })
     .await;
 }
 
+/// What hyper asks for answers.
+trait Answers:
+    Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static>
+{
+}
+
+impl<V> Answers for V where
+    V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static>
+{
+}
+
 /// What a connection speaks, as far as it has said.
 enum Stage<S, V>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+    V: Answers,
 {
     /// Nothing, or nothing more: it is idle.
     Resting(Watched<S>),
@@ -124,31 +135,26 @@ where
 impl<S, V> Stage<S, V>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
-    V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
-    V::Future: Send + 'static,
+    V: Answers,
 {
     /// Does what can be done now; `None` once the connection is over. What went wrong with it is its peer's to know.
     fn go_on(self, cx: &mut Context<'_>, service: impl FnOnce() -> V) -> Option<Self> {
-        match self {
-            Self::Resting(mut socket) => {
-                let Poll::Ready(version) = socket.poll_version(cx) else { return Some(Self::Resting(socket)) };
-                let begun = match version? {
+        let mut begun = match self {
+            Self::Resting(mut socket) => match socket.poll_version(cx) {
+                Poll::Pending => return Some(Self::Resting(socket)),
+                Poll::Ready(version) => match version? {
                     Version::HTTP_2 => Self::Http2(Box::new(HTTP_2.serve_connection(TokioIo::new(socket), service()))),
                     _ => Self::Http1(Box::new(HTTP_1.serve_connection(TokioIo::new(socket), service()))),
-                };
-                begun.poll(cx)
-            }
-            begun => begun.poll(cx),
-        }
-    }
-
-    fn poll(mut self, cx: &mut Context<'_>) -> Option<Self> {
-        let polled = match &mut self {
+                },
+            },
+            begun => begun,
+        };
+        let polled = match &mut begun {
             Self::Resting(_) => Poll::Pending,
             Self::Http1(connection) => Pin::new(&mut **connection).poll(cx),
             Self::Http2(connection) => Pin::new(&mut **connection).poll(cx),
         };
-        polled.is_pending().then_some(self)
+        polled.is_pending().then_some(begun)
     }
 }
 
@@ -173,8 +179,7 @@ impl Watch {
     fn says_farewell<S, V>(&mut self, stage: &mut Stage<S, V>) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
-        V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
-        V::Future: Send + 'static,
+        V: Answers,
     {
         let Stage::Http2(connection) = stage else { return false };
         if self.activity.order() < Order::LastAnswer || self.ending.is_some() {
@@ -189,7 +194,7 @@ impl Watch {
     fn deadline<S, V>(&self, stage: &Stage<S, V>) -> Instant
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+        V: Answers,
     {
         let patience = self.activity.deadline(&self.limits);
         match (stage, self.activity.idle_since(), self.ending) {
@@ -200,15 +205,15 @@ impl Watch {
         }
     }
 
-    /// What becomes of `stage` once its deadline is over.
-    fn expire<S, V>(&mut self, stage: Stage<S, V>) -> Option<Stage<S, V>>
+    /// What becomes of `stage`, if its `deadline` is over.
+    fn expire<S, V>(&mut self, stage: Stage<S, V>, deadline: Instant) -> Option<Stage<S, V>>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
-        V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
-        V::Future: Send + 'static,
+        V: Answers,
     {
         let now = Instant::now();
         match stage {
+            stage if now < deadline => Some(stage),
             Stage::Http1(connection) if now < self.activity.deadline(&self.limits) => {
                 let parts = connection.into_parts();
                 // Its requests left something on the stack of this thread, too: from a task that is as deep as this.
@@ -283,15 +288,7 @@ struct Link<R> {
 }
 
 impl<R: Respond> Link<R> {
-    /// What hyper asks for answers.
-    fn service(
-        self: Arc<Self>,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Response<AnswerBody>,
-        Error = Infallible,
-        Future: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
-    > {
+    fn service(self: Arc<Self>) -> impl Answers {
         service_fn(move |request: Request<Incoming>| {
             // At once, not when the request is first worked on: in between it must not look idle.
             let under_way = self.activity.begin_request(request.version());

@@ -233,7 +233,7 @@ impl State {
     fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
         let mut build = families.begin("callveil_build_info", "What runs here", MetricType::Gauge)?;
         gauge_of(&mut build, &[("version", env!("CARGO_PKG_VERSION"))], 1)?;
-        let ready = self.readiness.warm.load(Ordering::Relaxed) && !self.readiness.draining.load(Ordering::Relaxed);
+        let ready = self.readiness.lack().is_none();
         families.gauge("callveil_ready", "Whether this replica wants requests", u32::from(ready))?;
         let started = self.live.started.as_second();
         families.gauge("process_start_time_seconds", "When this process started, in Unix time", started)?;

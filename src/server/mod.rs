@@ -108,6 +108,19 @@ pub struct Readiness {
     pub draining: AtomicBool,
 }
 
+impl Readiness {
+    /// Why it wants none now, if it does not.
+    fn lack(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            Some("draining")
+        } else if !self.warm.load(Ordering::Relaxed) {
+            Some("warming up")
+        } else {
+            None
+        }
+    }
+}
+
 /// What became of connections.
 #[derive(Default)]
 pub struct Counts {
