@@ -4,19 +4,18 @@ use std::{
     borrow::Cow,
     cell::Cell,
     collections::HashMap,
-    future::Future,
     net::IpAddr,
     ops::RangeInclusive,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use arc_swap::Guard;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode, Version,
-    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{
+        ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    },
 };
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -26,18 +25,22 @@ use hyper::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use smallvec::SmallVec;
-use tokio::{task::yield_now, time::timeout};
+use tokio::task::yield_now;
 use tracing::debug;
 
 use crate::{
     allowance::{Failures, Refused},
     audit::{Audit, Entry, ItemHash, ItemKey},
     auth::{Client, Clients, Partial, Username},
+    budget::{Budget, Share},
     ids::KeyId,
+    keyring::Status,
     limits::Limits,
     live::Live,
     lock::lock,
-    peer, strict,
+    peer,
+    respond::{Answer, Patience, Respond, json_response},
+    strict,
     tokenizer::{KeyUse, Mapped, Mode, Tokenizer},
     wire::{self, Call},
 };
@@ -45,19 +48,11 @@ use crate::{
 /// The name of a request, under which the audit log has it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers of an answer, but for those that hyper adds.
-const HEADERS: usize = 4;
+/// How gzip begins (RFC 1952 section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Something that answers the requests of a listener.
-pub trait Respond: Send + Sync + 'static {
-    /// The answer to `request`, which came from `peer`. A body that was read to its end is taken away; what is left of
-    /// any other nobody will read.
-    fn respond(
-        &self,
-        request: &mut Request<Option<Incoming>>,
-        peer: IpAddr,
-    ) -> impl Future<Output = Response<Bytes>> + Send;
-}
+/// Bytes of an answer that is counted with its connection, and not by itself.
+const SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Answers CCC.
 pub struct Handler {
@@ -66,7 +61,7 @@ pub struct Handler {
     trusted_proxies: Vec<IpNet>,
     live: Arc<Live>,
     audit: Arc<Audit>,
-    buffered: AtomicUsize,
+    budget: Arc<Budget>,
     failures: Failures,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
     proxied: Mutex<HashMap<IpAddr, usize>>,
@@ -75,46 +70,37 @@ pub struct Handler {
 impl Handler {
     /// A handler of requests for `path`.
     pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
-        let (buffered, failures, proxied) = (AtomicUsize::new(0), Failures::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, live, audit, buffered, failures, proxied }
+        let budget = Budget::new(limits.buffered_bytes);
+        let (failures, proxied) = (Failures::default(), Mutex::default());
+        Self { path, limits, trusted_proxies, live, audit, budget, failures, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
     async fn answer<'c>(
         &self,
         request: &mut Request<Option<Incoming>>,
+        patience: &Patience,
         clients: &'c Clients,
         entry: &mut Entry<'c>,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<(Vec<u8>, Share), Refusal> {
         let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(request)?;
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(&client.username);
-        let body = match request.version() {
-            // Other streams keep the connection busy, so that a slow body must be timed by itself.
-            Version::HTTP_2 => {
-                let read = timeout(self.limits.request, self.read(request.body_mut()));
-                read.await.map_err(|_| Refusal::Interrupted)??
-            }
-            _ => self.read(request.body_mut()).await?,
-        };
-        let call = wire::parse(body.bytes(), self.limits.numbers).map_err(Refusal::NotACall)?;
+        check_encoding(request.headers())?;
+        let mut share = self.budget.share();
+        let body = self.read(request.body_mut(), patience, &mut share).await?;
+        let call = body.call(self.limits.numbers)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
-        if !client.modes.contains(&call.mode) {
-            return Err(Refusal::NotGranted(call.mode));
+        let tokenizer = self.live.tokenizer();
+        let size = Size::of(&call, &tokenizer);
+        self.admit(&call, &size, client)?;
+        if size.bytes > self.budget.max() {
+            return Err(Refusal::AnswerTooLarge);
         }
-        if call.count > self.limits.numbers {
-            return Err(Refusal::TooManyNumbers(self.limits.numbers));
-        }
-        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
-            self.audit.metrics().count_limited(call.mode, call.count);
-            match refused {
-                Refused::Ever => Refusal::BeyondRate,
-                Refused::For(wait) => Refusal::OverRate(wait),
-            }
-        })?;
-        entry.make_room_for(call.count).await;
-        let mapped = self.map(&call, client, entry).await;
+        share.add(size.bytes).map_err(|_| Refusal::Busy)?;
+        patience.unless_over(entry.make_room_for(size.values)).await.ok_or(Refusal::Busy)?;
+        let mapped = self.map(&call, tokenizer, client, entry).await;
         let failed = entry.record.failures.total();
         let code = match client.partial {
             _ if failed == 0 => 0,
@@ -122,9 +108,27 @@ impl Handler {
             Partial::Lenient | Partial::Strict => 207,
         };
         entry.record.code = code;
-        let answer = wire::answer(code, call.mode, &call.numbers, &mapped);
+        let json = wire::answer(code, call.mode, &call.numbers, &mapped);
         keep_room(mapped);
-        Ok(answer)
+        share.shrink_to(json.capacity());
+        Ok((json, share))
+    }
+
+    /// Whether `client` may have a call of this `size` now.
+    fn admit(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+        if !client.modes.contains(&call.mode) {
+            return Err(Refusal::NotGranted(call.mode));
+        }
+        if size.values > self.limits.numbers {
+            return Err(Refusal::TooManyNumbers(self.limits.numbers));
+        }
+        client.allowance(call.mode).admit(size.values as u64, Instant::now()).map_err(|refused| {
+            self.audit.metrics().count_limited(call.mode, call.count);
+            match refused {
+                Refused::Ever => Refusal::BeyondRate,
+                Refused::For(wait) => Refusal::OverRate(wait),
+            }
+        })
     }
 
     /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
@@ -135,6 +139,9 @@ impl Handler {
     }
 
     fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::Tunnel);
+        }
         if request.uri().path() != self.path {
             return Err(Refusal::NotFound);
         }
@@ -145,21 +152,27 @@ impl Handler {
     }
 
     /// The whole body, while it and all others together stay within their limits; then nothing is left in `unread`.
-    async fn read<'h>(&'h self, unread: &mut Option<Incoming>) -> Result<Buffered<'h>, Refusal> {
+    async fn read(
+        &self,
+        unread: &mut Option<Incoming>,
+        patience: &Patience,
+        share: &mut Share,
+    ) -> Result<Buffered, Refusal> {
         let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
-        if body.size_hint().lower() > self.limits.body_bytes as u64 {
+        let expected = body.size_hint().lower();
+        if expected > self.limits.body_bytes as u64 {
             return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
         }
-        let mut buffered = Buffered { first: Bytes::new(), rest: Vec::new(), counted: 0, total: &self.buffered };
+        let mut buffered = Buffered::default();
         while !body.is_end_stream()
-            && let Some(frame) = body.frame().await
+            && let Some(frame) = patience.unless_over(body.frame()).await.ok_or(Refusal::TooSlow)?
         {
             let Ok(data) = frame.map_err(|_| Refusal::Interrupted)?.into_data() else { continue };
-            if buffered.counted + data.len() > self.limits.body_bytes {
+            if share.bytes() + data.len() > self.limits.body_bytes {
                 return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
             }
-            buffered.count(data.len(), self.limits.buffered_bytes)?;
-            buffered.push(data);
+            share.add(data.len()).map_err(|_| Refusal::Busy)?;
+            buffered.push(data, expected);
         }
         *unread = None;
         Ok(buffered)
@@ -167,8 +180,13 @@ impl Handler {
 
     /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and all is
     /// mapped once more with what is then the ring.
-    async fn map(&self, call: &Call<'_>, client: &Client, entry: &mut Entry<'_>) -> Mapped {
-        let mut tokenizer = self.live.tokenizer();
+    async fn map(
+        &self,
+        call: &Call<'_>,
+        mut tokenizer: Guard<Arc<Tokenizer>>,
+        client: &Client,
+        entry: &mut Entry<'_>,
+    ) -> Mapped {
         let mut done = Done::map(&tokenizer, call, client).await;
         if done.mapped.failures().are_about_keys() && self.live.look().await {
             tokenizer = self.live.tokenizer();
@@ -188,8 +206,35 @@ impl Handler {
     }
 }
 
-/// Items that are mapped before others get their turn: a millisecond's work, even where each wants libphonenumber.
-const ITEMS_A_TURN: usize = 512;
+/// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.
+const VALUES_A_TURN: usize = 512;
+
+/// Bytes of an answer for each value, besides twice its text: its UID, here and in the answer, and what JSON is around it.
+const VALUE_BYTES: usize = 128;
+
+/// How large what is made of a call will be.
+struct Size {
+    /// Values of all items together: an item has one, but for aliases one for each enabled key.
+    values: usize,
+    /// Bytes that they and the answer take at most.
+    bytes: usize,
+}
+
+impl Size {
+    fn of(call: &Call<'_>, tokenizer: &Tokenizer) -> Self {
+        let values = values_an_item(call.mode, tokenizer);
+        let text: usize = call.numbers.iter().map(|text| text.len()).sum();
+        let bytes = text.saturating_mul(2).saturating_add(call.count.saturating_mul(VALUE_BYTES));
+        Self { values: call.count.saturating_mul(values), bytes: bytes.saturating_mul(values) }
+    }
+}
+
+fn values_an_item(mode: Mode, tokenizer: &Tokenizer) -> usize {
+    match mode {
+        Mode::PhoneToAliases => tokenizer.ring().keys().iter().filter(|key| key.status == Status::Enabled).count(),
+        Mode::PhoneToUid | Mode::UidToPhone | Mode::RewrapUid => 1,
+    }
+}
 
 /// Bytes of texts for which room is kept from one batch to the next: of less, the allocator has some at hand, and more is
 /// rare.
@@ -229,7 +274,8 @@ impl Done {
     async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
         let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
         let mut batch = tokenizer.batch(&client.context, now);
-        for (at, items) in call.numbers.chunks(ITEMS_A_TURN).enumerate() {
+        let items_a_turn = (VALUES_A_TURN / values_an_item(call.mode, tokenizer)).max(1);
+        for (at, items) in call.numbers.chunks(items_a_turn).enumerate() {
             if at > 0 {
                 yield_now().await;
             }
@@ -259,7 +305,12 @@ fn hash_items(
 }
 
 impl Respond for Handler {
-    async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr) -> Response<Bytes> {
+    async fn respond(
+        &self,
+        request: &mut Request<Option<Incoming>>,
+        socket: IpAddr,
+        patience: &Patience,
+    ) -> Answer {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         // They outlive the entry, which refers to one of them.
         let clients;
@@ -267,30 +318,24 @@ impl Respond for Handler {
         clients = self.live.clients();
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
-            Ok(_) => self.answer(request, &clients, &mut entry).await,
+            Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         let record = &mut entry.record;
-        let mut response = match answer {
-            Ok(json) => {
-                let mut response = Response::new(json.into());
-                // A table that is there already, and that hyper then has the next request use, costs no allocation.
-                let headers = response.headers_mut();
-                std::mem::swap(headers, request.headers_mut());
-                headers.clear();
-                describe(headers, "application/json");
-                response
+        let mut answer = match answer {
+            Ok((json, share)) => {
+                let share = Some(share).filter(|share| share.bytes() > SMALL_ANSWER_BYTES);
+                Answer { response: json_response(StatusCode::OK, json), granted: true, share }
             }
             Err(refusal) => {
                 record.code = refusal.status().as_u16();
-                refusal.response()
+                Answer::to_stranger(refusal.response())
             }
         };
-        record.status = response.status().as_u16();
+        record.status = answer.response.status().as_u16();
         let id = record.id.to_hex();
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hex digits are a header's value"));
+        let value = HeaderValue::from_bytes(&id).expect("hex digits are a header's value");
+        answer.response.headers_mut().insert(REQUEST_ID, value);
         debug!(
             %peer,
             id = str::from_utf8(&id).unwrap_or_default(),
@@ -302,7 +347,11 @@ impl Respond for Handler {
             code = record.code,
             "request"
         );
-        response
+        answer
+    }
+
+    fn too_slow(&self) -> Response<Bytes> {
+        Refusal::TooSlow.response()
     }
 }
 
@@ -339,39 +388,44 @@ impl Drop for Place<'_> {
     }
 }
 
-/// A body in memory, counted among all others until it is dropped.
-struct Buffered<'h> {
+/// A body that says how it is encoded is refused, unless that is not at all.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_plain = |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) { Ok(()) } else { Err(Refusal::Encoded) }
+}
+
+/// A body in memory.
+#[derive(Default)]
+struct Buffered {
     /// All of it, as long as `rest` is empty: most bodies come in one piece, which is then never copied.
     first: Bytes,
     rest: Vec<u8>,
-    counted: usize,
-    total: &'h AtomicUsize,
 }
 
-impl Buffered<'_> {
+impl Buffered {
     fn bytes(&self) -> &[u8] {
         if self.rest.is_empty() { &self.first } else { &self.rest }
     }
 
-    fn push(&mut self, data: Bytes) {
+    /// Adds `data` to a body of at least `expected` bytes.
+    fn push(&mut self, data: Bytes, expected: u64) {
         if self.first.is_empty() && self.rest.is_empty() {
             self.first = data;
-        } else {
-            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
-            self.rest.extend_from_slice(&data);
+            return;
         }
+        if self.rest.is_empty() {
+            self.rest.reserve_exact(usize::try_from(expected).unwrap_or(0));
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&data);
     }
 
-    fn count(&mut self, bytes: usize, total_max: usize) -> Result<(), Refusal> {
-        self.counted += bytes;
-        let before = self.total.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > total_max { Err(Refusal::Busy) } else { Ok(()) }
-    }
-}
-
-impl Drop for Buffered<'_> {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.counted, Ordering::Relaxed);
+    /// The call that it is.
+    fn call(&self, numbers_max: usize) -> Result<Call<'_>, Refusal> {
+        if self.bytes().starts_with(&GZIP) {
+            return Err(Refusal::Encoded);
+        }
+        wire::parse(self.bytes(), numbers_max).map_err(Refusal::NotACall)
     }
 }
 
@@ -381,14 +435,18 @@ enum Refusal {
     Ambiguous,
     NotFound,
     MethodNotAllowed,
+    Tunnel,
     Unauthorized,
     Guessing(Duration),
     TooManyOfPeer,
     BodyTooLarge(usize),
+    Encoded,
+    TooSlow,
     NotACall(wire::NotACall),
     NotGranted(Mode),
     TooManyNumbers(usize),
     BeyondRate,
+    AnswerTooLarge,
     OverRate(Duration),
     Busy,
     Interrupted,
@@ -398,9 +456,13 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed | Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::BodyTooLarge(_) | Self::TooManyNumbers(_) | Self::BeyondRate => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::TooManyNumbers(_) | Self::BeyondRate | Self::AnswerTooLarge => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Ambiguous | Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
             Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotGranted(_) => StatusCode::FORBIDDEN,
@@ -410,7 +472,15 @@ impl Refusal {
 
     fn ends_the_connection(&self) -> bool {
         self.status() == StatusCode::PAYLOAD_TOO_LARGE
-            || matches!(self, Self::Ambiguous | Self::Unauthorized | Self::Guessing(_) | Self::Interrupted)
+            || matches!(
+                self,
+                Self::Ambiguous
+                    | Self::Tunnel
+                    | Self::Unauthorized
+                    | Self::Guessing(_)
+                    | Self::TooSlow
+                    | Self::Interrupted
+            )
     }
 
     fn message(&self) -> Cow<'static, str> {
@@ -419,12 +489,15 @@ impl Refusal {
                 "Host is missing, or a header is repeated or malformed: this request is not clear".into()
             }
             Self::NotFound => "there is nothing at this path".into(),
-            Self::MethodNotAllowed => "only POST is answered here".into(),
+            Self::MethodNotAllowed | Self::Tunnel => "only POST is answered here".into(),
             Self::Unauthorized => "Basic credentials of a client are wanted".into(),
             Self::BodyTooLarge(max) => format!("the body is over {max} bytes").into(),
+            Self::Encoded => "the body is compressed: send it as it is, without Content-Encoding".into(),
+            Self::TooSlow => "the request did not come in time".into(),
             Self::NotACall(error) => error.to_string().into(),
             Self::NotGranted(mode) => format!("this client is not granted {}", mode.name()).into(),
-            Self::TooManyNumbers(max) => format!("more than {max} numbers in one request").into(),
+            Self::TooManyNumbers(max) => format!("more than {max} numbers in one request, or UIDs in its answer").into(),
+            Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
             Self::BeyondRate => "more numbers than a whole minute's limit of this client".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
             Self::Guessing(_) => "too many failed logins from this address".into(),
@@ -439,12 +512,15 @@ impl Refusal {
         let mut response = json_response(status, wire::refusal(status.as_u16(), &self.message()));
         let headers = response.headers_mut();
         match self {
-            Self::MethodNotAllowed => {
+            Self::MethodNotAllowed | Self::Tunnel => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
             Self::Unauthorized => {
                 let challenge = HeaderValue::from_static("Basic realm=\"callveil\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::Encoded => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             Self::Guessing(wait) | Self::OverRate(wait) => {
                 // Whole seconds, and never so few that the same request would be refused again.
@@ -461,25 +537,4 @@ impl Refusal {
         }
         response
     }
-}
-
-/// An answer with this body.
-pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Bytes> {
-    response(status, "application/json", json)
-}
-
-/// An answer with a body of this type, which nobody is to keep.
-pub fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.reserve(HEADERS);
-    describe(headers, content_type);
-    response
-}
-
-/// Says of a body what it is, and that nobody is to keep it.
-fn describe(headers: &mut HeaderMap, content_type: &'static str) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

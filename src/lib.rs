@@ -39,6 +39,8 @@ pub mod config;
 // The way of a request, from the socket down.
 pub mod server;
 
+pub mod respond;
+
 pub mod handler;
 
 pub mod live;
@@ -65,7 +67,7 @@ pub mod uid;
 
 // Names, values and bounds that all of them speak of.
 pub mod allowance;
-mod clock;
+pub mod budget;
 pub mod ids;
 mod json;
 pub mod limits;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::tokenizer::{Failures, ItemError, Mode};
 
 /// Statuses that answers have. A request whose connection ended before has none.
-pub(crate) const STATUSES: [u16; 10] = [0, 200, 400, 401, 403, 404, 405, 413, 429, 503];
+pub(crate) const STATUSES: [u16; 12] = [0, 200, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];
 
 /// Upper bounds of the buckets of the durations, in microseconds: CCC's patience is some 3 seconds.
 pub(crate) const BOUNDS: [u64; 14] =

@@ -49,8 +49,8 @@ pub fn check<B>(request: &Request<B>) -> Result<Clear<'_>, Ambiguous> {
     Ok(Clear { authorization: authorization.map(HeaderValue::as_bytes).unwrap_or_default() })
 }
 
-/// RFC 9112 section 3.2: one `Host` in HTTP/1.1; in HTTP/2 `:authority` says it (RFC 9113 section 8.3.1). A `Host`
-/// beside that, or beside a whole URL as target, must not say otherwise: which of the two counts is not the same to all.
+/// RFC 9112 section 3.2: one `Host` in HTTP/1.1. Beside a whole URL as target it must not say otherwise: which of the two
+/// counts is not the same to all.
 fn check_host<B>(request: &Request<B>, host: Option<&HeaderValue>) -> Result<(), Ambiguous> {
     let authority = request.uri().authority();
     if authority.is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
@@ -61,7 +61,7 @@ fn check_host<B>(request: &Request<B>, host: Option<&HeaderValue>) -> Result<(),
         return Err(Ambiguous);
     }
     match (request.version(), &host, authority) {
-        (Version::HTTP_11, None, _) | (Version::HTTP_2, None, None) => Err(Ambiguous),
+        (Version::HTTP_11, None, _) => Err(Ambiguous),
         (_, Some(host), Some(authority)) if host != authority => Err(Ambiguous),
         _ => Ok(()),
     }

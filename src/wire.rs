@@ -32,6 +32,8 @@ const NUMBER_BYTES_MIN: usize = 14;
 /// [`NotACall`] where the body is not JSON, a field is missing, repeated or of a wrong type, or the mode unknown.
 /// Unknown fields are ignored.
 pub fn parse(body: &[u8], numbers_max: usize) -> Result<Call<'_>, NotACall> {
+    // Some clients put a byte order mark before their JSON, which RFC 8259 section 8.1 lets a reader pass over.
+    let body = body.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(body);
     let body = str::from_utf8(body).map_err(|_| NotACall)?;
     let mut json = serde_json::Deserializer::from_str(body);
     // What serde_json says quotes the body, so that nothing of it may go on from here.
@@ -234,6 +236,7 @@ mod tests {
     #[test]
     fn calls() {
         check(r#"{"Numbers":["1","2"],"Mode":"PhoneToUID"}"#, Some((Mode::PhoneToUid, &["1", "2"])));
+        check("\u{FEFF}{\"Numbers\":[],\"Mode\":\"PhoneToUID\"}", Some((Mode::PhoneToUid, &[])));
         check(r#" { "Mode" : "UIDToPhone" , "Numbers" : [ ] } "#, Some((Mode::UidToPhone, &[])));
         check(
             r#"{"Mode":"RewrapUID","x":[{"Mode":1}],"Numbers":["\u0031\n","é"],"x":2}"#,
@@ -276,7 +279,7 @@ mod tests {
             r#"{"Numbers":["1",],"Mode":"PhoneToUID"}"#,
             r#"{"Numbers":["\ud800"],"Mode":"PhoneToUID"}"#,
             r#"{"Numbers":['1'],"Mode":"PhoneToUID"}"#,
-            "\u{FEFF}{\"Numbers\":[],\"Mode\":\"PhoneToUID\"}",
+            "\u{FEFF}\u{FEFF}{\"Numbers\":[],\"Mode\":\"PhoneToUID\"}",
         ] {
             check(body, None);
         }

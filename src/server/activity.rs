@@ -1,25 +1,17 @@
-//! What a connection is doing and since when: how long it may go on so, and which to give up when places are scarce.
+//! What a connection is doing and since when, and what it has been told: all that its task and the table of connections
+//! share.
 
 use std::{
-    collections::BTreeMap,
-    future::{Future, poll_fn},
-    io,
-    sync::{
-        Arc, LazyLock, Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
-use atomic_waker::AtomicWaker;
-use hyper::Version;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::sync::Notify;
 
-use crate::{clock, limits::Limits, lock::lock};
+use crate::{budget::Share, limits::Limits, lock::lock, respond::Patience};
+
+/// How long a connection is idle before it rests: longer than a busy one ever is.
+pub(super) const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,208 +28,205 @@ pub(super) enum Phase {
     Discard,
 }
 
-impl Phase {
-    const ALL: [Self; 5] = [Self::Idle, Self::Head, Self::Request, Self::Answer, Self::Discard];
-
-    fn patience(self, limits: &Limits) -> Duration {
-        match self {
-            Self::Idle => limits.idle,
-            Self::Head => limits.header,
-            Self::Request | Self::Answer | Self::Discard => limits.request,
-        }
-    }
-}
-
 /// What a connection has been told to do, each more urgent than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
+    /// Go on.
     GoOn,
+    /// Let the next answer be the last: the peer then turns to another replica, with no request lost between.
     LastAnswer,
+    /// End once idle, and after the request that is under way.
     Drain,
+    /// End now.
     Close,
 }
 
-impl Order {
-    const ALL: [Self; 4] = [Self::GoOn, Self::LastAnswer, Self::Drain, Self::Close];
+/// What becomes of a connection that waits for its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It waits on.
+    Wait,
+    /// It is idle, and gives back what it needs for requests only.
+    Rest,
+    /// It ends, with a word to a peer that was too slow with a head.
+    TooSlow,
+    /// It ends.
+    End,
 }
 
-/// What a connection is doing and since when, and what it has been told to do.
+/// What a connection is doing and since when, and what it has been told.
 pub(super) struct Activity {
-    /// Milliseconds of the coarse clock, times 8, plus the phase.
-    state: AtomicU64,
-    order: AtomicU8,
-    ordered: AtomicWaker,
+    state: Mutex<State>,
+    ordered: Notify,
     /// Tells that an answer to a request whose body nobody reads has left.
     pub(super) answered: Notify,
-    /// Whether a request of this connection was ever granted.
-    proved: AtomicBool,
-    /// Whether this is HTTP/2, where many requests are under way at once: since when each of them is.
-    multiplexed: AtomicBool,
-    streams: Mutex<Streams>,
+    /// The time of the request under way.
+    pub(super) patience: Patience,
 }
 
-#[derive(Default)]
-struct Streams {
-    under_way: BTreeMap<u64, Duration>,
-    next: u64,
+struct State {
+    phase: Phase,
+    since: Instant,
+    order: Order,
+    /// What the answer under way holds.
+    share: Option<Share>,
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
-        let (ordered, answered, streams) = (AtomicWaker::new(), Notify::new(), Mutex::default());
-        let (state, order) = (AtomicU64::new(0), AtomicU8::new(Order::GoOn as u8));
-        let [proved, multiplexed] = [(); 2].map(|()| AtomicBool::new(false));
-        let activity = Self { state, order, ordered, answered, proved, multiplexed, streams };
-        activity.enter(Phase::Idle);
-        Arc::new(activity)
+    pub(super) fn new(order: Order) -> Arc<Self> {
+        let state = State { phase: Phase::Idle, since: Instant::now(), order, share: None };
+        let (ordered, answered, patience) = (Notify::new(), Notify::new(), Patience::default());
+        Arc::new(Self { state: Mutex::new(state), ordered, answered, patience })
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(clock::coarse().as_millis()).unwrap_or(u64::MAX);
-        self.state.store((millis << 3) | phase as u64, Ordering::Relaxed);
+        lock(&self.state).enter(phase);
     }
 
-    pub(super) fn enter_from(&self, from: Phase, to: Phase) {
-        if self.phase() == from {
-            self.enter(to);
+    /// Enters `to` where the connection is in `from`.
+    pub(super) fn move_on(&self, from: Phase, to: Phase) {
+        let mut state = lock(&self.state);
+        if state.phase == from {
+            state.enter(to);
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.phase_since().0
-    }
-
-    fn phase_since(&self) -> (Phase, Duration) {
-        let state = self.state.load(Ordering::Relaxed);
-        (Phase::ALL[usize::try_from(state & 7).unwrap_or(0)], Duration::from_millis(state >> 3))
-    }
-
-    /// Since when nothing happens here, by the coarse clock; `None` while something does.
-    pub(super) fn idle_since(&self) -> Option<Duration> {
-        let (phase, since) = self.phase_since();
-        (phase == Phase::Idle).then_some(since)
-    }
-
-    /// Since when a peer that has shown no good credentials makes us wait, where it does.
-    pub(super) fn dawdles_since(&self) -> Option<Duration> {
-        let (phase, since) = self.phase_since();
-        let dawdles = matches!(phase, Phase::Head | Phase::Discard) && !self.proved.load(Ordering::Relaxed);
-        dawdles.then_some(since)
-    }
-
-    /// Notes that a request of this connection was granted.
-    pub(super) fn prove(&self) {
-        self.proved.store(true, Ordering::Relaxed);
-    }
-
-    /// Until when its peer may go on with what it is doing.
-    pub(super) fn deadline(&self, limits: &Limits) -> Instant {
-        // An HTTP/2 peer may take its time for the body, and again for the answer, of the oldest of its requests.
-        if self.is_multiplexed()
-            && let Some(oldest) = lock(&self.streams).under_way.values().min()
-        {
-            return instant(*oldest + limits.request * 2);
-        }
-        let (phase, since) = self.phase_since();
-        instant(since + phase.patience(limits))
-    }
-
-    /// Lets the next answer be the last: its peer then turns to another replica, with no request lost between.
-    pub(super) fn answer_last(&self) {
-        self.tell(Order::LastAnswer);
-    }
-
-    /// Ends the connection after the requests that are under way.
-    pub(super) fn drain(&self) {
-        self.tell(Order::Drain);
-    }
-
-    /// Ends the connection now.
-    pub(super) fn close(&self) {
-        self.tell(Order::Close);
-    }
-
-    /// Notes a request: until what this gives is dropped, where it is one of many, and else until another phase.
-    pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> Option<UnderWay> {
-        if version != Version::HTTP_2 {
-            self.enter(Phase::Request);
-            return None;
-        }
-        let mut streams = lock(&self.streams);
-        let stream = streams.next;
-        streams.next += 1;
-        streams.under_way.insert(stream, clock::coarse());
+    /// Notes that a request begins, and with it its time.
+    pub(super) fn begin_request(&self) {
+        self.patience.begin();
         self.enter(Phase::Request);
-        Some(UnderWay { activity: self.clone(), stream })
     }
 
-    /// Notes that this is HTTP/2.
-    pub(super) fn multiplex(&self) {
-        self.multiplexed.store(true, Ordering::Relaxed);
-        // It waits for nothing until there is a request.
-        self.enter(Phase::Idle);
+    /// Notes that an answer is on its way, which holds `share`.
+    pub(super) fn begin_answer(&self, phase: Phase, share: Option<Share>) {
+        let mut state = lock(&self.state);
+        state.enter(phase);
+        state.share = share;
     }
 
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.multiplexed.load(Ordering::Relaxed)
-    }
-
-    /// What `future` gives, unless it takes longer than `limit`, fails, or the connection is told to close.
-    pub(super) async fn unless_closed<T>(
-        &self,
-        limit: Duration,
-        future: impl Future<Output = io::Result<T>>,
-    ) -> Option<T> {
-        let closed = poll_fn(|cx| {
-            self.heed_orders(cx);
-            if self.is_to_end() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        tokio::select! {
-            done = timeout(limit, future) => done.ok()?.ok(),
-            () = closed => None,
+    /// Notes that all that there was to send is with the operating system.
+    pub(super) fn flushed(&self) {
+        let mut state = lock(&self.state);
+        match state.phase {
+            Phase::Answer => {
+                state.enter(Phase::Idle);
+                state.share = None;
+            }
+            Phase::Discard => {
+                state.share = None;
+                self.answered.notify_one();
+            }
+            Phase::Idle | Phase::Head | Phase::Request => {}
         }
+    }
+
+    /// Since when nothing happens here; `None` while something does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        (state.phase == Phase::Idle).then_some(state.since)
     }
 
     pub(super) fn order(&self) -> Order {
-        Order::ALL[usize::from(self.order.load(Ordering::Relaxed))]
+        lock(&self.state).order
     }
 
-    fn tell(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::Relaxed);
-        self.ordered.wake();
+    /// Gives an order, unless there is a more urgent one.
+    pub(super) fn tell(&self, order: Order) {
+        let mut state = lock(&self.state);
+        state.order = state.order.max(order);
+        drop(state);
+        self.ordered.notify_one();
     }
 
-    /// Whether it was told to end, after what it is doing or at once.
-    pub(super) fn is_to_end(&self) -> bool {
-        self.order() >= Order::Drain
+    /// Completes when an order was given. For the connection's own task alone.
+    pub(super) async fn ordered(&self) {
+        self.ordered.notified().await;
     }
 
-    /// Has the task of `cx` woken by the next order.
-    pub(super) fn heed_orders(&self, cx: &Context<'_>) {
-        self.ordered.register(cx.waker());
+    /// Completes when the connection, which does nothing, is to end.
+    pub(super) async fn told_to_end(&self) {
+        while self.order() < Order::Drain {
+            self.ordered().await;
+        }
     }
-}
 
-/// A request under way, one of many that an HTTP/2 connection may have.
-pub(super) struct UnderWay {
-    activity: Arc<Activity>,
-    stream: u64,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut streams = lock(&self.activity.streams);
-        streams.under_way.remove(&self.stream);
-        if streams.under_way.is_empty() {
-            self.activity.enter(Phase::Idle);
+    /// What becomes of the connection, after it did all that could be done by `now`.
+    pub(super) fn verdict(&self, limits: &Limits, now: Instant) -> Verdict {
+        let state = lock(&self.state);
+        let waits = now.saturating_duration_since(state.since);
+        match (state.phase, state.order) {
+            (_, Order::Close) | (Phase::Idle, Order::Drain) => Verdict::End,
+            (Phase::Idle, _) if waits >= REST_AFTER => Verdict::Rest,
+            (Phase::Head, _) if waits >= limits.header => Verdict::TooSlow,
+            (Phase::Request, _) if waits >= limits.request => {
+                self.patience.end();
+                // It answers that it is too slow, or busy, unless it hangs.
+                if waits >= limits.request * 2 { Verdict::End } else { Verdict::Wait }
+            }
+            (Phase::Answer | Phase::Discard, _) if waits >= limits.request => Verdict::End,
+            _ => Verdict::Wait,
         }
     }
 }
 
-/// The time for a timer, of a time of the coarse clock.
-pub(super) fn instant(coarse: Duration) -> Instant {
-    /// One moment by both clocks.
-    static MOMENT: LazyLock<(Instant, Duration)> = LazyLock::new(|| (Instant::now(), clock::coarse()));
-    let (exact, then) = *MOMENT;
-    exact + coarse.saturating_sub(then)
+impl State {
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.since) = (phase, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(phase: Phase, order: Order, waits: Duration, expected: Verdict) {
+        let activity = Activity::new(order);
+        activity.enter(phase);
+        let since = lock(&activity.state).since;
+        assert_eq!(activity.verdict(&Limits::default(), since + waits), expected, "{phase:?} {order:?} {waits:?}");
+    }
+
+    #[test]
+    fn a_connection_waits_as_long_as_its_phase_allows() {
+        let limits = Limits::default();
+        let tick = Duration::from_millis(1);
+        check(Phase::Idle, Order::GoOn, REST_AFTER - tick, Verdict::Wait);
+        check(Phase::Idle, Order::LastAnswer, REST_AFTER, Verdict::Rest);
+        check(Phase::Head, Order::GoOn, limits.header - tick, Verdict::Wait);
+        check(Phase::Head, Order::GoOn, limits.header, Verdict::TooSlow);
+        check(Phase::Request, Order::GoOn, limits.request, Verdict::Wait);
+        check(Phase::Request, Order::GoOn, limits.request * 2, Verdict::End);
+        check(Phase::Answer, Order::GoOn, limits.request - tick, Verdict::Wait);
+        check(Phase::Answer, Order::GoOn, limits.request, Verdict::End);
+        check(Phase::Discard, Order::GoOn, limits.request, Verdict::End);
+    }
+
+    #[test]
+    fn an_order_ends_what_it_may_end() {
+        check(Phase::Idle, Order::Drain, Duration::ZERO, Verdict::End);
+        for phase in [Phase::Head, Phase::Request, Phase::Answer, Phase::Discard] {
+            check(phase, Order::Drain, Duration::ZERO, Verdict::Wait);
+            check(phase, Order::Close, Duration::ZERO, Verdict::End);
+        }
+    }
+
+    #[test]
+    fn the_more_urgent_order_stays() {
+        let activity = Activity::new(Order::GoOn);
+        activity.tell(Order::Drain);
+        activity.tell(Order::LastAnswer);
+        assert_eq!(activity.order(), Order::Drain);
+    }
+
+    #[test]
+    fn an_answer_that_has_left_gives_back_what_it_held() {
+        let (activity, budget) = (Activity::new(Order::GoOn), crate::budget::Budget::new(10));
+        let mut share = budget.share();
+        assert!(share.add(10).is_ok());
+        activity.begin_answer(Phase::Answer, Some(share));
+        assert!(budget.share().add(1).is_err());
+        activity.flushed();
+        assert!(budget.share().add(10).is_ok() && activity.idle_since().is_some());
+    }
 }

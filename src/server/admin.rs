@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     auth::HASH_BYTES,
-    handler::{Respond, json_response, response},
+    respond::{Answer, Patience, Respond, json_response, response},
     server::exposition::{Format, State},
     strict, wire,
 };
@@ -125,10 +125,16 @@ fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
 }
 
 impl Respond for Admin {
-    async fn respond(&self, request: &mut Request<Option<Incoming>>, _peer: IpAddr) -> Response<Bytes> {
-        match strict::check(request) {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, _peer: IpAddr, _patience: &Patience) -> Answer {
+        let response = match strict::check(request) {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers()),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
-        }
+        };
+        let granted = response.status() == StatusCode::OK;
+        Answer { response, granted, share: None }
+    }
+
+    fn too_slow(&self) -> Response<Bytes> {
+        refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come in time")
     }
 }

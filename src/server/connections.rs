@@ -1,18 +1,28 @@
-//! The open connections, bounded: in all and of each peer. When all places are taken, the one idle for longest goes;
-//! where none is idle, the one that has been sending a head for longest and never showed good credentials.
+//! The open connections, bounded: in all, of each peer, and of strangers.
+//!
+//! A connection is a stranger's until a request of it was granted. Strangers hold at most half of the places, so that
+//! nobody without a password can keep a client out. A newcomer always gets its turn: where strangers hold all that they
+//! may, one of them goes, of the peer that has most of them the one that has been there longest. The place of a client is
+//! never given to a stranger: clients leave some places free, and where they would not, the one idle for longest goes.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use super::{Counts, activity::Activity};
+use super::{
+    Counts,
+    activity::{Activity, Order},
+};
 use crate::{lock::lock, peer};
 
-/// Idle connections that one look through the table finds, so that not every newcomer costs a look.
-const VICTIMS: usize = 64;
+/// One in so many places is left for strangers, however many clients there are.
+const PLACES_A_FREE_ONE: usize = 8;
 
 /// The open connections of a listener.
 pub(super) struct Connections {
@@ -25,68 +35,100 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Table {
     open: HashMap<u64, Open>,
-    per_peer: HashMap<IpAddr, usize>,
-    /// The connections to give up first when last looked, with since when they are what they were.
-    victims: VecDeque<(u64, Duration)>,
+    per_peer: HashMap<IpAddr, Peer>,
+    /// The peers with strangers: the one from which to take first comes last.
+    ranks: BTreeSet<Rank>,
+    strangers: usize,
     next: u64,
     /// Whether every answer is its connection's last.
     closing: bool,
 }
 
 struct Open {
+    /// None for a proxy, which connects for many.
     peer: Option<IpAddr>,
+    is_stranger: bool,
     activity: Arc<Activity>,
 }
+
+#[derive(Default)]
+struct Peer {
+    open: usize,
+    /// In the order in which they came.
+    strangers: BTreeSet<u64>,
+}
+
+/// How many strangers a peer has, which of them has been there longest, and who it is.
+type Rank = (usize, Reverse<u64>, IpAddr);
 
 impl Connections {
     pub(super) fn new(max: usize, per_peer_max: usize, counts: Arc<Counts>) -> Self {
         Self { max, per_peer_max, counts, table: Mutex::default() }
     }
 
-    /// A place for a connection, counted among those of `peer`; `None` where it has too many, or every place is taken by
-    /// one that is not idle.
-    pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
+    /// A place for a connection of `peer`, which is none where it is a proxy of ours; `None` where that peer has too many,
+    /// or clients that are busy have every place.
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admission> {
         let peer = peer.map(peer::network);
         let mut table = self.lock();
-        if peer.and_then(|peer| table.per_peer.get(&peer)).is_some_and(|open| *open >= self.per_peer_max) {
+        if peer.and_then(|peer| table.per_peer.get(&peer)).is_some_and(|peer| peer.open >= self.per_peer_max) {
             return None;
         }
-        if table.open.len() >= self.max {
-            table.evict_one()?;
+        if (peer.is_some() && table.strangers >= self.strangers_max()) || table.open.len() >= self.max {
+            table.evict_stranger()?;
         }
-        let (id, activity) = (table.next, Activity::new());
-        if table.closing {
-            activity.answer_last();
-        }
+        let (id, activity) = (table.next, Activity::new(if table.closing { Order::LastAnswer } else { Order::GoOn }));
         table.next += 1;
-        table.open.insert(id, Open { peer, activity: activity.clone() });
+        table.open.insert(id, Open { peer, is_stranger: false, activity: activity.clone() });
         if let Some(peer) = peer {
-            *table.per_peer.entry(peer).or_default() += 1;
+            table.per_peer.entry(peer).or_default().open += 1;
+            table.set_stranger(id, true);
         }
         self.counts.open.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { id, activity, connections: self.clone() })
+        let is_stranger = AtomicBool::new(peer.is_some());
+        Some(Admission { id, is_stranger, activity, connections: self.clone() })
     }
 
-    /// Closes the connection that has been idle for longest, if there is one.
-    pub(super) fn evict_idle(&self) {
-        self.lock().evict_one();
+    /// Ends a connection that can be spared, if there is one: the system has no room for another.
+    pub(super) fn spare_one(&self) {
+        let mut table = self.lock();
+        if table.evict_stranger().is_none() {
+            table.retire_idle_client();
+        }
     }
 
     /// Makes the next answer of every connection its last, of those to come too.
     pub(super) fn answer_last(&self) {
         let mut table = self.lock();
         table.closing = true;
-        table.open.values().for_each(|open| open.activity.answer_last());
+        table.open.values().for_each(|open| open.activity.tell(Order::LastAnswer));
     }
 
     /// Asks every connection to end after what it is doing.
     pub(super) fn drain(&self) {
-        self.lock().open.values().for_each(|open| open.activity.drain());
+        self.lock().open.values().for_each(|open| open.activity.tell(Order::Drain));
     }
 
     /// How many there are.
     pub(super) fn open(&self) -> usize {
         self.lock().open.len()
+    }
+
+    fn strangers_max(&self) -> usize {
+        self.max.div_ceil(2)
+    }
+
+    fn clients_max(&self) -> usize {
+        self.max - self.max.div_ceil(PLACES_A_FREE_ONE)
+    }
+
+    /// Notes that the connection `id` is no stranger's.
+    fn prove(&self, id: u64) {
+        let mut table = self.lock();
+        table.set_stranger(id, false);
+        if table.open.len() - table.strangers > self.clients_max() {
+            table.retire_idle_client();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -95,65 +137,86 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes the connection that is the first to give up, and frees its place at once.
-    fn evict_one(&mut self) -> Option<()> {
-        let victim = self.next_victim().or_else(|| {
-            self.find_victims();
-            self.next_victim()
-        })?;
-        self.open.get(&victim)?.activity.close();
-        self.remove(victim);
+    /// Closes the stranger that is the first to go, whatever it does, and frees its place at once.
+    fn evict_stranger(&mut self) -> Option<()> {
+        let (_, Reverse(id), _) = *self.ranks.last()?;
+        self.open.get(&id)?.activity.tell(Order::Close);
+        self.remove(id);
         Some(())
     }
 
-    /// The first of the victims that is still what it was when they were looked for.
-    fn next_victim(&mut self) -> Option<u64> {
-        while let Some((id, since)) = self.victims.pop_front() {
-            let still = |activity: &Activity| activity.idle_since().or_else(|| activity.dawdles_since()) == Some(since);
-            if self.open.get(&id).is_some_and(|open| still(&open.activity)) {
-                return Some(id);
-            }
+    /// Ends the client's connection that has been idle for longest, if there is one, as a client would expect: with no
+    /// request lost.
+    fn retire_idle_client(&mut self) {
+        let idle = self.open.iter().filter(|(_, open)| !open.is_stranger);
+        let idle = idle.filter_map(|(id, open)| Some((open.activity.idle_since()?, *id)));
+        if let Some((_, id)) = idle.min() {
+            self.open[&id].activity.tell(Order::Drain);
+            self.remove(id);
         }
-        None
     }
 
-    fn find_victims(&mut self) {
-        let mut found = self.longest(Activity::idle_since);
-        if found.is_empty() {
-            found = self.longest(Activity::dawdles_since);
+    fn set_stranger(&mut self, id: u64, is_stranger: bool) {
+        let Some(open) = self.open.get_mut(&id).filter(|open| open.is_stranger != is_stranger) else { return };
+        open.is_stranger = is_stranger;
+        let Some((address, peer)) = open.peer.and_then(|address| Some((address, self.per_peer.get_mut(&address)?)))
+        else {
+            return;
+        };
+        self.ranks.remove(&peer.rank(address));
+        if is_stranger {
+            peer.strangers.insert(id);
+            self.strangers += 1;
+        } else {
+            peer.strangers.remove(&id);
+            self.strangers -= 1;
         }
-        self.victims = found.into();
-    }
-
-    fn longest(&self, since: impl Fn(&Activity) -> Option<Duration>) -> Vec<(u64, Duration)> {
-        let found = self.open.iter().filter_map(|(id, open)| since(&open.activity).map(|since| (*id, since)));
-        let mut found: Vec<_> = found.collect();
-        found.sort_unstable_by_key(|(id, since)| (*since, *id));
-        found.truncate(VICTIMS);
-        found
+        if !peer.strangers.is_empty() {
+            self.ranks.insert(peer.rank(address));
+        }
     }
 
     fn remove(&mut self, id: u64) {
-        let Some(Open { peer: Some(peer), .. }) = self.open.remove(&id) else { return };
-        if let Some(open) = self.per_peer.get_mut(&peer) {
-            *open -= 1;
-            if *open == 0 {
-                self.per_peer.remove(&peer);
+        self.set_stranger(id, false);
+        let Some(Open { peer: Some(address), .. }) = self.open.remove(&id) else { return };
+        if let Some(peer) = self.per_peer.get_mut(&address) {
+            peer.open -= 1;
+            if peer.open == 0 {
+                self.per_peer.remove(&address);
             }
         }
+    }
+}
+
+impl Peer {
+    fn rank(&self, address: IpAddr) -> Rank {
+        (self.strangers.len(), Reverse(self.strangers.first().copied().unwrap_or_default()), address)
     }
 }
 
 /// The place of one connection, free again when this is dropped.
-pub(super) struct Slot {
+pub(super) struct Admission {
     id: u64,
+    is_stranger: AtomicBool,
     activity: Arc<Activity>,
     connections: Arc<Connections>,
 }
 
-impl Slot {
+impl Admission {
     pub(super) fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Whether no request of this connection was ever granted.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.is_stranger.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request of this connection was granted.
+    pub(super) fn prove(&self) {
+        if self.is_stranger.swap(false, Ordering::Relaxed) {
+            self.connections.prove(self.id);
+        }
     }
 
     /// Notes that TLS did not come about.
@@ -162,9 +225,79 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.connections.lock().remove(self.id);
         self.connections.counts.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(max: usize) -> Arc<Connections> {
+        Arc::new(Connections::new(max, max, Arc::default()))
+    }
+
+    fn peer(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn admit(connections: &Arc<Connections>, last: u8) -> Admission {
+        connections.admit(peer(last)).expect("a newcomer gets its turn")
+    }
+
+    fn orders(admissions: &[Admission]) -> Vec<Order> {
+        admissions.iter().map(|admission| admission.activity.order()).collect()
+    }
+
+    #[test]
+    fn strangers_hold_half_and_the_one_there_longest_goes() {
+        let connections = connections(8);
+        let strangers: Vec<_> = (0..6).map(|last| admit(&connections, last)).collect();
+        assert_eq!(orders(&strangers[..3]), [Order::Close, Order::Close, Order::GoOn]);
+        assert_eq!(connections.open(), 4);
+        drop(strangers);
+        assert_eq!((connections.open(), connections.counts.open.load(Ordering::Relaxed)), (0, 0));
+        assert!(connections.lock().ranks.is_empty() && connections.lock().per_peer.is_empty());
+    }
+
+    #[test]
+    fn the_peer_with_most_strangers_loses_one_first() {
+        let connections = connections(8);
+        let newcomer = admit(&connections, 1);
+        let flood: Vec<_> = (0..100).map(|_| admit(&connections, 2)).collect();
+        assert_eq!(newcomer.activity.order(), Order::GoOn);
+        assert_eq!(orders(&flood[96..]), [Order::Close, Order::GoOn, Order::GoOn, Order::GoOn]);
+    }
+
+    #[test]
+    fn a_client_never_yields_to_a_stranger_but_to_a_client() {
+        let connections = connections(8);
+        let clients: Vec<_> = (0..7)
+            .map(|last| {
+                let client = admit(&connections, last);
+                client.prove();
+                client
+            })
+            .collect();
+        let strangers: Vec<_> = (0..50).map(|last| admit(&connections, last)).collect();
+        assert!(orders(&clients).iter().all(|order| *order == Order::GoOn));
+        assert_eq!(strangers[49].activity.order(), Order::GoOn);
+        clients[0].activity.enter(super::super::activity::Phase::Request);
+        strangers[49].prove();
+        assert_eq!(orders(&clients[..3]), [Order::GoOn, Order::Drain, Order::GoOn], "the busy one stays");
+    }
+
+    #[test]
+    fn a_proxy_is_no_stranger_and_has_no_limit_of_its_own() {
+        let connections = Arc::new(Connections::new(8, 1, Arc::default()));
+        let proxies: Vec<_> = (0..8).map(|_| connections.admit(None)).collect();
+        assert!(proxies.iter().all(Option::is_some));
+        assert!(connections.admit(peer(1)).is_none(), "every place is a client's");
+        drop(proxies);
+        let one = connections.admit(peer(1));
+        assert!(one.is_some() && connections.admit(peer(1)).is_none());
     }
 }

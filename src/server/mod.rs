@@ -5,10 +5,11 @@ pub mod admin;
 mod connection;
 mod connections;
 pub mod exposition;
+mod handshake;
 mod process;
 pub mod reload;
+mod socket;
 pub mod tls;
-mod watched;
 pub mod workers;
 
 use std::{
@@ -29,10 +30,16 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use self::{connections::Connections, tls::Tls, workers::Workers};
-use crate::{handler::Respond, limits::Limits, lock::lock, memory};
+use self::{
+    connection::Link,
+    connections::Connections,
+    tls::Tls,
+    workers::Workers,
+};
+use crate::{limits::Limits, lock::lock, memory, respond::Respond};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -192,8 +199,8 @@ impl Listener<'_> {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    // Where it is files that are lacking, an idle connection has one to give.
-                    self.connections.evict_idle();
+                    // Where it is files that are lacking, some connection can give one.
+                    self.connections.spare_one();
                     warn!(%error, wait_ms = back_off.as_millis(), "cannot take connections");
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF.1);
@@ -205,41 +212,50 @@ impl Listener<'_> {
     fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
         let counted = Some(peer).filter(|peer| !contains(&self.access.trusted_proxies, peer));
         // Dropping the socket closes it.
-        let Some(slot) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
+        let Some(admission) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
             self.refusals.tell(&self.access.counts);
             return;
         };
-        let (responder, limits) = (responder.clone(), self.limits.clone());
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
+        let link = Link { peer, admission, responder: responder.clone(), limits: self.limits.clone() };
         // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
         let _ = socket.set_nodelay(true);
         // It was accepted on this thread's runtime, and belongs to another's from now on.
         let Ok(socket) = socket.into_std() else { return };
-        let (worker, place) = self.workers.least_busy();
-        let serve = async move {
-            let Ok(socket) = TcpStream::from_std(socket) else { return };
-            let activity = slot.activity().clone();
-            let Some(acceptor) = acceptor else {
-                return connection::serve(socket, peer, responder, limits, activity).await;
-            };
-            // Boxed: a connection without TLS needs no room for it, and one with it no more than once.
-            let accepted = Box::pin(activity.unless_closed(limits.header, acceptor.accept(socket))).await;
-            // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
-            match accepted.map(Box::new) {
-                Some(socket) => connection::serve(socket, peer, responder, limits, activity).await,
-                None if activity.is_to_end() => {}
-                None => slot.count_tls_failure(),
-            }
-        };
+        let worker = self.workers.least_busy();
+        let turn = worker.handshakes.clone();
         tasks.spawn_on(
             async move {
-                serve.await;
-                drop(place);
+                serve(socket, acceptor, Arc::new(link), &turn).await;
+                drop(worker.place);
                 // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
                 tokio::spawn(async { memory::wipe_stack() });
             },
-            worker,
+            worker.handle,
         );
+    }
+}
+
+/// Serves one connection, over TLS where there is an `acceptor`.
+async fn serve<R: Respond>(
+    socket: std::net::TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    link: Arc<Link<R>>,
+    turn: &handshake::Turn,
+) {
+    let Ok(socket) = TcpStream::from_std(socket) else { return };
+    let Some(acceptor) = acceptor else {
+        return connection::serve(socket, link).await;
+    };
+    // Boxed: a connection needs room for its handshake no longer than that takes.
+    let accepted = tokio::select! {
+        accepted = timeout(link.limits.header, Box::pin(handshake::accept(acceptor, socket, turn))) => accepted,
+        () = link.admission.activity().told_to_end() => return,
+    };
+    // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
+    match accepted {
+        Ok(Ok(socket)) => connection::serve(Box::new(socket), link).await,
+        Ok(Err(_)) | Err(_) => link.admission.count_tls_failure(),
     }
 }
 

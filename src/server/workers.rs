@@ -20,12 +20,15 @@ use tokio::{
     sync::oneshot,
 };
 
+use super::handshake::{Turn, turn};
+
 /// The threads, which end when this is dropped.
 pub struct Workers(Vec<Worker>);
 
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
+    handshakes: Turn,
     /// Of a thread that was started for this.
     _ends_when_dropped: Option<oneshot::Sender<()>>,
 }
@@ -43,7 +46,7 @@ impl Workers {
             thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
                 let _ = runtime.block_on(ended);
             })?;
-            Ok(Worker { handle, connections: Arc::default(), _ends_when_dropped: Some(sender) })
+            Ok(Worker { handle, connections: Arc::default(), handshakes: turn(), _ends_when_dropped: Some(sender) })
         };
         (0..threads.get()).map(worker).collect::<io::Result<_>>().map(Self)
     }
@@ -53,15 +56,17 @@ impl Workers {
     /// # Panics
     /// Where it has no runtime.
     pub fn this_thread() -> Self {
-        Self(vec![Worker { handle: Handle::current(), connections: Arc::default(), _ends_when_dropped: None }])
+        let handle = Handle::current();
+        Self(vec![Worker { handle, connections: Arc::default(), handshakes: turn(), _ends_when_dropped: None }])
     }
 
-    /// The runtime with the fewest connections, and a place among them.
-    pub(super) fn least_busy(&self) -> (&Handle, Place) {
+    /// The thread with the fewest connections, for one more.
+    pub(super) fn least_busy(&self) -> Assigned<'_> {
         let open = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
         let worker = self.0.iter().min_by_key(open).expect("there is at least one thread");
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        (&worker.handle, Place(worker.connections.clone()))
+        let place = Place(worker.connections.clone());
+        Assigned { handle: &worker.handle, handshakes: &worker.handshakes, place }
     }
 
     /// Completes once every thread has done something new: none of them hangs.
@@ -71,6 +76,13 @@ impl Workers {
             let _ = worker.handle.spawn(async {}).await;
         }
     }
+}
+
+/// The thread of one connection.
+pub(super) struct Assigned<'w> {
+    pub(super) handle: &'w Handle,
+    pub(super) handshakes: &'w Turn,
+    pub(super) place: Place,
 }
 
 /// One connection's place among those of its thread.
