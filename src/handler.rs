@@ -13,9 +13,7 @@ use std::{
 use arc_swap::Guard;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{
-        ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
-    },
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -305,12 +303,7 @@ fn hash_items(
 }
 
 impl Respond for Handler {
-    async fn respond(
-        &self,
-        request: &mut Request<Option<Incoming>>,
-        socket: IpAddr,
-        patience: &Patience,
-    ) -> Answer {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         // They outlive the entry, which refers to one of them.
         let clients;
@@ -496,7 +489,9 @@ impl Refusal {
             Self::TooSlow => "the request did not come in time".into(),
             Self::NotACall(error) => error.to_string().into(),
             Self::NotGranted(mode) => format!("this client is not granted {}", mode.name()).into(),
-            Self::TooManyNumbers(max) => format!("more than {max} numbers in one request, or UIDs in its answer").into(),
+            Self::TooManyNumbers(max) => {
+                format!("more than {max} numbers in one request, or UIDs in its answer").into()
+            }
             Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
             Self::BeyondRate => "more numbers than a whole minute's limit of this client".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),

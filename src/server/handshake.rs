@@ -27,7 +27,11 @@ pub(super) fn turn() -> Turn {
 }
 
 /// Speaks TLS with the peer of `socket`. Nothing is kept for a peer that says nothing.
-pub(super) async fn accept(acceptor: TlsAcceptor, socket: TcpStream, turn: &Semaphore) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn accept(
+    acceptor: TlsAcceptor,
+    socket: TcpStream,
+    turn: &Semaphore,
+) -> io::Result<TlsStream<TcpStream>> {
     socket.readable().await?;
     in_turns(acceptor.accept(socket), turn).await
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Folder, Http, PASSWORD, Server, USER, basic, post};
+use crate::support::{Answer, Folder, Http, PASSWORD, Server, USER, basic, post, run};
 
 /// A refusal: the envelope, its `Code`, and nothing of what was asked.
 #[track_caller]
@@ -93,6 +93,7 @@ fn bodies_that_are_too_long() {
 fn bodies_that_are_no_calls() {
     let server = Server::start(&Folder::new(), "", "");
     let mut http = server.connect();
+    assert_eq!(http.post(&call(&json!([]), "UIDToPhone")).status, 200);
     for body in [
         "",
         "null",
@@ -284,7 +285,11 @@ fn slow_peers_are_cut_and_others_are_not() {
     head.write("POST / HTTP/1.1\r\nhost: a\r\nx-slow: ");
     body.write(format!("POST / HTTP/1.1\r\nhost: a\r\nauthorization: {good}\r\ncontent-length: 100\r\n\r\n{{"));
     assert_eq!(idle.post(&call(&json!([]), "PhoneToUID")).status, 200);
-    assert!(head.try_read().is_none() && body.try_read().is_none() && idle.try_read().is_none());
+    for slow in [&mut head, &mut body] {
+        check_refusal(&slow.read(), 408);
+        assert!(slow.is_over());
+    }
+    assert!(idle.try_read().is_none());
     // A connection that is used lives on, however old it is.
     let (mut used, since) = (server.connect(), std::time::Instant::now());
     while since.elapsed() < std::time::Duration::from_millis(3_500) {
@@ -295,20 +300,111 @@ fn slow_peers_are_cut_and_others_are_not() {
 #[test]
 fn idle_peers_give_way_when_all_places_are_taken() {
     let server = Server::start(&Folder::new(), "[limits]\nconnections = 4", "");
-    let mut idle: Vec<Http> = (0..4).map(|_| server.connect()).collect();
-    for http in &mut idle {
+    let client = || {
+        let mut http = server.connect();
         assert_eq!(http.post(&call(&json!([]), "PhoneToUID")).status, 200);
-    }
-    let mut newcomers: Vec<Http> = (0..2).map(|_| server.connect()).collect();
-    for newcomer in &mut newcomers {
-        assert_eq!(newcomer.post(&call(&json!([]), "PhoneToUID")).status, 200);
-    }
+        http
+    };
+    let mut idle: Vec<Http> = (0..3).map(|_| client()).collect();
+    let _newcomers: Vec<Http> = (0..2).map(|_| client()).collect();
     let request = post(&basic(USER, PASSWORD), &call(&json!([]), "PhoneToUID"));
     let mut is_open = |http: &mut Http| {
         http.write(&request);
         http.try_read().is_some()
     };
-    assert_eq!(idle.iter_mut().map(&mut is_open).filter(|open| *open).count(), 2, "as many as newcomers gave way");
+    assert_eq!(idle.iter_mut().map(&mut is_open).filter(|open| *open).count(), 1, "as many as newcomers gave way");
+}
+
+/// Strangers hold half of the places at most, and none of them keeps a newcomer from its turn.
+#[test]
+fn strangers_give_way_to_newcomers_and_clients_do_not() {
+    let server = Server::start(&Folder::new(), "[limits]\nconnections = 8", "");
+    let mut clients: Vec<Http> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.post(&call(&json!([]), "PhoneToUID")).status, 200);
+    }
+    for at in 0..50 {
+        // Some say nothing, some the half of a head.
+        let mut stranger = server.connect();
+        if at % 2 == 0 {
+            stranger.write("POST / HTTP/1.1\r\nhost: ");
+        }
+        std::mem::forget(stranger);
+    }
+    assert_eq!(server.connect().post(&call(&json!([]), "PhoneToUID")).status, 200);
+    for client in &mut clients {
+        assert_eq!(client.post(&call(&json!([]), "PhoneToUID")).status, 200);
+    }
+}
+
+/// One refusal ends the connection of a stranger; a client hears of several.
+#[test]
+fn strangers_have_one_refusal() {
+    let server = Server::start(&Folder::new(), "", "");
+    let (mut stranger, mut client) = (server.connect(), server.connect());
+    let elsewhere = "GET /elsewhere HTTP/1.1\r\nhost: a\r\n\r\n";
+    let refused = stranger.send(elsewhere);
+    check_refusal(&refused, 404);
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(stranger.is_over());
+    assert_eq!(client.post(&call(&json!([]), "PhoneToUID")).status, 200);
+    for _ in 0..3 {
+        check_refusal(&client.send(elsewhere), 404);
+    }
+    let tunnel = client.send("CONNECT callveil:443 HTTP/1.1\r\nhost: callveil:443\r\n\r\n");
+    assert_eq!((tunnel.status, tunnel.header("allow")), (405, Some("POST")));
+    assert!(client.is_over());
+}
+
+#[test]
+fn compressed_bodies_and_byte_order_marks() {
+    let server = Server::start(&Folder::new(), "", "");
+    let good = basic(USER, PASSWORD);
+    let marked = format!("\u{FEFF}{}", call(&json!(["10086"]), "PhoneToUID"));
+    assert_eq!(server.connect().post(&marked).json()["Code"], 0);
+    let encoded = "POST / HTTP/1.1\r\nhost: a\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n";
+    check_refusal(&server.connect().send(format!("{encoded}\r\n{{}}")), 401);
+    for request in [
+        format!("{encoded}authorization: {good}\r\n\r\n{{}}").into_bytes(),
+        [post(&good, "123").trim_end_matches("123").as_bytes(), &[0x1f, 0x8b, 8]].concat(),
+    ] {
+        let answer = server.connect().send(request);
+        check_refusal(&answer, 415);
+        assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    }
+    let plain = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-encoding: identity\r\nauthorization: {good}\r\n");
+    assert_eq!(
+        server
+            .connect()
+            .send(format!("{plain}content-length: 34\r\n\r\n{{\"Numbers\":[],\"Mode\":\"PhoneToUID\"}}"))
+            .status,
+        200
+    );
+}
+
+/// The longest head has 16 KiB.
+#[test]
+fn long_heads_are_refused() {
+    let server = Server::start(&Folder::new(), "", "");
+    let head = |bytes: usize| format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+    assert_eq!(server.connect().send(head(15_000)).status, 405);
+    assert_eq!(server.connect().send(head(17_000)).status, 431);
+}
+
+/// Aliases count one for each key: in the limit of one request, and in that of a minute.
+#[test]
+fn aliases_count_as_many_numbers_as_there_are_keys() {
+    let folder = Folder::new();
+    let made = run(folder.path(), &["keys", "rotate"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let client = "modes = [\"PhoneToUID\", \"PhoneToAliases\"]\ntokenize_per_minute = 12";
+    let server = Server::start(&folder, "[limits]\nnumbers = 4", client);
+    let aliases = |numbers: &[&str]| server.connect().post(&call(&json!(numbers), "PhoneToAliases"));
+    check_refusal(&aliases(&["1", "2", "3"]), 413);
+    for _ in 0..3 {
+        assert_eq!(aliases(&["10010", "10086"]).json()["Results"][1]["Values"].as_array().unwrap().len(), 2);
+    }
+    check_refusal(&aliases(&["10086"]), 429);
 }
 
 #[test]
