@@ -27,6 +27,44 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Bytes of a process that has read a ring and the metadata of all regions, and has nothing to do.
+const PROCESS_BYTES: u64 = 64 << 20;
+
+/// Bytes of a thread: its stack, and the room that it keeps for large batches.
+const THREAD_BYTES: u64 = 4 << 20;
+
+/// Bytes of a busy connection: 16 KiB of a head, as much of an answer, a parsed head, and its tasks.
+const CONNECTION_BYTES: u64 = 40 << 10;
+
+/// What TLS adds to it: a record on its way in, and what is on its way out.
+const TLS_BYTES: u64 = 24 << 10;
+
+/// Bytes of an enabled key, set up for a dozen contexts.
+const KEY_BYTES: u64 = 16 << 10;
+
+/// What the memory of a process depends on, besides its limits.
+pub struct Load {
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// Whether connections speak TLS.
+    pub over_tls: bool,
+    /// Keys of the ring.
+    pub keys: usize,
+}
+
+impl Limits {
+    /// Bytes of memory that a process with these limits takes at most.
+    pub fn memory_max(&self, load: &Load) -> u64 {
+        let times = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);
+        let connection = CONNECTION_BYTES + if load.over_tls { TLS_BYTES } else { 0 };
+        PROCESS_BYTES
+            .saturating_add(times(load.threads, THREAD_BYTES))
+            .saturating_add(times(load.keys, KEY_BYTES))
+            .saturating_add(times(self.connections, connection))
+            .saturating_add(times(self.buffered_bytes, 1))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -30,11 +30,12 @@ use crate::{
         file::{ContentHash, RingFile},
         rotation,
     },
-    limits::Limits,
+    limits::{Limits, Load},
     live::Live,
     memory, phone,
     server::{
-        self, Access, Counts, Readiness, admin::Admin, exposition::State, reload::Reloader, tls::Tls, workers::Workers,
+        self, Access, Counts, Readiness, admin::Admin, exposition::State, process::memory_limit, reload::Reloader,
+        tls::Tls, workers::Workers,
     },
     tokenizer::{Mode, Tokenizer},
 };
@@ -97,6 +98,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     let workers = Arc::new(Workers::start(threads).map_err(no_threads)?);
     // This thread takes connections, and answers on the admin listener, however busy the others are.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
+    tell_memory(&config, threads, tokenizer.ring().keys().len());
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
     let (audit, writer) = open_audit(&config)?;
@@ -313,6 +315,20 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         audit: AuditConfig::default(),
         clients: vec![client],
     })
+}
+
+/// Says how much memory the configuration may take, and warns where there is less.
+fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
+    let load = Load { threads: threads.get(), over_tls: config.tls.is_some(), keys };
+    let memory_max_bytes = config.limits.memory_max(&load);
+    match memory_limit() {
+        Some(limit) if limit < memory_max_bytes => warn!(
+            memory_max_bytes,
+            memory_limit_bytes = limit,
+            "less memory than the configuration may take: lower limits.connections or limits.buffered_bytes"
+        ),
+        limit => info!(memory_max_bytes, memory_limit_bytes = limit, "memory"),
+    }
 }
 
 fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {

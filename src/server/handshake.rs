@@ -1,48 +1,46 @@
 //! TLS handshakes, one at a time on a thread.
 //!
 //! A handshake computes for some 0.4 ms, a call for some hundredth of that. So handshakes take turns: between two of them
-//! a thread asks the operating system which calls came and answers those. What peers say meanwhile waits in the kernel.
+//! a thread asks the operating system which calls came, and answers those. What peers say meanwhile waits in the kernel.
+//! Peers have their turns one after another, so that nobody waits for all the handshakes of a flood.
 
 use std::{
+    collections::{HashMap, VecDeque},
     future::Future,
     io,
+    net::IpAddr,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Wake, Waker},
 };
 
 use tokio::{
     net::TcpStream,
-    sync::{Notify, Semaphore},
+    sync::{Notify, oneshot},
     task::yield_now,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The turn of a thread's handshakes.
-pub(super) type Turn = Arc<Semaphore>;
-
-/// A turn, which one handshake has at a time.
-pub(super) fn turn() -> Turn {
-    Arc::new(Semaphore::new(1))
-}
+use crate::{lock::lock, peer};
 
 /// Speaks TLS with the peer of `socket`. Nothing is kept for a peer that says nothing.
 pub(super) async fn accept(
     acceptor: TlsAcceptor,
     socket: TcpStream,
-    turn: &Semaphore,
+    peer: IpAddr,
+    turns: &Turns,
 ) -> io::Result<TlsStream<TcpStream>> {
     socket.readable().await?;
-    in_turns(acceptor.accept(socket), turn).await
+    in_turns(acceptor.accept(socket), peer::network(peer), turns).await
 }
 
-/// What `future` gives, polled only while it has the `turn`.
-async fn in_turns<F: Future>(future: F, turn: &Semaphore) -> F::Output {
+/// What `future` gives, polled only while it has the turn.
+async fn in_turns<F: Future>(future: F, peer: IpAddr, turns: &Turns) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken(Notify::new()));
     let waker = Waker::from(woken.clone());
     loop {
-        let turn = turn.acquire().await;
+        let turn = turns.next(peer).await;
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         // The runtime asks for other events before it goes on here.
         yield_now().await;
@@ -60,5 +58,100 @@ struct Woken(Notify);
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.notify_one();
+    }
+}
+
+/// Who computes next on a thread.
+#[derive(Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    is_taken: bool,
+    /// Each peer's handshakes, in the order in which they came.
+    of_peer: HashMap<IpAddr, VecDeque<oneshot::Sender<Turn>>>,
+    /// Peers that wait: the first is the next.
+    peers: VecDeque<IpAddr>,
+}
+
+/// One handshake's turn, which the next has when this is dropped.
+struct Turn(Turns);
+
+impl Turns {
+    /// Waits for a turn of `peer`.
+    async fn next(&self, peer: IpAddr) -> Turn {
+        let turn = {
+            let mut waiting = lock(&self.0);
+            if !waiting.is_taken {
+                waiting.is_taken = true;
+                return Turn(self.clone());
+            }
+            let (sender, turn) = oneshot::channel();
+            let queue = waiting.of_peer.entry(peer).or_default();
+            queue.push_back(sender);
+            if queue.len() == 1 {
+                waiting.peers.push_back(peer);
+            }
+            turn
+        };
+        turn.await.expect("a turn goes to each who waits")
+    }
+}
+
+impl Waiting {
+    /// Who is next; `None`, and the turn is free, where nobody waits.
+    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let Some(peer) = self.peers.pop_front() else {
+            self.is_taken = false;
+            return None;
+        };
+        let queue = self.of_peer.get_mut(&peer)?;
+        let sender = queue.pop_front();
+        if queue.is_empty() {
+            self.of_peer.remove(&peer);
+        } else {
+            self.peers.push_back(peer);
+        }
+        sender
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = lock(&self.0.0).pop();
+        if let Some(next) = next {
+            // Where nobody waits there any more, this drops the turn, and so gives it to the one after.
+            let _ = next.send(Self(self.0.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn peers_take_turns_and_those_who_left_are_passed_over() {
+        let (turns, order) = (Turns::default(), Arc::new(Mutex::new(Vec::new())));
+        let first = turns.next(IpAddr::from([0, 0, 0, 0])).await;
+        let mut tasks = Vec::new();
+        for (peer, name) in [(1, 'a'), (1, 'b'), (1, 'c'), (2, 'd'), (2, 'e'), (3, 'f')] {
+            let (turns, order) = (turns.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                let turn = turns.next(IpAddr::from([0, 0, 0, peer])).await;
+                lock(&order).push(name);
+                yield_now().await;
+                drop(turn);
+            }));
+            yield_now().await;
+        }
+        tasks[3].abort();
+        yield_now().await;
+        drop(first);
+        for task in tasks {
+            let _ = task.await;
+        }
+        assert_eq!(lock(&order).iter().collect::<String>(), "afbec");
+        assert!(!lock(&turns.0).is_taken && lock(&turns.0).of_peer.is_empty());
     }
 }

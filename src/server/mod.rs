@@ -6,7 +6,7 @@ mod connection;
 mod connections;
 pub mod exposition;
 mod handshake;
-mod process;
+pub mod process;
 pub mod reload;
 mod socket;
 pub mod tls;
@@ -218,10 +218,10 @@ impl Listener<'_> {
         // It was accepted on this thread's runtime, and belongs to another's from now on.
         let Ok(socket) = socket.into_std() else { return };
         let worker = self.workers.least_busy();
-        let turn = worker.handshakes.clone();
+        let turns = worker.handshakes.clone();
         tasks.spawn_on(
             async move {
-                serve(socket, acceptor, Arc::new(link), &turn).await;
+                serve(socket, acceptor, Arc::new(link), &turns).await;
                 drop(worker.place);
                 // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
                 tokio::spawn(async { memory::wipe_stack() });
@@ -236,7 +236,7 @@ async fn serve<R: Respond>(
     socket: std::net::TcpStream,
     acceptor: Option<TlsAcceptor>,
     link: Arc<Link<R>>,
-    turn: &handshake::Turn,
+    turns: &Turns,
 ) {
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     let Some(acceptor) = acceptor else {
@@ -244,7 +244,7 @@ async fn serve<R: Respond>(
     };
     // Boxed: a connection needs room for its handshake no longer than that takes.
     let accepted = tokio::select! {
-        accepted = timeout(link.limits.header, Box::pin(handshake::accept(acceptor, socket, turn))) => accepted,
+        accepted = timeout(link.limits.header, Box::pin(handshake::accept(acceptor, socket, link.peer, turns))) => accepted,
         () = link.admission.activity().told_to_end() => return,
     };
     // A peer that cannot or will not speak TLS is let go; what it said is its own affair.

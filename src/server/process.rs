@@ -1,6 +1,6 @@
 //! Figures of this process, under the names that Prometheus' own clients give them.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -34,4 +34,32 @@ impl Figures {
             open_files_max: getrlimit(Resource::Nofile).current,
         })
     }
+}
+
+/// Bytes of memory that this process may use: the least of what the machine has and what its control groups allow.
+pub fn memory_limit() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        // cgroups(7): the line of version 2 names no controllers.
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+        // In a container the path may be that of the host, and the group its root.
+        let folders = Path::new(path.trim_start_matches('/')).ancestors();
+        folders.filter_map(|folder| limit_in(&Path::new(root).join(folder).join(file))).collect()
+    });
+    limits.chain(machine).min()
+}
+
+/// The limit in this file; `None` where there is none.
+fn limit_in(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }

@@ -20,7 +20,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::handshake::{Turn, turn};
+use super::handshake::Turns;
 
 /// The threads, which end when this is dropped.
 pub struct Workers(Vec<Worker>);
@@ -28,7 +28,7 @@ pub struct Workers(Vec<Worker>);
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
-    handshakes: Turn,
+    handshakes: Turns,
     /// Of a thread that was started for this.
     _ends_when_dropped: Option<oneshot::Sender<()>>,
 }
@@ -46,7 +46,12 @@ impl Workers {
             thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
                 let _ = runtime.block_on(ended);
             })?;
-            Ok(Worker { handle, connections: Arc::default(), handshakes: turn(), _ends_when_dropped: Some(sender) })
+            Ok(Worker {
+                handle,
+                connections: Arc::default(),
+                handshakes: Turns::default(),
+                _ends_when_dropped: Some(sender),
+            })
         };
         (0..threads.get()).map(worker).collect::<io::Result<_>>().map(Self)
     }
@@ -57,7 +62,12 @@ impl Workers {
     /// Where it has no runtime.
     pub fn this_thread() -> Self {
         let handle = Handle::current();
-        Self(vec![Worker { handle, connections: Arc::default(), handshakes: turn(), _ends_when_dropped: None }])
+        Self(vec![Worker {
+            handle,
+            connections: Arc::default(),
+            handshakes: Turns::default(),
+            _ends_when_dropped: None,
+        }])
     }
 
     /// The thread with the fewest connections, for one more.
@@ -81,7 +91,7 @@ impl Workers {
 /// The thread of one connection.
 pub(super) struct Assigned<'w> {
     pub(super) handle: &'w Handle,
-    pub(super) handshakes: &'w Turn,
+    pub(super) handshakes: &'w Turns,
     pub(super) place: Place,
 }
 
