@@ -33,7 +33,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use self::{connection::Link, connections::Connections, tls::Tls, workers::Workers};
+use self::{connection::Link, connections::Connections, handshake::Turns, tls::Tls, workers::Workers};
 use crate::{limits::Limits, lock::lock, memory, respond::Respond};
 
 /// First and longest wait after the operating system failed to hand over a connection.
