@@ -106,6 +106,8 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
+        // Before the client's allowance is spent: the wait may be longer than the client's patience.
+        entry.make_room(self.hashes(&call)).await;
         client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
@@ -113,7 +115,6 @@ impl Handler {
                 Refused::For(wait) => Refusal::OverRate(wait),
             }
         })?;
-        entry.make_room_for(call.count).await;
         let mapped = self.map(&call, client, entry).await;
         let failed = entry.record.failures.total();
         let code = match client.partial {
@@ -125,6 +126,16 @@ impl Handler {
         let answer = wire::answer(code, call.mode, &call.numbers, &mapped);
         keep_room(mapped);
         Ok(answer)
+    }
+
+    /// Hashes that the audit log takes where it hashes items: an alias is one, too.
+    fn hashes(&self, call: &Call<'_>) -> usize {
+        match call.mode {
+            Mode::PhoneToAliases => {
+                call.count.saturating_mul(self.live.tokenizer().ring().enabled_newest_first().count())
+            }
+            Mode::PhoneToUid | Mode::UidToPhone | Mode::RewrapUid => call.count,
+        }
     }
 
     /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
@@ -262,14 +273,17 @@ impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr) -> Response<Bytes> {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         // They outlive the entry, which refers to one of them.
-        let clients;
-        let mut entry = self.audit.begin(peer).await;
-        clients = self.live.clients();
+        let clients = self.live.clients();
+        let mut entry = self.audit.begin(peer);
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
             Ok(_) => self.answer(request, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
+        if entry.record.client.is_some() {
+            // One that was refused before it came to be mapped has none yet.
+            entry.make_room(0).await;
+        }
         let record = &mut entry.record;
         let mut response = match answer {
             Ok(json) => {

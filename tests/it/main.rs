@@ -19,6 +19,7 @@ mod deploy;
 mod doctor;
 mod export;
 mod fleet;
+mod full_log;
 mod golden;
 mod greedy;
 mod help;
