@@ -32,7 +32,6 @@ use crate::{
     auth::{Client, Clients, Partial, Username},
     budget::{Budget, Share},
     ids::KeyId,
-    keyring::Status,
     limits::Limits,
     live::Live,
     lock::lock,
@@ -92,12 +91,11 @@ impl Handler {
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
         let tokenizer = self.live.tokenizer();
         let size = Size::of(&call, &tokenizer);
-        self.admit(&call, &size, client)?;
-        if size.bytes > self.budget.max() {
-            return Err(Refusal::AnswerTooLarge);
-        }
+        self.check(&call, &size, client)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
-        patience.unless_over(entry.make_room_for(size.values)).await.ok_or(Refusal::Busy)?;
+        // Before the client's allowance is spent: the wait may be longer than the client's patience.
+        patience.unless_over(entry.make_room(size.values)).await.ok_or(Refusal::Busy)?;
+        self.spend(&call, &size, client)?;
         let mapped = self.map(&call, tokenizer, client, entry).await;
         let failed = entry.record.failures.total();
         let code = match client.partial {
@@ -112,14 +110,22 @@ impl Handler {
         Ok((json, share))
     }
 
-    /// Whether `client` may have a call of this `size` now.
-    fn admit(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+    /// Whether `client` may ever have a call of this `size`.
+    fn check(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
         if !client.modes.contains(&call.mode) {
             return Err(Refusal::NotGranted(call.mode));
         }
         if size.values > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
+        if size.bytes > self.budget.max() {
+            return Err(Refusal::AnswerTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Takes a call of this `size` out of what `client` may have.
+    fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
         client.allowance(call.mode).admit(size.values as u64, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
@@ -229,7 +235,7 @@ impl Size {
 
 fn values_an_item(mode: Mode, tokenizer: &Tokenizer) -> usize {
     match mode {
-        Mode::PhoneToAliases => tokenizer.ring().keys().iter().filter(|key| key.status == Status::Enabled).count(),
+        Mode::PhoneToAliases => tokenizer.ring().enabled_newest_first().count(),
         Mode::PhoneToUid | Mode::UidToPhone | Mode::RewrapUid => 1,
     }
 }
@@ -306,14 +312,17 @@ impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         // They outlive the entry, which refers to one of them.
-        let clients;
-        let mut entry = self.audit.begin(peer).await;
-        clients = self.live.clients();
+        let clients = self.live.clients();
+        let mut entry = self.audit.begin(peer);
         let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
         let answer = match &place {
             Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
+        if entry.record.client.is_some() {
+            // One that was refused before it came to be mapped has none yet.
+            let _ = patience.unless_over(entry.make_room(0)).await;
+        }
         let record = &mut entry.record;
         let mut answer = match answer {
             Ok((json, share)) => {

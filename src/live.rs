@@ -27,6 +27,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a request waits for such a look.
 const LOOK_WAIT: Duration = Duration::from_millis(100);
 
+/// How long a look at the files may take, before it is said to hang.
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The shared state of a replica.
 pub struct Live {
     tokenizer: ArcSwap<Tokenizer>,
@@ -36,7 +39,8 @@ pub struct Live {
     looks: Mutex<Looks>,
     look_wanted: Notify,
     looks_done: watch::Sender<u64>,
-    /// Random, made at this start, so that two answers can be told to come from one process.
+    /// Random, made at this start, so that two answers can be told to come from one process; the ids of its requests begin
+    /// with it.
     pub instance: String,
     /// When this process started.
     pub started: Timestamp,
@@ -68,8 +72,12 @@ pub struct Reloads {
 
 #[derive(Default)]
 struct Looks {
-    running: bool,
+    /// Whether what a request asked for last is yet to be done.
+    wanted: bool,
+    /// When that was.
     last: Option<Instant>,
+    /// When the look that is under way began, whoever wanted it.
+    began: Option<Instant>,
 }
 
 impl Live {
@@ -159,15 +167,17 @@ impl Live {
 
     /// Has the ring file looked at now, and waits a little for that: whether a look came to its end.
     ///
-    /// There is one look at a time, and at most one a second, however many requests ask.
+    /// There is one look at a time, and at most one a second, however many requests ask. None waits for a look that hangs.
     pub async fn look(&self) -> bool {
         let mut done = {
             let mut looks = lock(&self.looks);
-            if !looks.running {
-                if looks.last.is_some_and(|last| last.elapsed() < LOOK_INTERVAL) {
-                    return false;
-                }
-                *looks = Looks { running: true, last: Some(Instant::now()) };
+            let is_recent = looks.last.is_some_and(|last| last.elapsed() < LOOK_INTERVAL);
+            if looks.is_stuck() || (is_recent && !looks.wanted) {
+                return false;
+            }
+            if !is_recent {
+                // Asked for once more where the one before has come to nothing.
+                (looks.wanted, looks.last) = (true, Some(Instant::now()));
                 self.look_wanted.notify_one();
             }
             self.looks_done.subscribe()
@@ -180,9 +190,29 @@ impl Live {
         self.look_wanted.notified().await;
     }
 
-    /// Tells those who wait that the look is over.
-    pub fn look_done(&self) {
-        lock(&self.looks).running = false;
-        self.looks_done.send_modify(|done| *done += 1);
+    /// Notes that a look begins.
+    pub fn look_begins(&self) {
+        lock(&self.looks).began = Some(Instant::now());
+    }
+
+    /// Notes that it is over, and tells those who wait, where it is the one that they wait for.
+    pub fn look_ends(&self, for_requests: bool) {
+        let mut looks = lock(&self.looks);
+        looks.began = None;
+        if for_requests {
+            looks.wanted = false;
+            self.looks_done.send_modify(|done| *done += 1);
+        }
+    }
+
+    /// Whether a look at the files has taken too long already.
+    pub fn is_look_stuck(&self) -> bool {
+        lock(&self.looks).is_stuck()
+    }
+}
+
+impl Looks {
+    fn is_stuck(&self) -> bool {
+        self.began.is_some_and(|began| began.elapsed() >= LOOK_PATIENCE)
     }
 }

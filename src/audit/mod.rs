@@ -1,15 +1,21 @@
-//! The audit log: one JSON line for each request, start, reload and command that changes or exports something, and never
-//! a number or a UID in it.
+//! The audit log: one JSON line for each request of a client, start, reload and command that changes or exports
+//! something, and never a number or a UID in it. Requests without a client are summed up.
 //!
 //! A request takes a place in the log before anything is mapped for it, and what became of it is noted when it ends, in
 //! whatever way. A thread of its own writes the lines, so that no request waits for a disk, as long as there are places:
 //!
 //! ```text
-//! request -> place -> mapped -> record -> line -> queue -> writer -> stdout, or a file that may be moved away
+//! client known, body read -> place -> mapped -> record -> line -> queue -> writer -> stdout, or a file that may be moved away
+//!             no client -> strangers: sums -> a line now and then ---^
 //! ```
+//!
+//! The events are `request`, `strangers`, `start`, `stop`, `reload`, `dropped`, and `command` of those who run callveil.
+//! A line of `strangers` has `peer` (an address or a /64 network; null for many), `status` (0 where there was no answer),
+//! `count`, and `since` when.
 
 mod items;
 mod record;
+mod strangers;
 mod writer;
 
 use std::{
@@ -20,7 +26,7 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use data_encoding::HEXLOWER;
@@ -28,16 +34,27 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-use self::record::Recent;
 pub use self::{
     items::{ItemHash, ItemKey, KEY_BYTES},
     record::{Record, RequestId, event_line},
     writer::{Destination, Writer, open},
 };
+use self::{record::Recent, strangers::Strangers};
 use crate::{lock::lock, metrics::Metrics};
 
 /// Places of lines that are not written yet. That of a request is about 300 bytes.
 const PLACES: usize = 8192;
+
+/// Taken places with which, while nothing can be written, no more requests are wanted: those who balance the load have
+/// the time that the rest lasts to turn away.
+const PLACES_SHORT: usize = PLACES / 4 * 3;
+
+/// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
+/// can no longer wait.
+const PLACES_AT_THE_END: usize = 2 * PLACES;
+
+/// How long the writer may be in one system call.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Hashed items that take up about as much room as a line without.
 const ITEMS_A_PLACE: usize = 4;
@@ -87,8 +104,16 @@ struct Shared {
     room: Notify,
     /// Places taken: by requests under way, in the queue, and by what the writer has not yet written.
     taken: AtomicUsize,
+    /// Lines that are not written yet.
+    unwritten: AtomicUsize,
     dropped: AtomicU64,
-    stuck: AtomicBool,
+    /// Whether the last write failed.
+    failed: AtomicBool,
+    /// Since when the writer is in a system call, where it is in one.
+    busy_since: Mutex<Option<Instant>>,
+    strangers: Mutex<Strangers>,
+    /// Requests that went into sums.
+    summed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -110,8 +135,12 @@ impl Audit {
             wake: Condvar::new(),
             room: Notify::new(),
             taken: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
-            stuck: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            busy_since: Mutex::default(),
+            strangers: Mutex::default(),
+            summed: AtomicU64::new(0),
         });
         let writer = Writer::new(destination, shared.clone());
         let (metrics, requests, mut hex) = (Metrics::default(), AtomicU64::new(0), [0; 16]);
@@ -119,20 +148,22 @@ impl Audit {
         (Self { on_full, item_key, shared, metrics, instance: hex, requests }, writer)
     }
 
-    /// The record of a request of `peer`, for which there is a place. It is noted when the entry is dropped.
-    pub async fn begin(&self, peer: IpAddr) -> Entry<'_> {
-        // Waiting for a place is part of what the request takes.
-        let started = Instant::now();
-        let places = usize::from(self.take(1).await);
+    /// The record of a request of `peer`. It is noted when the entry is dropped.
+    pub fn begin(&self, peer: IpAddr) -> Entry<'_> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let record = Record::new(RequestId { instance: self.instance, number }, peer);
-        Entry { audit: self, started, places, record }
+        Entry { audit: self, started: Instant::now(), room: Room::Wanted, record }
+    }
+
+    /// Random, made at this start: the first half of each request's id.
+    pub fn instance(&self) -> &str {
+        str::from_utf8(&self.instance).expect("hex digits are text")
     }
 
     /// Notes something else than a request. It waits for nothing, and such events are rare enough to need no bound.
     pub fn event(&self, event: &str, fields: Map<String, Value>) {
         self.shared.taken.fetch_add(1, Ordering::Relaxed);
-        self.push(&event_line(Timestamp::now(), event, fields), 1);
+        self.shared.push(&event_line(Timestamp::now(), event, fields), 1);
     }
 
     /// Has the writer open its file anew, after it was moved away.
@@ -141,10 +172,22 @@ impl Audit {
         self.shared.wake.notify_one();
     }
 
-    /// Has the writer write what there is, and end.
+    /// Notes the end, and has the writer write what there is, and end.
     pub fn stop(&self) {
+        self.shared.tell_strangers();
+        self.event("stop", Map::new());
         lock(&self.shared.queue).stop = true;
         self.shared.wake.notify_one();
+    }
+
+    /// Lines that are not written yet.
+    pub fn unwritten(&self) -> usize {
+        self.shared.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Requests without a client, which have no lines of their own, since the start.
+    pub fn summed(&self) -> u64 {
+        self.shared.summed.load(Ordering::Relaxed)
     }
 
     /// What became of the requests, in numbers.
@@ -162,14 +205,20 @@ impl Audit {
         self.shared.taken.load(Ordering::Relaxed)
     }
 
-    /// Whether the last write failed, so that records wait.
+    /// Whether the last write failed, or has not returned for a while, so that records wait.
     pub fn is_stuck(&self) -> bool {
-        self.shared.stuck.load(Ordering::Relaxed)
+        let is_busy = lock(&self.shared.busy_since).is_some_and(|since| since.elapsed() >= STUCK_AFTER);
+        is_busy || self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests wait, or are about to, since nothing can be written.
+    pub fn lacks_room(&self) -> bool {
+        self.on_full == OnFull::Block && self.queued() >= PLACES_SHORT && self.is_stuck()
     }
 
     /// Takes `places` once there are any; `false` where the request is to go unrecorded.
     async fn take(&self, places: usize) -> bool {
-        if self.shared.take(places) {
+        if self.shared.take(places, PLACES) {
             return true;
         }
         if self.on_full == OnFull::Drop {
@@ -177,7 +226,7 @@ impl Audit {
         }
         loop {
             let room = self.shared.room.notified();
-            if self.shared.take(places) {
+            if self.shared.take(places, PLACES) {
                 // There may be room for more than one of those who wait.
                 self.shared.room.notify_one();
                 return true;
@@ -185,22 +234,42 @@ impl Audit {
             room.await;
         }
     }
+}
 
+impl Shared {
+    /// Queues a line.
     fn push(&self, line: &[u8], places: usize) {
-        let mut queue = lock(&self.shared.queue);
+        // Counted first: the writer may have written it before this returns.
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        let mut queue = lock(&self.queue);
         queue.lines.extend_from_slice(line);
         queue.places += places;
         if queue.idle {
             queue.idle = false;
             drop(queue);
-            self.shared.wake.notify_one();
+            self.wake.notify_one();
         }
     }
-}
 
-impl Shared {
-    fn take(&self, places: usize) -> bool {
-        let take = |taken: usize| (taken < PLACES).then_some(taken + places);
+    /// Sums up a request of `peer`, who is no client. No place is taken, since the lines of sums are few.
+    fn count_stranger(&self, peer: IpAddr, status: u16) {
+        let now = Timestamp::now();
+        self.summed.fetch_add(1, Ordering::Relaxed);
+        let first = lock(&self.strangers).count(peer, status, now);
+        if let Some(sum) = first {
+            self.push(&sum.line(now), 0);
+        }
+    }
+
+    /// Queues the sums of all requests of strangers that no line tells of yet.
+    fn tell_strangers(&self) {
+        let (sums, now) = (lock(&self.strangers).tell(), Timestamp::now());
+        sums.iter().for_each(|sum| self.push(&sum.line(now), 0));
+    }
+
+    /// Takes `places`, where fewer than `max` are taken so far.
+    fn take(&self, places: usize, max: usize) -> bool {
+        let take = |taken: usize| (taken < max).then_some(taken + places);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
@@ -222,34 +291,49 @@ fn empty(buffer: &mut Vec<u8>) {
 pub struct Entry<'a> {
     audit: &'a Audit,
     started: Instant,
-    /// Places that it has in the log; none where it goes unrecorded.
-    places: usize,
+    room: Room,
     /// What is known so far.
     pub record: Record<'a>,
 }
 
+/// What a request has in the log.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Nothing yet: a stranger never has more.
+    Wanted,
+    /// So many places.
+    Places(usize),
+    /// Nothing: it goes on unrecorded.
+    Refused,
+}
+
 impl Entry<'_> {
-    /// Waits for the room that the hashes of `count` items need, where items are hashed.
-    pub async fn make_room_for(&mut self, count: usize) {
-        let more = count / ITEMS_A_PLACE;
-        if self.item_key().is_none() || more == 0 {
-            return;
-        }
-        if self.audit.take(more).await {
-            self.places += more;
-        } else {
-            self.audit.shared.give_back(std::mem::take(&mut self.places));
+    /// Waits for a place in the log, with room for so many `hashes` where items are hashed. All is taken at once: requests
+    /// that had some of it, and waited for the rest, could wait for each other.
+    pub async fn make_room(&mut self, hashes: usize) {
+        if matches!(self.room, Room::Wanted) {
+            let places = 1 + self.audit.item_key.as_ref().map_or(0, |_| hashes / ITEMS_A_PLACE);
+            self.room = if self.audit.take(places).await { Room::Places(places) } else { Room::Refused };
         }
     }
 
     /// The key of the items' hashes, where items are to be hashed and there is room for that.
     pub fn item_key(&self) -> Option<&ItemKey> {
-        self.audit.item_key.as_ref().filter(|_| self.places > 0)
+        self.audit.item_key.as_ref().filter(|_| matches!(self.room, Room::Places(_)))
     }
 
-    fn note(&self, Scratch { line, recent }: &mut Scratch) {
+    /// The places for its line; `None` where there are none even now.
+    fn places_at_the_end(&self) -> Option<usize> {
+        match self.room {
+            Room::Places(places) => Some(places),
+            Room::Refused => None,
+            Room::Wanted => self.audit.shared.take(1, PLACES_AT_THE_END).then_some(1),
+        }
+    }
+
+    fn note(&self, places: usize, Scratch { line, recent }: &mut Scratch) {
         self.record.write(line, recent);
-        self.audit.push(line, self.places);
+        self.audit.shared.push(line, places);
         empty(line);
     }
 }
@@ -261,15 +345,18 @@ impl Drop for Entry<'_> {
         if let Some(mode) = self.record.mode {
             self.audit.metrics.count_items(mode, self.record.mapped, &self.record.failures);
         }
-        if self.places == 0 {
+        if self.record.client.is_none() {
+            return self.audit.shared.count_stranger(self.record.peer, self.record.status);
+        }
+        let Some(places) = self.places_at_the_end() else {
             self.audit.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
-        }
+        };
         self.record.time.get_or_insert_with(Timestamp::now);
         self.record.microseconds = microseconds;
-        if SCRATCH.try_with(|scratch| self.note(&mut scratch.borrow_mut())).is_err() {
+        if SCRATCH.try_with(|scratch| self.note(places, &mut scratch.borrow_mut())).is_err() {
             // This thread is about to end.
-            self.note(&mut Scratch::default());
+            self.note(places, &mut Scratch::default());
         }
     }
 }
@@ -287,9 +374,10 @@ struct Scratch {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::mpsc, time::Duration};
+    use std::{io, sync::mpsc};
 
     use super::*;
+    use crate::auth::Username;
 
     /// A file that fails while it is full.
     struct Valve {
@@ -326,63 +414,133 @@ mod tests {
         writer::lines(&pieces.concat())
     }
 
+    /// A request of a client, up to where it is to be mapped.
+    async fn call<'a>(audit: &'a Audit, client: &'a Username) -> Entry<'a> {
+        let mut entry = audit.begin(IpAddr::from([192, 0, 2, 1]));
+        entry.record.client = Some(client);
+        entry.make_room(0).await;
+        entry
+    }
+
+    fn client() -> Username {
+        Username::new("ccc").expect("a username")
+    }
+
     #[tokio::test]
     async fn blocked_requests_wait_for_room_and_all_are_written() {
         let (audit, valve, written, thread) = full(OnFull::Block);
-        let peer = IpAddr::from([192, 0, 2, 1]);
+        let client = client();
+        assert!(!audit.lacks_room());
         for _ in 0..PLACES {
-            drop(audit.begin(peer).await);
+            drop(call(&audit, &client).await);
         }
         let waiting: Vec<_> = (0..100)
             .map(|_| {
-                let audit = audit.clone();
-                tokio::spawn(async move { drop(audit.begin(peer).await) })
+                let (audit, client) = (audit.clone(), client.clone());
+                tokio::spawn(async move { drop(call(&audit, &client).await) })
             })
             .collect();
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
         assert!(waiting.iter().all(|task| !task.is_finished()), "there was no room");
+        while !audit.lacks_room() {
+            tokio::task::yield_now().await;
+        }
+        // Strangers wait for nothing, and take nothing that others wait for.
+        for _ in 0..100 {
+            drop(audit.begin(IpAddr::from([192, 0, 2, 1])));
+        }
+        assert_eq!((audit.queued(), audit.unwritten(), audit.summed()), (PLACES, PLACES + 1, 100));
         valve.store(false, Ordering::SeqCst);
         for task in waiting {
             task.await.expect("it does not panic");
         }
         audit.stop();
         assert_eq!(thread.join().expect("it does not panic"), 0);
+        assert!(!audit.lacks_room() && audit.unwritten() == 0);
         drop(audit);
-        assert_eq!(lines(&written), PLACES + 100);
+        // Two lines of the strangers, and that of the end.
+        assert_eq!(lines(&written), PLACES + 100 + 3);
     }
 
     #[tokio::test]
     async fn dropped_requests_are_counted_and_the_others_are_written() {
         let (audit, valve, written, thread) = full(OnFull::Drop);
+        let client = client();
         for _ in 0..PLACES + 100 {
-            drop(audit.begin(IpAddr::from([192, 0, 2, 1])).await);
+            drop(call(&audit, &client).await);
         }
-        assert_eq!((audit.dropped(), audit.queued()), (100, PLACES));
+        assert_eq!((audit.dropped(), audit.queued(), audit.lacks_room()), (100, PLACES, false));
         valve.store(false, Ordering::SeqCst);
         audit.stop();
         assert_eq!(thread.join().expect("it does not panic"), 0);
         drop(audit);
-        // One more line tells how many were dropped.
-        assert_eq!(lines(&written), PLACES + 1);
+        // One more line tells how many were dropped, and one of the end.
+        assert_eq!(lines(&written), PLACES + 2);
     }
 
     #[tokio::test]
     async fn a_request_that_is_broken_off_is_noted() {
         let (audit, valve, written, thread) = full(OnFull::Block);
+        let client = client();
         valve.store(false, Ordering::SeqCst);
         let handled = async {
-            let mut entry = audit.begin(IpAddr::from([192, 0, 2, 1])).await;
+            let mut entry = call(&audit, &client).await;
             entry.record.items = 7;
             std::future::pending::<()>().await;
         };
         let _ = tokio::time::timeout(Duration::from_millis(1), handled).await;
         audit.stop();
         assert_eq!(thread.join().expect("it does not panic"), 0);
-        drop(audit);
-        let line: Vec<u8> = written.iter().flatten().collect();
+        let line: Vec<u8> = written.try_iter().flatten().take_while(|byte| *byte != b'\n').collect();
         let line: Value = serde_json::from_slice(&line).expect("it is JSON");
         assert_eq!((&line["items"], &line["peer"], &line["status"]), (&7.into(), &"192.0.2.1".into(), &0.into()));
+        assert!(line["id"].as_str().is_some_and(|id| id.starts_with(audit.instance())));
+    }
+
+    /// One that waits for room, or for its body, while nothing is written.
+    #[test]
+    fn requests_broken_off_before_they_had_room_are_noted_within_a_bound() {
+        let (audit, valve, written, thread) = full(OnFull::Block);
+        let client = client();
+        for _ in 0..PLACES_AT_THE_END + 7 {
+            audit.begin(IpAddr::from([192, 0, 2, 1])).record.client = Some(&client);
+        }
+        assert_eq!((audit.queued(), audit.dropped()), (PLACES_AT_THE_END, 7));
+        valve.store(false, Ordering::SeqCst);
+        audit.stop();
+        assert_eq!(thread.join().expect("it does not panic"), 0);
+        drop(audit);
+        assert_eq!(lines(&written), PLACES_AT_THE_END + 2);
+    }
+
+    #[test]
+    fn a_write_that_does_not_return_is_stuck() {
+        struct Pipe(mpsc::Receiver<()>);
+        impl io::Write for Pipe {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (read, pipe) = mpsc::channel();
+        let (audit, writer) = Audit::new(Destination::Other(Box::new(Pipe(pipe))), OnFull::Block, None, 1);
+        let thread = std::thread::spawn(move || writer.run());
+        audit.event("start", Map::new());
+        let since = Instant::now();
+        while !audit.is_stuck() {
+            assert!(since.elapsed() < 30 * STUCK_AFTER);
+            std::thread::yield_now();
+        }
+        assert!(since.elapsed() >= STUCK_AFTER / 2 && audit.unwritten() == 1);
+        drop(read);
+        audit.stop();
+        assert_eq!(thread.join().expect("it does not panic"), 0);
+        assert!(!audit.is_stuck());
     }
 }

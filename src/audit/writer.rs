@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Shared, empty, record::event_line};
+use super::{Shared, empty, record::event_line, strangers::INTERVAL};
 use crate::lock::lock;
 
 /// How long lines are gathered for one write: what a crash can lose is not older. Much longer, and so much is written at
@@ -83,13 +83,16 @@ pub struct Writer {
     places: usize,
     /// Unrecorded requests that the log tells of.
     dropped: u64,
+    /// When the sums of strangers' requests were last written.
+    told: Instant,
     /// Until when a writer that was told to stop still tries.
     deadline: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(destination: Destination, shared: Arc<Shared>) -> Self {
-        Self { destination, shared, buffer: Vec::new(), written: 0, places: 0, dropped: 0, deadline: None }
+        let (buffer, told) = (Vec::new(), Instant::now());
+        Self { destination, shared, buffer, written: 0, places: 0, dropped: 0, told, deadline: None }
     }
 
     /// Runs until the log is stopped, and gives how many lines were lost then because they could not be written.
@@ -97,8 +100,7 @@ impl Writer {
         loop {
             self.wait();
             if !self.write() || !self.tell_dropped() {
-                let waiting = lock(&self.shared.queue);
-                return lines(&self.buffer[self.written..]) + lines(&waiting.lines);
+                return self.shared.unwritten.load(Ordering::Relaxed);
             }
             if self.deadline.is_some() && lock(&self.shared.queue).lines.is_empty() {
                 return 0;
@@ -110,8 +112,15 @@ impl Writer {
     fn wait(&mut self) {
         let mut queue = lock(&self.shared.queue);
         while queue.lines.is_empty() && !queue.stop && !queue.reopen {
+            let left = INTERVAL.saturating_sub(self.told.elapsed());
+            if left.is_zero() {
+                drop(queue);
+                self.tell_strangers();
+                queue = lock(&self.shared.queue);
+                continue;
+            }
             queue.idle = true;
-            queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !queue.stop && !queue.reopen {
             drop(queue);
@@ -122,6 +131,15 @@ impl Writer {
         self.places = std::mem::take(&mut queue.places);
         drop(queue);
         self.heed_orders();
+        if self.told.elapsed() >= INTERVAL {
+            self.tell_strangers();
+        }
+    }
+
+    /// Queues the sums of strangers' requests. While nothing can be written, this is not reached, and they grow no longer.
+    fn tell_strangers(&mut self) {
+        self.told = Instant::now();
+        self.shared.tell_strangers();
     }
 
     fn heed_orders(&mut self) {
@@ -140,15 +158,19 @@ impl Writer {
     fn write(&mut self) -> bool {
         while self.written < self.buffer.len() {
             let rest = &self.buffer[self.written..];
-            let error = match self.destination.write(some_lines(rest)) {
+            *lock(&self.shared.busy_since) = Some(Instant::now());
+            let done = self.destination.write(some_lines(rest));
+            *lock(&self.shared.busy_since) = None;
+            let error = match done {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
                     // As large a share of the places as it is of the rest.
                     let places = self.places * written / rest.len();
+                    self.shared.unwritten.fetch_sub(lines(&rest[..written]), Ordering::Relaxed);
                     self.written += written;
                     self.places -= places;
                     self.shared.give_back(places);
-                    if self.shared.stuck.swap(false, Ordering::Relaxed) {
+                    if self.shared.failed.swap(false, Ordering::Relaxed) {
                         info!("the audit log is written again");
                     }
                     continue;
@@ -156,7 +178,7 @@ impl Writer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            if !self.shared.stuck.swap(true, Ordering::Relaxed) {
+            if !self.shared.failed.swap(true, Ordering::Relaxed) {
                 warn!(%error, "the audit log cannot be written");
             }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -176,6 +198,7 @@ impl Writer {
         if dropped > self.dropped {
             let fields = [("requests".to_owned(), (dropped - self.dropped).into())];
             self.buffer = event_line(Timestamp::now(), "dropped", fields.into_iter().collect());
+            self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
             if !self.write() {
                 return false;
             }
@@ -187,7 +210,10 @@ impl Writer {
     /// Opens the file anew. A line of which the old file has the beginning goes to the new one whole.
     fn reopen(&mut self) {
         let Destination::File(path, file) = &mut self.destination else { return };
-        match open(path) {
+        *lock(&self.shared.busy_since) = Some(Instant::now());
+        let opened = open(path);
+        *lock(&self.shared.busy_since) = None;
+        match opened {
             Ok(new) => {
                 *file = new;
                 let line = self.buffer[..self.written].iter().rposition(|byte| *byte == b'\n');
@@ -207,5 +233,5 @@ fn some_lines(lines: &[u8]) -> &[u8] {
 
 /// How many lines `text` ends.
 pub(super) fn lines(text: &[u8]) -> usize {
-    text.iter().filter(|byte| **byte == b'\n').count()
+    memchr::memchr_iter(b'\n', text).count()
 }

@@ -79,8 +79,8 @@ struct Line<'a> {
     #[serde(default)]
     id: &'a str,
     client: Option<String>,
-    #[serde(default)]
-    peer: &'a str,
+    /// Null where it is many, in a sum of requests.
+    peer: Option<&'a str>,
     #[serde(default)]
     mode: &'a str,
     #[serde(default)]
@@ -93,6 +93,9 @@ struct Line<'a> {
     hashes: Vec<(&'a str, &'a str)>,
     #[serde(default)]
     requests: u64,
+    /// Requests without a client that one line tells of.
+    #[serde(default)]
+    count: u64,
 }
 
 fn find(args: &FindArgs) -> Result<(), Failure> {
@@ -115,7 +118,7 @@ fn find(args: &FindArgs) -> Result<(), Failure> {
             return print(text.trim_end());
         }
         let client = line.client.unwrap_or_default();
-        let [time, mode, peer, id] = [line.time, line.mode, line.peer, line.id].map(str::to_owned);
+        let [time, mode, peer, id] = [line.time, line.mode, line.peer.unwrap_or_default(), line.id].map(str::to_owned);
         rows.push([time, mode, client, peer, times.to_string(), id]);
         Ok(())
     })?;
@@ -166,6 +169,7 @@ fn sum(args: &SumArgs) -> Result<(), Failure> {
                     *sum.keys.entry(key).or_default() += count;
                 }
             }
+            "strangers" => sums.entry(Default::default()).or_default().requests += line.count,
             "dropped" => dropped += line.requests,
             _ => {}
         }

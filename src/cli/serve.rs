@@ -4,18 +4,28 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use clap::Args;
-use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use rustix::process::{Signal, getpid, kill_process};
 use sd_notify::NotifyState;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+};
 use tracing::{error, info, warn};
 
 use super::{Asking, Failure, log, make_folder_of, read_item_key, ring_file, tell, trunk_zero_default};
@@ -76,6 +86,11 @@ pub(super) struct ServeArgs {
 
 /// Serves until it is told to end; `lacking` of what protects the memory could not be had.
 pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(), Failure> {
+    let no_threads = |error| Failure::failed(format_args!("cannot start threads: {error}"));
+    // This thread takes connections, and answers on the admin listener, however busy the others are.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
+    // First of all, since SIGHUP ends a process that does not expect it. One that comes early is heeded later.
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).map_err(no_signals)?;
     let overrides = Overrides { listen: args.listen, keyring: args.keyring, identity: args.identity };
     let mut config = match &args.config {
         Some(path) => Config::read(path, overrides.clone())?,
@@ -94,10 +109,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     // Reading the ring left parts of keys behind, on a stack that nothing else will use.
     memory::wipe_stack();
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let no_threads = |error| Failure::failed(format_args!("cannot start threads: {error}"));
     let workers = Arc::new(Workers::start(threads).map_err(no_threads)?);
-    // This thread takes connections, and answers on the admin listener, however busy the others are.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
     tell_memory(&config, threads, tokenizer.ring().keys().len());
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
@@ -113,15 +125,27 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         audit: audit.clone(),
         seen: Some(seen),
     };
+    let reload = |live, tls| reload(live, tls).start(hangup);
     let served = runtime.block_on(serve(config, tokenizer, tls, reload, audit.clone(), workers, args.dev));
-    audit.event("stop", Map::new());
+    // A look at a file system that is gone may never return.
+    runtime.shutdown_background();
+    served.and(end_audit(&audit, &written))
+}
+
+fn no_signals(error: io::Error) -> Failure {
+    Failure::failed(format_args!("no signals: {error}"))
+}
+
+/// Waits for the audit log to be written to its end.
+fn end_audit(audit: &Audit, written: &mpsc::Receiver<usize>) -> Result<(), Failure> {
     audit.stop();
-    match written.recv_timeout(AUDIT_PATIENCE) {
-        Ok(0) => {}
-        Ok(lost) => error!(lost, "audit records could not be written"),
-        Err(_) => error!("the audit log could not be written to its end"),
+    // A write that does not return cannot be waited for.
+    let lost = written.recv_timeout(AUDIT_PATIENCE).unwrap_or_else(|_| audit.unwritten());
+    if lost == 0 {
+        return Ok(());
     }
-    served
+    error!(lost, "audit records could not be written");
+    Err(Failure::failed(format_args!("{lost} audit records could not be written")))
 }
 
 /// The ring as it is now, ready to map. In a frame of its own, which is wiped after it.
@@ -151,11 +175,16 @@ fn open_audit(config: &Config) -> Result<(Audit, Writer), Failure> {
     Ok(Audit::new(destination, *on_full, item_key, u64::from_be_bytes(instance)))
 }
 
-/// Runs the writer on a thread of its own, which tells how many records it lost in the end.
+/// Runs the writer on a thread of its own, which tells how many records it lost in the end. Where it panics, nothing can be
+/// recorded any more, and so the process ends.
 fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failure> {
     let (done, written) = mpsc::channel();
-    let run = move || {
-        let _ = done.send(writer.run());
+    let run = move || match catch_unwind(AssertUnwindSafe(|| writer.run())) {
+        Ok(lost) => drop(done.send(lost)),
+        Err(_) => {
+            error!("the audit log's writer panicked: nothing can be recorded any more");
+            std::process::exit(Failure::FAILED.into());
+        }
     };
     let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
     thread.map_err(|error| Failure::failed(format_args!("cannot start threads: {error}")))?;
@@ -166,19 +195,20 @@ async fn serve(
     config: Config,
     tokenizer: Tokenizer,
     tls: Option<Arc<Tls>>,
-    reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> Reloader,
+    reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> JoinHandle<()>,
     audit: Arc<Audit>,
     workers: Arc<Workers>,
     dev: bool,
 ) -> Result<(), Failure> {
-    let terminations = server::terminations().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
+    let terminations = server::terminations().map_err(no_signals)?;
     let listener = bind(config.listen).await?;
     let admin_listener = match &config.admin {
         Some(admin) => Some(bind(admin.listen).await?),
         None => None,
     };
-    let live = Arc::new(Live::new(tokenizer, Clients::new(config.clients), new_instance()?, Timestamp::now()));
-    reload(live.clone(), tls.clone()).start().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
+    let live =
+        Arc::new(Live::new(tokenizer, Clients::new(config.clients), audit.instance().to_owned(), Timestamp::now()));
+    let has_fallen = end_after(reload(live.clone(), tls.clone()));
     let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(Counts::default()));
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
         let state = State {
@@ -190,8 +220,9 @@ async fn serve(
         };
         serve_admin(listener, Admin { state, token_sha256 })?;
     }
+    let warming = live.clone();
+    spawn_blocking(move || warming.tokenizer().warm_up()).await.map_err(Failure::failed)?;
     let tokenizer = live.tokenizer();
-    tokenizer.warm_up();
     readiness.warm.store(true, Ordering::Relaxed);
     let address = listener.local_addr().map_err(Failure::failed)?;
     if dev {
@@ -210,7 +241,26 @@ async fn serve(
     tokio::spawn(tell_systemd(stopping, workers.clone()));
     server::run(listener, handler, config.limits, access, &workers, &readiness.draining, terminations).await;
     info!("stopped");
+    if has_fallen.load(Ordering::Relaxed) {
+        return Err(Failure::failed("the reloader panicked: please report it"));
+    }
     Ok(())
+}
+
+/// Ends this process, as SIGTERM does, when `task` ends: without its reloader it would go on with keys and clients that
+/// are taken away. Tells then that this is why.
+fn end_after(task: JoinHandle<()>) -> Arc<AtomicBool> {
+    let has_fallen = Arc::new(AtomicBool::new(false));
+    let falls = has_fallen.clone();
+    tokio::spawn(async move {
+        let _ = task.await;
+        error!("the reloader panicked: nothing is taken up any more, so this process ends");
+        falls.store(true, Ordering::Relaxed);
+        if kill_process(getpid(), Signal::TERM).is_err() {
+            std::process::exit(Failure::FAILED.into());
+        }
+    });
+    has_fallen
 }
 
 /// Tells systemd, where it started us, that we are alive, as often as it wants to hear that, and that we are about to end.
@@ -276,12 +326,6 @@ fn serve_admin(listener: TcpListener, admin: Admin) -> Result<(), Failure> {
         error!("the admin listener ended");
     });
     Ok(())
-}
-
-fn new_instance() -> Result<String, Failure> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(Failure::failed)?;
-    Ok(HEXLOWER.encode(&random))
 }
 
 fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Config, Failure> {

@@ -72,7 +72,7 @@ impl Admin {
     }
 
     fn readyz(&self) -> (StatusCode, Value) {
-        let lack = self.state.readiness.lack();
+        let lack = self.state.lack();
         let status = if lack.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let reloads = self.state.live.reloads();
         let body = json!({
@@ -80,6 +80,7 @@ impl Admin {
             "keyring_refused": reloads.ring_refused,
             "configuration_refused": reloads.config_refused,
             "certificate_refused": reloads.certificate_refused,
+            "reload_stuck": self.state.live.is_look_stuck(),
             "audit": {
                 "queued": self.state.audit.queued(),
                 "dropped": self.state.audit.dropped(),

@@ -71,6 +71,11 @@ pub struct State {
 }
 
 impl State {
+    /// Why this replica wants no requests now, if it does not.
+    pub(super) fn lack(&self) -> Option<&'static str> {
+        self.readiness.lack().or_else(|| self.audit.lacks_room().then_some("no room in the audit log"))
+    }
+
     /// Everything, as of now.
     pub fn write(&self, format: Format) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
@@ -165,9 +170,11 @@ impl State {
 
     fn encode_audit(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauge("callveil_audit_queued", "Audit records that are not written yet", self.audit.queued())?;
+        let help = "Requests without a client, which the audit log has as sums";
+        families.counter("callveil_audit_summed", help, self.audit.summed())?;
         let help = "Requests that went unrecorded since the audit log could not be written";
         families.counter("callveil_audit_dropped", help, self.audit.dropped())?;
-        let help = "Whether the last write of the audit log failed";
+        let help = "Whether the last write of the audit log failed, or does not return";
         families.gauge("callveil_audit_stuck", help, u32::from(self.audit.is_stuck()))
     }
 
@@ -223,6 +230,8 @@ impl State {
         ] {
             gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
         }
+        let help = "Whether a look at the files on disk has taken over 5 seconds already";
+        families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;
         if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
             let help = "When the certificate expires, in Unix time";
             families.gauge("callveil_certificate_not_after_timestamp_seconds", help, not_after.as_second())?;
@@ -233,7 +242,7 @@ impl State {
     fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
         let mut build = families.begin("callveil_build_info", "What runs here", MetricType::Gauge)?;
         gauge_of(&mut build, &[("version", env!("CARGO_PKG_VERSION"))], 1)?;
-        let ready = self.readiness.lack().is_none();
+        let ready = self.lack().is_none();
         families.gauge("callveil_ready", "Whether this replica wants requests", u32::from(ready))?;
         let started = self.live.started.as_second();
         families.gauge("process_start_time_seconds", "When this process started, in Unix time", started)?;

@@ -3,13 +3,15 @@
 //! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
 //! one tick of the clock. The ring in use stays on any refusal.
 
-use std::{fmt::Display, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Display, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    signal::unix::Signal,
+    sync::Notify,
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{info, warn};
 
@@ -18,7 +20,7 @@ use crate::{
     auth::Clients,
     config::{Config, Overrides},
     keyring::file::{ContentHash, RingFile},
-    live::Live,
+    live::{LOOK_PATIENCE, Live},
     memory,
     phone::TrunkZeroRegions,
     server::tls::Tls,
@@ -47,56 +49,50 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Looks on SIGHUP, every second, and when a request wants it; for good.
-    ///
-    /// # Errors
-    /// The operating system's, where it takes no signal handler.
-    pub fn start(mut self) -> io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Looks on each `hangup`, every second, and when a request wants it. The task ends only where a look panics.
+    pub fn start(mut self, mut hangup: Signal) -> JoinHandle<()> {
+        let (asked, audit) = (Arc::new(Notify::new()), self.audit.clone());
+        let ask = asked.clone();
+        tokio::spawn(async move {
+            // Heard also while a look hangs: whoever moved the audit log away waits for a new one.
+            while hangup.recv().await.is_some() {
+                info!("SIGHUP: reloading");
+                audit.reopen();
+                ask.notify_one();
+            }
+        });
         let mut poll = interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let live = self.live.clone();
         tokio::spawn(async move {
             loop {
-                let (asked, wanted) = tokio::select! {
-                    _ = hangup.recv() => {
-                        info!("SIGHUP: reloading");
-                        self.audit.reopen();
-                        self.seen = None;
-                        (true, false)
-                    }
+                let (is_asked, for_requests) = tokio::select! {
+                    () = asked.notified() => (true, false),
                     // Only a look that began after a request asked for it is the one that it waits for.
                     () = live.look_wanted() => (false, true),
                     _ = poll.tick() => (false, false),
                 };
+                live.look_begins();
                 // The file system may be slow, or gone for a while: no request is to wait for it.
-                let looked = tokio::task::spawn_blocking(move || {
-                    self.look_at_all(asked);
+                let looked = finish(spawn_blocking(move || {
+                    self.look_at_all(is_asked);
                     // Keys were set up, and old ones read once more, on this thread.
                     memory::wipe_stack();
                     self
-                });
-                match looked.await {
-                    Ok(reloader) => self = reloader,
-                    Err(error) => {
-                        let reason = "the reloader ended: restart this replica to change its keys";
-                        live.note_ring(Some(reason.to_owned()));
-                        warn!(panicked = error.is_panic(), reason);
-                        return;
-                    }
-                }
-                if wanted {
-                    live.look_done();
-                }
+                }));
+                // The panic itself was told of where it happened.
+                let Ok(reloader) = looked.await else { return };
+                self = reloader;
+                live.look_ends(for_requests);
             }
-        });
-        Ok(())
+        })
     }
 
     /// In a frame of its own, which is wiped after it.
     #[inline(never)]
-    fn look_at_all(&mut self, asked: bool) {
-        if asked {
+    fn look_at_all(&mut self, is_asked: bool) {
+        if is_asked {
+            self.seen = None;
             self.reload_clients();
         }
         self.look();
@@ -203,4 +199,15 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The end of a look, however long it takes; one that takes too long is told of.
+async fn finish(mut look: JoinHandle<Reloader>) -> Result<Reloader, JoinError> {
+    if let Ok(done) = timeout(LOOK_PATIENCE, &mut look).await {
+        return done;
+    }
+    warn!(seconds = LOOK_PATIENCE.as_secs(), "a look at the files on disk hangs: nothing is taken up meanwhile");
+    let done = look.await;
+    info!("the look at the files is over");
+    done
 }

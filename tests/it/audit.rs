@@ -1,7 +1,7 @@
 //! The audit log: one line for everything that happened, and nothing in it that it must not tell.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -53,7 +53,14 @@ fn a_line_tells_of_each_request() {
     server.values("PhoneToAliases", &["13988888888"]);
     Http::connect(server.address).send(post(&basic(USER, "hunter2"), "{}"));
     Http::connect(server.address).send(post(&basic(USER, crate::support::PASSWORD), "{\"Numbers\": 1}"));
-    Http::connect(server.address).send("GET /13988888888 HTTP/1.1\r\nhost: a\r\n\r\n");
+    let refused = Http::connect(server.address).send("GET /13988888888 HTTP/1.1\r\nhost: a\r\n\r\n");
+    // One that goes away in the midst of its body.
+    let mut half = server.connect();
+    half.write(post(&basic(USER, crate::support::PASSWORD), "{}").strip_suffix('}').unwrap());
+    wait_until("it is there", || connections(&server) == 1);
+    drop(half);
+    wait_until("it is gone", || connections(&server) == 0);
+    let keyring = server.admin_get("/keyring").json();
     let lines = stopped(server, &log);
     let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
     let key = ring["keys"][0]["id"].as_str().unwrap();
@@ -76,16 +83,35 @@ fn a_line_tells_of_each_request() {
         line(ccc.clone(), "UIDToPhone", 200, 0, 4, 2, json!({"malformed_uid": 1, "unknown_key": 1}), json!({key: 2})),
         line(ccc.clone(), "RewrapUID", 200, 0, 1, 1, none.clone(), json!({key: 2})),
         line(ccc.clone(), "PhoneToAliases", 200, 0, 1, 1, none.clone(), json!({key: 1})),
-        line(Value::Null, "", 401, 401, 0, 0, none.clone(), none.clone()),
-        line(ccc, "", 400, 400, 0, 0, none.clone(), none.clone()),
-        line(Value::Null, "", 404, 404, 0, 0, none.clone(), none),
+        line(ccc.clone(), "", 400, 400, 0, 0, none.clone(), none.clone()),
+        line(ccc, "", 400, 400, 0, 0, none.clone(), none),
     ];
     assert_eq!(requests.iter().map(|request| told(request)).collect::<Vec<_>>(), expected);
     assert_eq!(answer.header("x-request-id"), requests[1]["id"].as_str());
+    // Those without a client are sums; but each has a name of its own.
+    let strangers: Vec<_> = events(&lines, "strangers").iter().map(|line| told_of(line)).collect();
+    assert_eq!(strangers, [(json!("127.0.0.1"), 401, 1), (json!("127.0.0.1"), 404, 1)]);
+    let names = requests.iter().filter_map(|request| request["id"].as_str()).chain(refused.header("x-request-id"));
+    assert_eq!(names.collect::<BTreeSet<_>>().len(), requests.len() + 1);
+    // A request's name leads to its replica.
+    let instance = keyring["instance"].as_str().unwrap();
+    assert_eq!(start["instance"], instance);
+    assert!(refused.header("x-request-id").unwrap().starts_with(instance));
     for request in requests {
         assert_eq!((&request["peer"], request["id"].as_str().map(str::len)), (&json!("127.0.0.1"), Some(32)));
+        assert!(request["id"].as_str().unwrap().starts_with(instance));
         assert!(request["microseconds"].is_u64() && request["time"].as_str().unwrap().ends_with('Z'), "{request}");
     }
+}
+
+/// Of a line of strangers: the peer, the status, and how many.
+fn told_of(line: &Value) -> (Value, u64, u64) {
+    (line["peer"].clone(), line["status"].as_u64().unwrap(), line["count"].as_u64().unwrap())
+}
+
+fn connections(server: &Server) -> u64 {
+    let text = server.admin_get("/metrics").body;
+    text.lines().find_map(|line| line.strip_prefix("callveil_connections ")?.parse().ok()).unwrap()
 }
 
 #[test]

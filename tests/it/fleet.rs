@@ -5,11 +5,11 @@
 //! minted it; a UID was minted with the key that its replica's own clock asks for; and every UID minted by anyone opens
 //! to its number, through the load balancer and on each replica.
 
-mod caller;
-mod haproxy;
+pub mod caller;
+pub mod haproxy;
 mod load;
 mod numbers;
-mod replica;
+pub mod replica;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -58,7 +58,7 @@ const PICKED_UP: Duration = Duration::from_secs(2);
 const SWITCHED: SignedDuration = SignedDuration::from_secs(1);
 
 /// How often a replica is asked what it mints with, while its clock is near the new key's time.
-const POLL_EVERY: Duration = Duration::from_millis(20);
+pub const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// How long the killed replica stands still before.
 const STANDSTILL: Duration = Duration::from_millis(200);

@@ -20,6 +20,7 @@ mod doctor;
 mod export;
 mod fleet;
 mod floods;
+mod full_log;
 mod golden;
 mod greedy;
 mod help;

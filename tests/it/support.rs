@@ -119,8 +119,18 @@ impl Server {
         Self::spawn(callveil().args(["serve", "--config"]).arg(config))
     }
 
+    /// The same, with another standard output than none.
+    pub fn start_onto(folder: &Folder, out: Stdio, top: &str, rest: &str) -> Self {
+        let config = folder.config(top, rest);
+        Self::spawn_onto(callveil().args(["serve", "--config"]).arg(config), out)
+    }
+
     pub fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn_onto(command, Stdio::null())
+    }
+
+    fn spawn_onto(command: &mut Command, out: Stdio) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = mpsc::channel();

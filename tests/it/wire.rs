@@ -430,7 +430,7 @@ fn the_admin_listener() {
     let uids = server.values("PhoneToUID", &["13988888888", "8001"]);
     server.values("UIDToPhone", &uids.iter().map(String::as_str).collect::<Vec<_>>());
     let keyring = server.admin_get("/keyring").json();
-    assert_eq!((&keyring["generation"], keyring["instance"].as_str().unwrap().len()), (&json!(1), 32));
+    assert_eq!((&keyring["generation"], keyring["instance"].as_str().unwrap().len()), (&json!(1), 16));
     assert_eq!((&keyring["keys"][0]["decoded"], &keyring["keys"][0]["primary"]), (&json!(2), &json!(true)));
     assert!(!keyring.to_string().contains("material"));
     let mut admin = Http::connect(server.admin);

@@ -39,11 +39,16 @@ impl Replica {
 
     /// Starts it for the first time, with the operator's ring.
     pub fn set_up(&self, folder: &Folder, operator: &Folder) -> Server {
+        self.set_up_with(folder, operator, "")
+    }
+
+    /// The same, with `more` in its configuration.
+    pub fn set_up_with(&self, folder: &Folder, operator: &Folder, more: &str) -> Server {
         fs::copy(operator.ring(), folder.ring()).unwrap();
         let (address, admin, hash) = (self.address, self.admin, sha256_hex(PASSWORD));
         let config = format!(
             "listen = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[clients]]\nusername = \"{USER}\"\n\
-             password_sha256 = [\"{hash}\"]\ntokenize_per_minute = \"unlimited\"\ndetokenize_per_minute = \"unlimited\"\n"
+             password_sha256 = [\"{hash}\"]\ntokenize_per_minute = \"unlimited\"\ndetokenize_per_minute = \"unlimited\"\n{more}"
         );
         fs::write(folder.path().join("callveil.toml"), config).unwrap();
         self.start(folder)
@@ -87,7 +92,7 @@ impl Replica {
 
     /// Has `caller` do `what` with it. While it is down, and where it goes down meanwhile, that is no failure: it is done
     /// again when it is back. `None` where the load is over before.
-    pub fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         fleet: &Fleet,
         caller: &mut Caller,
