@@ -92,7 +92,7 @@ impl Replica {
 
     /// Has `caller` do `what` with it. While it is down, and where it goes down meanwhile, that is no failure: it is done
     /// again when it is back. `None` where the load is over before.
-    pub(crate) fn ask<T>(
+    pub(super) fn ask<T>(
         &self,
         fleet: &Fleet,
         caller: &mut Caller,
