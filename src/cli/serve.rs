@@ -21,7 +21,7 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -61,6 +61,9 @@ const FILES_OF_OUR_OWN: usize = 64;
 
 /// Connections of the admin listener: probes, scrapes and a few people.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// Connections that wait to be taken, as far as the system allows it: in a flood, one more would wait for a second.
+const BACKLOG: u32 = 65_535;
 
 /// How long a process that ends waits for its audit log to be written: a little longer than the writer tries.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(6);
@@ -201,9 +204,9 @@ async fn serve(
     dev: bool,
 ) -> Result<(), Failure> {
     let terminations = server::terminations().map_err(no_signals)?;
-    let listener = bind(config.listen).await?;
+    let listener = bind(config.listen)?;
     let admin_listener = match &config.admin {
-        Some(admin) => Some(bind(admin.listen).await?),
+        Some(admin) => Some(bind(admin.listen)?),
         None => None,
     };
     let live =
@@ -307,9 +310,14 @@ fn record_start(audit: &Audit, live: &Live, tokenizer: &Tokenizer, address: Sock
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| Failure::failed(format_args!("cannot listen on {address}: {error}")))
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| Failure::failed(format_args!("cannot listen on {address}: {error}")))
 }
 
 /// The admin listener goes on through the drain, for the probes that watch it, and ends with the process.

@@ -37,6 +37,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    task::yield_now,
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
@@ -181,6 +182,8 @@ async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity
                 Some(rest) => left = rest,
                 None => break,
             }
+            // Calls come before what nobody reads.
+            yield_now().await;
         }
     };
     // Either way the body is dropped here, and hyper then ends the connection.
