@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,7 @@ const GRAIN: Duration = Duration::from_millis(100);
 /// Items a minute.
 pub struct Allowance {
     per_minute: Option<u64>,
-    spent: Mutex<Spent>,
+    spent: Arc<Mutex<Spent>>,
 }
 
 #[derive(Default)]
@@ -51,12 +51,23 @@ pub enum Refused {
 impl Allowance {
     /// So many items a minute; any number where it is `None`.
     pub fn new(per_minute: Option<u64>) -> Self {
-        Self { per_minute, spent: Mutex::default() }
+        Self { per_minute, spent: Arc::default() }
     }
 
     /// Items a minute; any number where it is `None`.
     pub fn per_minute(&self) -> Option<u64> {
         self.per_minute
+    }
+
+    /// The same limit for whoever had `before`: what was spent of that, and still is by requests under way, counts.
+    #[must_use]
+    pub fn continuing(&self, before: &Self) -> Self {
+        Self { per_minute: self.per_minute, spent: before.spent.clone() }
+    }
+
+    /// Whether anything that was admitted still counts at `now`.
+    pub fn is_spent(&self, now: Instant) -> bool {
+        lock(&self.spent).admitted.back().is_some_and(|past| now.saturating_duration_since(past.last) < MINUTE)
     }
 
     /// Admits `items` at `now`, all or none.
@@ -176,6 +187,18 @@ mod tests {
         assert_eq!(allowance.admit(4, at(59)), Err(Refused::For(Duration::from_secs(1))));
         assert_eq!(allowance.admit(4, at(60)), Ok(()));
         assert_eq!(Allowance::new(None).admit(u64::MAX, start), Ok(()));
+    }
+
+    #[test]
+    fn another_limit_counts_what_was_spent() {
+        let (before, start) = (Allowance::new(Some(10)), Instant::now());
+        assert_eq!(before.admit(10, start), Ok(()));
+        let lower = Allowance::new(Some(5)).continuing(&before);
+        assert_eq!(lower.admit(1, start), Err(Refused::For(MINUTE)));
+        let higher = Allowance::new(Some(12)).continuing(&lower);
+        assert_eq!((higher.admit(3, start), higher.admit(2, start)), (Err(Refused::For(MINUTE)), Ok(())));
+        assert!(before.is_spent(start) && !before.is_spent(start + MINUTE));
+        assert_eq!(lower.admit(5, start + MINUTE), Ok(()));
     }
 
     #[test]

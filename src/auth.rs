@@ -1,6 +1,6 @@
 //! Authorization header to client, in constant time over all password hashes of all clients (RFC 7617).
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
@@ -98,6 +98,17 @@ pub struct Clients {
     clients: Vec<Client>,
     /// One entry a password hash: whose it is, by place in `clients`.
     hashes: Vec<(u32, [u8; USERNAME_BYTES_MAX], [u8; HASH_BYTES])>,
+    /// Clients that are no more, and have spent something of late: they may come back.
+    gone: Vec<Gone>,
+}
+
+/// What is remembered of a client that is no more.
+#[derive(Clone)]
+struct Gone {
+    username: Username,
+    password_sha256: Vec<[u8; HASH_BYTES]>,
+    tokenize: Arc<Allowance>,
+    detokenize: Arc<Allowance>,
 }
 
 impl Clients {
@@ -108,7 +119,7 @@ impl Clients {
             let name = Username::padded(client.username.as_str().as_bytes()).expect("a username fits its field");
             hashes.extend(client.password_sha256.iter().map(|hash| (place, name, *hash)));
         }
-        Self { clients, hashes }
+        Self { clients, hashes, gone: Vec::new() }
     }
 
     /// Their names.
@@ -116,17 +127,27 @@ impl Clients {
         self.clients.iter().map(|client| client.username.as_str())
     }
 
-    /// These clients, with what those of `before` have spent of their allowances: a reload gives nobody a second minute.
+    /// These clients at `now`, with what those of `before` have spent of their allowances: a reload gives nobody a second
+    /// minute, whether under another limit, after having been away, or under another name with a password that it had.
     #[must_use]
-    pub fn continuing(mut self, before: &Self) -> Self {
-        for client in &mut self.clients {
-            let Some(old) = before.clients.iter().find(|old| old.username == client.username) else { continue };
-            for (new, old) in [(&mut client.tokenize, &old.tokenize), (&mut client.detokenize, &old.detokenize)] {
-                if new.per_minute() == old.per_minute() {
-                    *new = old.clone();
-                }
-            }
+    pub fn continuing(mut self, before: &Self, now: Instant) -> Self {
+        let mut past: Vec<Gone> = before.clients.iter().map(Gone::new).chain(before.gone.iter().cloned()).collect();
+        // Names first: two clients of before must not become one for having shared a password.
+        let has_name: fn(&Gone, &Client) -> bool = |gone, client| gone.username == client.username;
+        let has_password: fn(&Gone, &Client) -> bool =
+            |gone, client| client.password_sha256.iter().any(|hash| gone.password_sha256.contains(hash));
+        let mut new: Vec<&mut Client> = self.clients.iter_mut().collect();
+        for is_same in [has_name, has_password] {
+            new.retain_mut(|client| {
+                let Some(at) = past.iter().position(|gone| is_same(gone, client)) else { return true };
+                let old = past.swap_remove(at);
+                client.tokenize = Arc::new(client.tokenize.continuing(&old.tokenize));
+                client.detokenize = Arc::new(client.detokenize.continuing(&old.detokenize));
+                false
+            });
         }
+        past.retain(|gone| gone.tokenize.is_spent(now) || gone.detokenize.is_spent(now));
+        self.gone = past;
         self
     }
 
@@ -158,6 +179,14 @@ impl Clients {
             found |= equal;
         }
         self.clients.get(usize::try_from(place).ok()?).filter(|_| bool::from(found))
+    }
+}
+
+impl Gone {
+    fn new(client: &Client) -> Self {
+        let Client { username, password_sha256, tokenize, detokenize, .. } = client;
+        let (username, password_sha256) = (username.clone(), password_sha256.clone());
+        Self { username, password_sha256, tokenize: tokenize.clone(), detokenize: detokenize.clone() }
     }
 }
 
@@ -251,6 +280,31 @@ mod tests {
         ] {
             check(header, None);
         }
+    }
+
+    #[test]
+    fn a_reload_gives_nobody_a_second_minute() {
+        let limited = |name: &str, passwords: &[&str], limit: u64| Client {
+            tokenize: Arc::new(Allowance::new(Some(limit))),
+            ..client(name, passwords)
+        };
+        let now = Instant::now();
+        let left = |clients: &Clients, name: &str| {
+            let client = clients.clients.iter().find(|client| client.username.as_str() == name).expect("a client");
+            (1..=100).take_while(|_| client.tokenize.admit(1, now).is_ok()).count()
+        };
+        let first = Clients::new(vec![limited("a", &["one"], 10), limited("b", &["two"], 10)]);
+        assert_eq!((left(&first, "a"), left(&first, "b")), (10, 10));
+        // Another limit; another name, while one password stays; and a new client.
+        let renamed = vec![limited("a", &["new"], 13), limited("c", &["two", "three"], 10), limited("d", &["one"], 10)];
+        let second = Clients::new(renamed).continuing(&first, now);
+        assert_eq!(["a", "c", "d"].map(|name| left(&second, name)), [3, 0, 10]);
+        // Away for a moment.
+        let third = Clients::new(vec![limited("d", &["one"], 10)]).continuing(&second, now);
+        let fourth = Clients::new(vec![limited("a", &["new"], 13)]).continuing(&third, now);
+        assert_eq!((left(&fourth, "a"), fourth.gone.len()), (0, 2));
+        let later = now + std::time::Duration::from_secs(60);
+        assert!(Clients::new(vec![limited("a", &["new"], 13)]).continuing(&fourth, later).gone.is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! An error names the key that is wrong and never quotes its value, which may be a secret in the wrong place.
 
+mod settings;
+
 use std::{
     collections::HashSet,
     fmt, fs, io,
@@ -18,6 +20,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+pub use self::settings::Settings;
 use crate::{
     allowance::Allowance,
     audit::{AuditConfig, OnFull},
@@ -67,6 +70,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Who may call.
     pub clients: Vec<Client>,
+    /// All but the clients as it was written, to tell later what of it changed.
+    pub settings: Settings,
 }
 
 /// Where the key ring is, and which one it must be.
@@ -155,6 +160,7 @@ impl Config {
     /// [`ConfigError`]: the first key that is wrong.
     pub fn from_toml(text: &str, folder: &Path, overrides: Overrides) -> Result<Self, ConfigError> {
         let mut top = Section::parse(text)?;
+        let settings = Settings::new(top.table.clone(), &overrides);
         let listen = overrides.listen.or(top.address("listen")?).unwrap_or((Ipv4Addr::UNSPECIFIED, 8443).into());
         let path = top.string("path")?.unwrap_or_else(|| "/".to_owned());
         if !path.starts_with('/') || path.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
@@ -197,6 +203,7 @@ impl Config {
             limits,
             audit,
             clients,
+            settings,
         })
     }
 }

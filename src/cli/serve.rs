@@ -1,5 +1,8 @@
 //! `callveil serve`: answer CCC.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -33,7 +36,7 @@ use crate::{
     allowance::Allowance,
     audit::{Audit, AuditConfig, Destination, Writer},
     auth::{Client, Clients, Partial, Username},
-    config::{AdminConfig, Config, KeyringConfig, Overrides},
+    config::{AdminConfig, Config, KeyringConfig, Overrides, Settings},
     handler::Handler,
     ids::Context,
     keyring::{
@@ -44,8 +47,13 @@ use crate::{
     live::Live,
     memory, phone,
     server::{
-        self, Access, Counts, Readiness, admin::Admin, exposition::State, process::memory_limit, reload::Reloader,
-        tls::Tls, workers::Workers,
+        self, Access, Counts, Readiness,
+        admin::Admin,
+        exposition::State,
+        process::memory_limit,
+        reload::{ConfigFile, Reloader},
+        tls::Tls,
+        workers::Workers,
     },
     tokenizer::{Mode, Tokenizer},
 };
@@ -119,11 +127,12 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     let (audit, writer) = open_audit(&config)?;
     let written = run_writer(writer)?;
     let audit = Arc::new(audit);
+    let settings = std::mem::take(&mut config.settings);
     let reload = |live, tls| Reloader {
         live,
         ring: file,
         trunk_zero,
-        config: args.config.map(|path| (path, overrides)),
+        config: args.config.map(|path| ConfigFile { path, overrides, settings }),
         tls,
         audit: audit.clone(),
         seen: Some(seen),
@@ -366,6 +375,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         audit: AuditConfig::default(),
         clients: vec![client],
+        settings: Settings::default(),
     })
 }
 

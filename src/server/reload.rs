@@ -3,7 +3,12 @@
 //! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
 //! one tick of the clock. The ring in use stays on any refusal.
 
-use std::{fmt::Display, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,7 +23,7 @@ use tracing::{info, warn};
 use crate::{
     audit::Audit,
     auth::Clients,
-    config::{Config, Overrides},
+    config::{Config, Overrides, Settings},
     keyring::file::{ContentHash, RingFile},
     live::{LOOK_PATIENCE, Live},
     memory,
@@ -38,14 +43,24 @@ pub struct Reloader {
     pub ring: RingFile,
     /// The regions whose numbers are dialled with their trunk prefix.
     pub trunk_zero: TrunkZeroRegions,
-    /// Where the clients are, if they are in a file, and what the flags said instead of it.
-    pub config: Option<(PathBuf, Overrides)>,
+    /// Where the clients are, if they are in a file.
+    pub config: Option<ConfigFile>,
     /// The certificate in use, if there is one.
     pub tls: Option<Arc<Tls>>,
     /// Where what was taken up, or refused, is recorded.
     pub audit: Arc<Audit>,
     /// The content that was last looked at, in use or refused.
     pub seen: Option<ContentHash>,
+}
+
+/// The configuration of a running replica.
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the flags said instead of it.
+    pub overrides: Overrides,
+    /// What it said at the start.
+    pub settings: Settings,
 }
 
 impl Reloader {
@@ -182,13 +197,22 @@ impl Reloader {
 
     /// Takes up the clients of the configuration; all else in it wants a restart.
     fn reload_clients(&self) {
-        let Some((path, overrides)) = &self.config else { return };
+        let Some(ConfigFile { path, overrides, settings }) = &self.config else { return };
         match Config::read(path, overrides.clone()) {
             Ok(config) => {
                 let names: Vec<_> = config.clients.iter().map(|client| client.username.as_str()).collect();
-                self.record("clients", json!({"clients": names}));
+                let changed = settings.changed(&config.settings);
+                self.record("clients", json!({"clients": names, "restart_wanted": changed}));
+                if !changed.is_empty() {
+                    let keys = changed.join(", ");
+                    warn!(
+                        keys,
+                        "the configuration changed in what is taken up only at the start: restart this replica"
+                    );
+                }
                 let clients = config.clients.len();
-                self.live.use_clients(Clients::new(config.clients).continuing(&self.live.clients()));
+                let before = self.live.clients();
+                self.live.use_clients(Clients::new(config.clients).continuing(&before, Instant::now()));
                 self.live.note_config(None);
                 info!(clients, "clients reloaded");
             }

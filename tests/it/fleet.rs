@@ -124,7 +124,7 @@ impl Drop for End<'_> {
 }
 
 /// What the threads share.
-struct Fleet {
+pub struct Fleet {
     replicas: [Replica; 3],
     numbers: Vec<Number>,
     old_key: String,

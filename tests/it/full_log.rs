@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -28,7 +28,7 @@ use crate::{
         haproxy::Balancer,
         replica::Replica,
     },
-    support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, pipe, post},
+    support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, pipe, post, run},
 };
 
 /// How soon `/readyz` is to tell.
@@ -287,6 +287,29 @@ fn a_log_that_is_not_written_to_its_end_makes_an_exit_code() {
     assert_eq!(stop(&mut server), Some(1));
     let lost = lost(&server);
     assert!((100..=1002).contains(&lost), "{lost}");
+}
+
+/// Where items are hashed, four hashes take a place, and an alias is one: a ring of many keys makes long lines.
+#[test]
+fn aliases_take_the_room_that_their_hashes_do() {
+    let folder = Folder::new();
+    for _ in 0..2 {
+        // The one before is the primary within a second.
+        let since = Instant::now();
+        while !run(folder.path(), &["keys", "rotate", "--activate-in", "0s"]).status.success() {
+            assert!(since.elapsed() < PATIENCE, "the ring is never rotated");
+        }
+    }
+    symlink("/dev/full", folder.path().join("audit.log")).unwrap();
+    fs::write(folder.path().join("audit.key"), [7; 32]).unwrap();
+    fs::set_permissions(folder.path().join("audit.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let audit = "[audit]\nto = \"audit.log\"\nitems = \"hmac\"\nhmac_key = \"audit.key\"";
+    let server = Server::start(&folder, "", &format!("modes = [\"PhoneToUID\", \"PhoneToAliases\"]\n{audit}"));
+    for (mode, places) in [("PhoneToUID", 1 + 100 / 4), ("PhoneToAliases", 1 + 3 * 100 / 4)] {
+        let before = queued(&readiness(server.admin));
+        server.values(mode, &["8001"; 100]);
+        assert_eq!(queued(&readiness(server.admin)) - before, places, "{mode}");
+    }
 }
 
 /// The count of lost lines in the log of a process that has ended.

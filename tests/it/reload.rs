@@ -2,13 +2,17 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Http, PASSWORD, Server, basic, post, run, sha256_hex};
+use crate::support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex};
 
 const RELOADED: &str = "key ring reloaded";
 const REFUSED: &str = "keeping the key ring in use";
@@ -255,4 +259,136 @@ fn aliases_and_rewrapping_over_three_keys() {
     server.wait_for(RELOADED);
     while generation(&server) < 6 {}
     assert_eq!(server.call("UIDToPhone", &[&uids[0]])["Results"][0]["Error"], "key_destroyed");
+}
+
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Puts a pipe in the place of a file: who opens it waits for somebody who writes.
+fn make_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Gives `text` to whoever waits at the pipe; whoever comes later finds a file.
+fn feed(pipe: &Path, text: &str) {
+    let old = pipe.with_extension("pipe");
+    fs::rename(pipe, &old).unwrap();
+    fs::write(pipe, text).unwrap();
+    fs::write(old, text).unwrap();
+}
+
+#[test]
+fn sighup_is_heeded_even_before_the_configuration_is_read() {
+    let folder = Folder::new();
+    let config = folder.config("", "");
+    let text = fs::read_to_string(&config).unwrap();
+    make_pipe(&config);
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ >{}; exec \"$0\" serve --config {}", pid.display(), config.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(callveil().get_program());
+    let early = thread::spawn(move || {
+        let process = || fs::read_to_string(&pid).ok().and_then(|pid| pid.trim().parse::<u32>().ok());
+        wait_until("it is there", || process().is_some());
+        let process = process().unwrap();
+        wait_until("it expects SIGHUP", || catches_sighup(process));
+        assert!(Command::new("kill").args(["-HUP", &process.to_string()]).status().unwrap().success());
+        feed(&config, &text);
+    });
+    let server = Server::spawn(&mut command);
+    early.join().unwrap();
+    wait_until("it reloads", || server.log().contains("clients reloaded"));
+    assert_eq!(server.call("PhoneToUID", &[])["Code"], 0);
+}
+
+fn catches_sighup(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 1 == 1
+}
+
+#[test]
+fn a_look_that_hangs_is_told_of_and_holds_nobody() {
+    let folder = Folder::new();
+    let mut server = Server::start(&folder, "[limits]\ndrain_delay_seconds = 0", "");
+    let config = folder.path().join("callveil.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let is_stuck = || {
+        let stuck = server.admin_get("/readyz").json()["reload_stuck"].as_bool().unwrap();
+        let counted = server.admin_get("/metrics").body.contains("\ncallveil_reload_stuck 1\n");
+        assert_eq!((server.admin_get("/readyz").status, counted), (200, stuck));
+        stuck
+    };
+    assert!(!is_stuck());
+    make_pipe(&config);
+    server.signal("HUP");
+    server.wait_for("a look at the files on disk hangs: nothing is taken up meanwhile");
+    assert!(is_stuck());
+    // What wants a look does not wait for this one.
+    let uid = {
+        let other = Folder::new();
+        String::from_utf8(run(other.path(), &["tokenize", "--value", "8001"]).stdout).unwrap()
+    };
+    assert_eq!(server.call("UIDToPhone", &[uid.trim()])["Results"][0]["Error"], "unknown_key");
+    feed(&config, &text);
+    server.wait_for("clients reloaded");
+    server.wait_for("the look at the files is over");
+    assert!(!is_stuck());
+    // Nor does the end of the process.
+    make_pipe(&config);
+    server.signal("HUP");
+    server.wait_for("SIGHUP: reloading");
+    server.signal("TERM");
+    assert_eq!(server.wait_within(PATIENCE), Some(0));
+}
+
+#[test]
+fn sighup_names_what_it_does_not_take_up_and_gives_no_second_minute() {
+    let folder = Folder::new();
+    let limits = "[limits]\nnumbers = 100\n";
+    let server = Server::start(&folder, limits, "tokenize_per_minute = 10\n[audit]\nto = \"audit.log\"");
+    let spend = |items: usize| server.call("PhoneToUID", &vec!["8001"; items])["Code"].clone();
+    assert_eq!((spend(10), spend(1)), (json!(0), json!(429)));
+    folder
+        .config("path = \"/other\"\n[limits]\nnumbers = 101", "tokenize_per_minute = 12\n[audit]\nto = \"audit.log\"");
+    server.signal("HUP");
+    let told = server.wait_for("the configuration changed in what is taken up only at the start: restart this replica");
+    // The addresses of the listeners are the same text.
+    assert_eq!(told["keys"], "limits.numbers, path");
+    server.wait_for("clients reloaded");
+    assert_eq!((spend(3), spend(2), spend(1)), (json!(429), json!(0), json!(429)));
+    let audit = || fs::read_to_string(folder.path().join("audit.log")).unwrap();
+    wait_until("it is recorded", || audit().contains("\"restart_wanted\":[\"limits.numbers\",\"path\"]"));
+}
+
+/// While the first numbers would have to wait, probes are answered, and told so.
+#[test]
+fn a_replica_that_warms_up_says_so() {
+    let folder = Folder::new();
+    let config = folder.config("", "");
+    let is_seen = || {
+        let mut command = callveil();
+        command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let admin = lines.find_map(|line| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            (line["message"] == "admin listening").then(|| line["address"].as_str().unwrap().parse().unwrap())
+        });
+        let answer = Http::connect(admin.unwrap()).send("GET /readyz HTTP/1.1\r\nhost: admin\r\n\r\n");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let status = answer.json()["status"].clone();
+        assert_eq!(answer.status == 503, status == "warming up", "{answer:?}");
+        status == "warming up"
+    };
+    // It takes long enough to be seen, if not each time on a machine that does much else.
+    assert!((0..10).any(|_| is_seen()), "never seen");
 }
