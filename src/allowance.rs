@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{lock::lock, peer};
+use crate::{
+    lock::lock,
+    peer::{self, Network},
+};
 
 /// What limits are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -115,14 +118,14 @@ const ADDRESSES_MAX: usize = 10_000;
 
 /// Failed logins, by address.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<IpAddr, (Instant, u32)>>);
+pub struct Failures(Mutex<HashMap<Network, (Instant, u32)>>);
 
 impl Failures {
-    /// Counts a failed login of `peer` at `now`.
+    /// Counts a failed login of `peer` at `now`, and gives how many there were since the first, at most a minute ago.
     ///
     /// # Errors
     /// How long `peer` is to wait, where it has failed too often.
-    pub fn count(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn count(&self, peer: IpAddr, now: Instant) -> Result<u32, Duration> {
         let mut failures = lock(&self.0);
         let peer = peer::network(peer);
         if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
@@ -136,7 +139,7 @@ impl Failures {
             (*since, *count) = (now, 0);
         }
         *count = count.saturating_add(1);
-        if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_duration_since(now)) } else { Ok(()) }
+        if *count > FAILURES_PER_MINUTE { Err((*since + MINUTE).saturating_duration_since(now)) } else { Ok(*count) }
     }
 }
 
@@ -208,8 +211,8 @@ mod tests {
         let neighbour: IpAddr = "2001:db8::2".parse().expect("an address");
         assert!((0..100).all(|_| failures.count(peer, start).is_ok()));
         assert_eq!(failures.count(neighbour, start), Err(MINUTE));
-        assert_eq!(failures.count("192.0.2.1".parse().expect("an address"), start), Ok(()));
-        assert_eq!(failures.count(peer, start + MINUTE), Ok(()));
+        assert_eq!(failures.count("192.0.2.1".parse().expect("an address"), start), Ok(1));
+        assert_eq!(failures.count(peer, start + MINUTE), Ok(1));
         for bits in 0..20_000 {
             let _ = failures.count(std::net::Ipv4Addr::from_bits(bits).into(), start);
         }

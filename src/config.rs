@@ -29,6 +29,7 @@ use crate::{
     keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
     limits::Limits,
     phone::TrunkZeroRegions,
+    server::tls::TlsFiles,
     tokenizer::Mode,
 };
 
@@ -110,21 +111,14 @@ impl KeyringConfig {
     }
 }
 
-/// Where the certificate chain and its key are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate chain, leaf first, as PEM.
-    pub certificate: PathBuf,
-    /// Its private key, as PEM.
-    pub private_key: PathBuf,
-}
-
 /// The listener for the people who run callveil.
 pub struct AdminConfig {
     /// Its address.
     pub listen: SocketAddr,
     /// SHA-256 of the bearer token that all but health wants.
     pub token_sha256: Option<[u8; HASH_BYTES]>,
+    /// The certificate, and whose certificates clients must have; plain HTTP where there is none.
+    pub tls: Option<TlsFiles>,
 }
 
 /// What flags say instead of the file.
@@ -174,7 +168,7 @@ impl Config {
         let plaintext = top.boolean("plaintext")?.unwrap_or(false);
         let allow_from = networks(&mut top, "allow_from")?;
         let trusted_proxies = networks(&mut top, "trusted_proxies")?;
-        let tls = top.section("tls")?.map(|section| tls(section, folder)).transpose()?;
+        let tls = top.section("tls")?.map(|section| tls(section, folder, keyring.mode)).transpose()?;
         match (&tls, plaintext) {
             (Some(_), true) => return Err(top.wrong("plaintext", "and [tls] exclude each other")),
             (None, false) if !listen.ip().is_loopback() => {
@@ -184,7 +178,7 @@ impl Config {
             }
             _ => {}
         }
-        let admin = top.section("admin")?.map(admin).transpose()?;
+        let admin = top.section("admin")?.map(|section| admin(section, folder, keyring.mode)).transpose()?;
         let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
         let audit = top.section("audit")?.map(|section| audit(section, folder)).transpose()?.unwrap_or_default();
         let clients = top.sections("clients")?.into_iter().map(client).collect::<Result<Vec<_>, _>>()?;
@@ -240,22 +234,34 @@ fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError>
     networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))
 }
 
-fn tls(mut section: Section, folder: &Path) -> Result<TlsFiles, ConfigError> {
-    let mut file =
-        |key| section.string(key)?.map(|path| folder.join(path)).ok_or_else(|| section.wrong(key, "is missing"));
-    let files = TlsFiles { certificate: file("certificate")?, private_key: file("private_key")? };
+fn tls(mut section: Section, folder: &Path, mode: FileMode) -> Result<TlsFiles, ConfigError> {
+    let files = tls_files(&mut section, folder, mode)?;
     section.finish()?;
     Ok(files)
 }
 
-fn admin(mut section: Section) -> Result<AdminConfig, ConfigError> {
+fn tls_files(section: &mut Section, folder: &Path, mode: FileMode) -> Result<TlsFiles, ConfigError> {
+    let mut file =
+        |key| section.string(key)?.map(|path| folder.join(path)).ok_or_else(|| section.wrong(key, "is missing"));
+    let (certificate, private_key) = (file("certificate")?, file("private_key")?);
+    Ok(TlsFiles { certificate, private_key, client_ca: None, mode })
+}
+
+fn admin(mut section: Section, folder: &Path, mode: FileMode) -> Result<AdminConfig, ConfigError> {
     let listen = section.address("listen")?.unwrap_or((Ipv4Addr::LOCALHOST, 9640).into());
     let token_sha256 = section.string("token_sha256")?.map(|hex| section.sha256("token_sha256", &hex)).transpose()?;
     if !listen.ip().is_loopback() && token_sha256.is_none() {
         return Err(section.wrong("token_sha256", "is required where `listen` is not loopback"));
     }
+    let tls = section.section("tls")?.map(|mut section| {
+        let files = tls_files(&mut section, folder, mode)?;
+        let client_ca = section.string("client_ca")?.map(|path| folder.join(path));
+        section.finish()?;
+        Ok(TlsFiles { client_ca, ..files })
+    });
+    let tls = tls.transpose()?;
     section.finish()?;
-    Ok(AdminConfig { listen, token_sha256 })
+    Ok(AdminConfig { listen, token_sha256, tls })
 }
 
 fn limits(mut section: Section) -> Result<Limits, ConfigError> {
@@ -282,7 +288,13 @@ fn limits(mut section: Section) -> Result<Limits, ConfigError> {
 }
 
 fn audit(mut section: Section, folder: &Path) -> Result<AuditConfig, ConfigError> {
-    let to = section.string("to")?.filter(|to| to != "stdout").map(|path| folder.join(path));
+    let to = match section.string("to")?.as_deref() {
+        None | Some("stdout") => None,
+        Some("" | "-" | "none" | "off" | "null" | "syslog" | "journal" | "stderr" | "/dev/stderr" | "/dev/null") => {
+            return Err(section.wrong("to", "must be \"stdout\" or a file: the log is kept, and apart from stderr"));
+        }
+        Some(path) => Some(folder.join(path)),
+    };
     let key = section.string("hmac_key")?.map(|path| folder.join(path));
     let hmac_key = match (section.string("items")?.as_deref(), key) {
         (Some("hmac"), Some(key)) => Some(key),
@@ -551,6 +563,11 @@ mod tests {
         check(&top("plaintext = true\n[tls]\ncertificate = \"a\"\nprivate_key = \"b\""), "`plaintext`");
         check(&top("trusted_proxies = []"), "`trusted_proxies`");
         check(&top("[audit]\nto = 5"), "`audit.to`");
+        for no_file in ["none", "stderr", "off", "-", "/dev/null"] {
+            check(&top(&format!("[audit]\nto = \"{no_file}\"")), "`audit.to`");
+        }
+        check(&top("[admin.tls]\ncertificate = \"s3cret\""), "`admin.tls.private_key`");
+        check(&top("[tls]\ncertificate = \"a\"\nprivate_key = \"b\"\nclient_ca = \"c\""), "`tls.client_ca`");
         check(&top("[audit]\nitems = \"s3cret\""), "`audit.items`");
         check(&top("[audit]\nitems = \"hmac\""), "`audit.hmac_key`");
         check(&top("[audit]\nhmac_key = \"s3cret\""), "`audit.hmac_key`");

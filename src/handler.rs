@@ -35,7 +35,7 @@ use crate::{
     limits::Limits,
     live::Live,
     lock::lock,
-    peer,
+    peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
     strict,
     tokenizer::{KeyUse, Mapped, Mode, Tokenizer},
@@ -61,7 +61,7 @@ pub struct Handler {
     budget: Arc<Budget>,
     failures: Failures,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
-    proxied: Mutex<HashMap<IpAddr, usize>>,
+    proxied: Mutex<HashMap<Network, usize>>,
 }
 
 impl Handler {
@@ -139,7 +139,7 @@ impl Handler {
     /// the same address as an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
         self.audit.metrics().count_auth_failure();
-        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |()| Refusal::Unauthorized)
+        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
     }
 
     fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
@@ -372,8 +372,8 @@ impl Handler {
 
 /// The place of one request among those of its peer.
 struct Place<'h> {
-    peer: IpAddr,
-    proxied: &'h Mutex<HashMap<IpAddr, usize>>,
+    peer: Network,
+    proxied: &'h Mutex<HashMap<Network, usize>>,
 }
 
 struct TooManyOfPeer;

@@ -30,6 +30,7 @@ pub struct Metrics {
     pub(crate) buckets: [AtomicU64; BOUNDS.len() + 1],
     pub(crate) microseconds: AtomicU64,
     pub(crate) auth_failures: AtomicU64,
+    pub(crate) admin_auth_failures: AtomicU64,
 }
 
 impl Metrics {
@@ -60,6 +61,11 @@ impl Metrics {
     /// Counts a request without good credentials.
     pub fn count_auth_failure(&self) {
         add(&self.auth_failures, 1);
+    }
+
+    /// Counts a wrong token on the admin listener.
+    pub fn count_admin_auth_failure(&self) {
+        add(&self.admin_auth_failures, 1);
     }
 }
 

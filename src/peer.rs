@@ -1,6 +1,9 @@
 //! Who is at the other end: the peer of the socket, or, where that is a proxy of ours, whom it speaks for.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -39,10 +42,26 @@ fn parse(hop: &str) -> Option<IpAddr> {
 
 /// What peers are told apart by: an IPv4 address, or the /64 network of an IPv6 one, which is the least that anybody is
 /// given.
-pub fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+///
+/// IPv4 addresses are kept as IPv6 ones (RFC 4291 section 2.5.5.2). An `IpAddr` has 12 bytes that an IPv4 address leaves
+/// as they are: in a table it would keep what was on the stack before, such as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network(Ipv6Addr);
+
+/// The network of `peer`.
+pub fn network(peer: IpAddr) -> Network {
+    Network(match peer {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64),
+    })
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
     }
 }
 

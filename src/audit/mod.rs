@@ -45,10 +45,6 @@ use crate::{lock::lock, metrics::Metrics};
 /// Places of lines that are not written yet. That of a request is about 300 bytes.
 const PLACES: usize = 8192;
 
-/// Taken places with which, while nothing can be written, no more requests are wanted: those who balance the load have
-/// the time that the rest lasts to turn away.
-const PLACES_SHORT: usize = PLACES / 4 * 3;
-
 /// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
 /// can no longer wait.
 const PLACES_AT_THE_END: usize = 2 * PLACES;
@@ -211,9 +207,10 @@ impl Audit {
         is_busy || self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether requests wait, or are about to, since nothing can be written.
+    /// Whether requests wait, or will, since nothing can be written: those who balance the load have the time that the places
+    /// last to turn away.
     pub fn lacks_room(&self) -> bool {
-        self.on_full == OnFull::Block && self.queued() >= PLACES_SHORT && self.is_stuck()
+        self.on_full == OnFull::Block && (self.is_stuck() || self.queued() >= PLACES)
     }
 
     /// Takes `places` once there are any; `false` where the request is to go unrecorded.

@@ -1,6 +1,10 @@
 //! One line of the log.
 
-use std::{fmt, io::Write as _, net::IpAddr};
+use std::{
+    fmt,
+    io::Write as _,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -153,7 +157,7 @@ fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl AsRef<[u8]>, u6
 #[derive(Default)]
 pub(super) struct Recent {
     second: Option<(i64, String)>,
-    peer: Option<(IpAddr, String)>,
+    peer: Option<(Ipv6Addr, String)>,
 }
 
 impl Recent {
@@ -175,9 +179,14 @@ impl Recent {
     }
 
     fn write_peer(&mut self, peer: IpAddr, out: &mut Vec<u8>) {
+        // Not the `IpAddr`, which would keep what was on this stack: see `peer::Network`.
+        let bits = match peer {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
         let text = match &mut self.peer {
-            Some((recent, text)) if *recent == peer => text,
-            stale => &mut stale.insert((peer, peer.to_string())).1,
+            Some((recent, text)) if *recent == bits => text,
+            stale => &mut stale.insert((bits, peer.to_string())).1,
         };
         out.extend_from_slice(text.as_bytes());
     }

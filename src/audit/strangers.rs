@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::event_line;
-use crate::peer;
+use crate::peer::{self, Network};
 
 /// How often sums are written.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -30,24 +30,25 @@ const LINES_MAX: usize = 256;
 /// The strangers of late.
 #[derive(Default)]
 pub(super) struct Strangers {
-    rows: HashMap<(IpAddr, u16), Row>,
+    rows: HashMap<(Network, u16), Row>,
     /// Those that have no row, or no line, of their own, by status.
     others: BTreeMap<u16, Row>,
     /// Lines that this interval has had.
     lines: usize,
 }
 
-/// Requests of which no line tells yet, and when the first of them ended.
+/// Requests of which no line tells yet, and when the first of them ended. (Not an option: one that is none would keep, for
+/// as long as its row is there, what was on the stack of the request that made it.)
 #[derive(Default)]
 struct Row {
     count: u64,
-    since: Option<Timestamp>,
+    since: Timestamp,
 }
 
 impl Row {
     fn add(&mut self, count: u64, since: Timestamp) {
+        self.since = if self.count == 0 { since } else { self.since.min(since) };
         self.count += count;
-        self.since = Some(self.since.map_or(since, |earlier| earlier.min(since)));
     }
 }
 
@@ -55,7 +56,7 @@ impl Row {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sum {
     /// Where they came from; `None` is many networks.
-    network: Option<IpAddr>,
+    network: Option<Network>,
     status: u16,
     count: u64,
     since: Timestamp,
@@ -94,19 +95,15 @@ impl Strangers {
     }
 }
 
-fn sum(network: Option<IpAddr>, status: u16, Row { count, since }: Row) -> Option<Sum> {
-    Some(Sum { network, status, count, since: since? })
+fn sum(network: Option<Network>, status: u16, Row { count, since }: Row) -> Option<Sum> {
+    (count > 0).then_some(Sum { network, status, count, since })
 }
 
 impl Sum {
     /// The line, written at `now`.
     pub(super) fn line(&self, now: Timestamp) -> Vec<u8> {
-        let network = self.network.map(|network| match network {
-            IpAddr::V4(_) => network.to_string(),
-            IpAddr::V6(_) => format!("{network}/64"),
-        });
         let fields: [(&str, Value); 4] = [
-            ("peer", network.into()),
+            ("peer", self.network.map(|network| network.to_string()).into()),
             ("status", self.status.into()),
             ("count", self.count.into()),
             ("since", format!("{:.6}", self.since).into()),
@@ -133,7 +130,7 @@ mod tests {
     #[test]
     fn the_first_is_told_of_at_once_and_the_others_later() {
         let mut strangers = Strangers::default();
-        let (network, status) = (Some(ipv4(1)), 401);
+        let (network, status) = (Some(peer::network(ipv4(1))), 401);
         assert_eq!(strangers.count(ipv4(1), 401, at(5)), Some(Sum { network, status, count: 1, since: at(5) }));
         for second in 6..106 {
             assert_eq!(strangers.count(ipv4(1), 401, at(second)), None);
@@ -173,7 +170,7 @@ mod tests {
             assert!(strangers.rows.len() <= ROWS_MAX);
             let sums = strangers.tell();
             // Those who send most have lines of their own.
-            assert!((0..10).all(|peer| sums.iter().any(|sum| sum.network == Some(ipv4(peer)))));
+            assert!((0..10).all(|peer| sums.iter().any(|sum| sum.network == Some(peer::network(ipv4(peer))))));
             lines += sums.len();
             assert!(lines <= 2 * LINES_MAX + 1, "{lines}");
             told += sums.iter().map(|sum| sum.count).sum::<u64>();

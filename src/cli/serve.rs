@@ -52,7 +52,7 @@ use crate::{
         exposition::State,
         process::memory_limit,
         reload::{ConfigFile, Reloader},
-        tls::Tls,
+        tls::{Tls, TlsFiles},
         workers::Workers,
     },
     tokenizer::{Mode, Tokenizer},
@@ -121,27 +121,63 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     memory::wipe_stack();
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let workers = Arc::new(Workers::start(threads).map_err(no_threads)?);
+    warn_of(&config);
     tell_memory(&config, threads, tokenizer.ring().keys().len());
-    let tls = config.tls.clone().map(Tls::load).transpose();
-    let tls = tls.map_err(|error| Failure::config(format_args!("certificate: {error}")))?.map(Arc::new);
+    let certificates = Certificates::load(&config)?;
     let (audit, writer) = open_audit(&config)?;
     let written = run_writer(writer)?;
     let audit = Arc::new(audit);
     let settings = std::mem::take(&mut config.settings);
-    let reload = |live, tls| Reloader {
+    let reload = |live, certificates: &Certificates| Reloader {
         live,
         ring: file,
         trunk_zero,
         config: args.config.map(|path| ConfigFile { path, overrides, settings }),
-        tls,
+        tls: certificates.iter().cloned().collect(),
         audit: audit.clone(),
         seen: Some(seen),
     };
-    let reload = |live, tls| reload(live, tls).start(hangup);
-    let served = runtime.block_on(serve(config, tokenizer, tls, reload, audit.clone(), workers, args.dev));
+    let reload = |live, certificates: &Certificates| reload(live, certificates).start(hangup);
+    let served = runtime.block_on(serve(config, tokenizer, certificates, reload, audit.clone(), workers, args.dev));
     // A look at a file system that is gone may never return.
     runtime.shutdown_background();
     served.and(end_audit(&audit, &written))
+}
+
+/// The certificates of both listeners, where they have any.
+struct Certificates {
+    calls: Option<Arc<Tls>>,
+    admin: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    /// Those that `config` names. One that is not valid now is warned of: this clock may be the wrong one.
+    fn load(config: &Config) -> Result<Self, Failure> {
+        let load = |files: Option<&TlsFiles>| {
+            let tls = files.cloned().map(Tls::load).transpose();
+            tls.map(|tls| tls.map(Arc::new)).map_err(|error| Failure::config(format_args!("certificate: {error}")))
+        };
+        let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let certificates = Self { calls: load(config.tls.as_ref())?, admin: load(admin)? };
+        for tls in certificates.iter() {
+            if let Some(lack) = tls.validity().and_then(|validity| validity.lack(Timestamp::now())) {
+                warn!(path = %tls.path().display(), "{lack}");
+            }
+        }
+        Ok(certificates)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Tls>> {
+        [&self.calls, &self.admin].into_iter().flatten()
+    }
+}
+
+/// Warns of settings that are allowed and hardly meant.
+fn warn_of(config: &Config) {
+    // Networks that hold half of all addresses are taken for everybody.
+    if config.trusted_proxies.iter().any(|network| network.prefix_len() <= 1) {
+        warn!("trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds");
+    }
 }
 
 fn no_signals(error: io::Error) -> Failure {
@@ -206,8 +242,8 @@ fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failure> {
 async fn serve(
     config: Config,
     tokenizer: Tokenizer,
-    tls: Option<Arc<Tls>>,
-    reload: impl FnOnce(Arc<Live>, Option<Arc<Tls>>) -> JoinHandle<()>,
+    certificates: Certificates,
+    reload: impl FnOnce(Arc<Live>, &Certificates) -> JoinHandle<()>,
     audit: Arc<Audit>,
     workers: Arc<Workers>,
     dev: bool,
@@ -220,7 +256,7 @@ async fn serve(
     };
     let live =
         Arc::new(Live::new(tokenizer, Clients::new(config.clients), audit.instance().to_owned(), Timestamp::now()));
-    let has_fallen = end_after(reload(live.clone(), tls.clone()));
+    let has_fallen = end_after(reload(live.clone(), &certificates));
     let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(Counts::default()));
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
         let state = State {
@@ -228,9 +264,9 @@ async fn serve(
             live: live.clone(),
             audit: audit.clone(),
             readiness: readiness.clone(),
-            tls: tls.clone(),
+            tls: certificates.iter().cloned().collect(),
         };
-        serve_admin(listener, Admin { state, token_sha256 })?;
+        serve_admin(listener, Admin::new(state, token_sha256), certificates.admin)?;
     }
     let warming = live.clone();
     spawn_blocking(move || warming.tokenizer().warm_up()).await.map_err(Failure::failed)?;
@@ -247,7 +283,7 @@ async fn serve(
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
     let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
-    let access = Access { allow_from, trusted_proxies, tls, counts };
+    let access = Access { allow_from, trusted_proxies, tls: certificates.calls, counts };
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
     tokio::spawn(tell_systemd(stopping, workers.clone()));
@@ -330,16 +366,16 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// The admin listener goes on through the drain, for the probes that watch it, and ends with the process.
-fn serve_admin(listener: TcpListener, admin: Admin) -> Result<(), Failure> {
+fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<Tls>>) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(Failure::failed)?;
     info!(%address, "admin listening");
     let limits =
         Limits { connections: ADMIN_CONNECTIONS_MAX, connections_per_peer: ADMIN_CONNECTIONS_MAX, ..Limits::default() };
-    let own = Workers::this_thread();
+    let (own, access) = (Workers::this_thread(), Access { tls, ..Access::default() });
     tokio::spawn(async move {
         let (_never, terminations) = tokio::sync::watch::channel(0);
         let unused = std::sync::atomic::AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), limits, Access::default(), &own, &unused, terminations).await;
+        server::run(listener, Arc::new(admin), limits, access, &own, &unused, terminations).await;
         error!("the admin listener ended");
     });
     Ok(())
@@ -371,7 +407,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         allow_from: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
-        admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None }),
+        admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None, tls: None }),
         limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         audit: AuditConfig::default(),
         clients: vec![client],

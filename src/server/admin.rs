@@ -1,10 +1,10 @@
 //! The admin listener (SPEC 7): for those who run callveil, never for CCC.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use hyper::{
     Request, Response,
@@ -14,9 +14,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tracing::warn;
 
 use crate::{
+    allowance::Failures,
     auth::HASH_BYTES,
+    peer,
     respond::{Answer, Patience, Respond, json_response, response},
     server::exposition::{Format, State},
     strict, wire,
@@ -27,17 +30,22 @@ const OPENAPI: &str = include_str!("../../deploy/openapi.yaml");
 
 /// Answers probes and the people who run callveil.
 pub struct Admin {
-    /// What they ask about.
-    pub state: State,
-    /// SHA-256 of the bearer token that `/metrics` and `/keyring` want, if they want one.
-    pub token_sha256: Option<[u8; HASH_BYTES]>,
+    state: State,
+    token_sha256: Option<[u8; HASH_BYTES]>,
+    failures: Failures,
 }
 
 impl Admin {
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Bytes> {
+    /// Answers what they ask about `state`. `token_sha256` is the SHA-256 of the bearer token that all but `/healthz` and
+    /// `/readyz` wants, if it wants one.
+    pub fn new(state: State, token_sha256: Option<[u8; HASH_BYTES]>) -> Self {
+        Self { state, token_sha256, failures: Failures::default() }
+    }
+
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, peer: IpAddr) -> Response<Bytes> {
         let is_for_all = match path {
-            "/healthz" | "/readyz" | "/openapi.yaml" => true,
-            "/metrics" | "/keyring" => false,
+            "/healthz" | "/readyz" => true,
+            "/metrics" | "/keyring" | "/openapi.yaml" => false,
             _ => return refuse(StatusCode::NOT_FOUND, "there is nothing at this path"),
         };
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -46,9 +54,7 @@ impl Admin {
             return response;
         }
         if !is_for_all && !self.may(headers) {
-            let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's bearer token is wanted");
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callveil\""));
-            return response;
+            return self.refuse_token(peer);
         }
         let (status, body) = match path {
             "/metrics" => {
@@ -69,6 +75,27 @@ impl Admin {
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };
         let hash: [u8; HASH_BYTES] = Sha256::digest(token).into();
         scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(wanted.ct_eq(&hash))
+    }
+
+    /// A wrong token: too many of one peer are told to wait, and the first of each minute is logged.
+    fn refuse_token(&self, peer: IpAddr) -> Response<Bytes> {
+        self.state.audit.metrics().count_admin_auth_failure();
+        let failed = self.failures.count(peer, Instant::now());
+        if failed == Ok(1) {
+            warn!(peer = %peer::network(peer), "a request to the admin listener without its token");
+        }
+        match failed {
+            Ok(_) => {
+                let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's bearer token is wanted");
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callveil\""));
+                response
+            }
+            Err(wait) => {
+                let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens from this address");
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+                response
+            }
+        }
     }
 
     fn readyz(&self) -> (StatusCode, Value) {
@@ -126,9 +153,9 @@ fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
 }
 
 impl Respond for Admin {
-    async fn respond(&self, request: &mut Request<Option<Incoming>>, _peer: IpAddr, _patience: &Patience) -> Answer {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, peer: IpAddr, _patience: &Patience) -> Answer {
         let response = match strict::check(request) {
-            Ok(_) => self.answer(request.method(), request.uri().path(), request.headers()),
+            Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };
         let granted = response.status() == StatusCode::OK;

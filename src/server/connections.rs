@@ -19,7 +19,10 @@ use super::{
     Counts,
     activity::{Activity, Order},
 };
-use crate::{lock::lock, peer};
+use crate::{
+    lock::lock,
+    peer::{self, Network},
+};
 
 /// One in so many places is left for strangers, however many clients there are.
 const PLACES_A_FREE_ONE: usize = 8;
@@ -35,7 +38,7 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Table {
     open: HashMap<u64, Open>,
-    per_peer: HashMap<IpAddr, Peer>,
+    per_peer: HashMap<Network, Peer>,
     /// The peers with strangers: the one from which to take first comes last.
     ranks: BTreeSet<Rank>,
     strangers: usize,
@@ -46,7 +49,7 @@ struct Table {
 
 struct Open {
     /// None for a proxy, which connects for many.
-    peer: Option<IpAddr>,
+    peer: Option<Network>,
     is_stranger: bool,
     activity: Arc<Activity>,
 }
@@ -59,7 +62,7 @@ struct Peer {
 }
 
 /// How many strangers a peer has, which of them has been there longest, and who it is.
-type Rank = (usize, Reverse<u64>, IpAddr);
+type Rank = (usize, Reverse<u64>, Network);
 
 impl Connections {
     pub(super) fn new(max: usize, per_peer_max: usize, counts: Arc<Counts>) -> Self {
@@ -189,7 +192,7 @@ impl Table {
 }
 
 impl Peer {
-    fn rank(&self, address: IpAddr) -> Rank {
+    fn rank(&self, address: Network) -> Rank {
         (self.strangers.len(), Reverse(self.strangers.first().copied().unwrap_or_default()), address)
     }
 }

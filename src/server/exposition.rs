@@ -66,8 +66,8 @@ pub struct State {
     pub audit: Arc<Audit>,
     /// What probes are told.
     pub readiness: Arc<Readiness>,
-    /// The certificate, if there is one.
-    pub tls: Option<Arc<Tls>>,
+    /// The certificates in use.
+    pub tls: Vec<Arc<Tls>>,
 }
 
 impl State {
@@ -146,6 +146,8 @@ impl Metrics {
         }
         let help = "Requests without good credentials";
         families.counter("callveil_auth_failures", help, get(&self.auth_failures))?;
+        let help = "Requests to the admin listener without its token";
+        families.counter("callveil_admin_auth_failures", help, get(&self.admin_auth_failures))?;
         let help = "From the head of a request to its answer";
         let mut durations = families.begin("callveil_request_duration_seconds", help, MetricType::Histogram)?;
         let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
@@ -232,9 +234,10 @@ impl State {
         }
         let help = "Whether a look at the files on disk has taken over 5 seconds already";
         families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;
-        if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
-            let help = "When the certificate expires, in Unix time";
-            families.gauge("callveil_certificate_not_after_timestamp_seconds", help, not_after.as_second())?;
+        let expiries = self.tls.iter().filter_map(|tls| tls.validity()).map(|validity| validity.not_after);
+        if let Some(first) = expiries.min() {
+            let help = "When the certificate expires, in Unix time; of two the one that does first";
+            families.gauge("callveil_certificate_not_after_timestamp_seconds", help, first.as_second())?;
         }
         Ok(())
     }

@@ -21,7 +21,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{lock::lock, peer};
+use crate::{
+    lock::lock,
+    peer::{self, Network},
+};
 
 /// Speaks TLS with the peer of `socket`. Nothing is kept for a peer that says nothing.
 pub(super) async fn accept(
@@ -35,7 +38,7 @@ pub(super) async fn accept(
 }
 
 /// What `future` gives, polled only while it has the turn.
-async fn in_turns<F: Future>(future: F, peer: IpAddr, turns: &Turns) -> F::Output {
+async fn in_turns<F: Future>(future: F, peer: Network, turns: &Turns) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken(Notify::new()));
     let waker = Waker::from(woken.clone());
@@ -69,9 +72,9 @@ pub(super) struct Turns(Arc<Mutex<Waiting>>);
 struct Waiting {
     is_taken: bool,
     /// Each peer's handshakes, in the order in which they came.
-    of_peer: HashMap<IpAddr, VecDeque<oneshot::Sender<Turn>>>,
+    of_peer: HashMap<Network, VecDeque<oneshot::Sender<Turn>>>,
     /// Peers that wait: the first is the next.
-    peers: VecDeque<IpAddr>,
+    peers: VecDeque<Network>,
 }
 
 /// One handshake's turn, which the next has when this is dropped.
@@ -79,7 +82,7 @@ struct Turn(Turns);
 
 impl Turns {
     /// Waits for a turn of `peer`.
-    async fn next(&self, peer: IpAddr) -> Turn {
+    async fn next(&self, peer: Network) -> Turn {
         let turn = {
             let mut waiting = lock(&self.0);
             if !waiting.is_taken {
@@ -130,15 +133,19 @@ impl Drop for Turn {
 mod tests {
     use super::*;
 
+    fn network(last: u8) -> Network {
+        peer::network(IpAddr::from([0, 0, 0, last]))
+    }
+
     #[tokio::test]
     async fn peers_take_turns_and_those_who_left_are_passed_over() {
         let (turns, order) = (Turns::default(), Arc::new(Mutex::new(Vec::new())));
-        let first = turns.next(IpAddr::from([0, 0, 0, 0])).await;
+        let first = turns.next(network(0)).await;
         let mut tasks = Vec::new();
         for (peer, name) in [(1, 'a'), (1, 'b'), (1, 'c'), (2, 'd'), (2, 'e'), (3, 'f')] {
             let (turns, order) = (turns.clone(), order.clone());
             tasks.push(tokio::spawn(async move {
-                let turn = turns.next(IpAddr::from([0, 0, 0, peer])).await;
+                let turn = turns.next(network(peer)).await;
                 lock(&order).push(name);
                 yield_now().await;
                 drop(turn);

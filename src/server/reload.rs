@@ -45,8 +45,8 @@ pub struct Reloader {
     pub trunk_zero: TrunkZeroRegions,
     /// Where the clients are, if they are in a file.
     pub config: Option<ConfigFile>,
-    /// The certificate in use, if there is one.
-    pub tls: Option<Arc<Tls>>,
+    /// The certificates in use.
+    pub tls: Vec<Arc<Tls>>,
     /// Where what was taken up, or refused, is recorded.
     pub audit: Arc<Audit>,
     /// The content that was last looked at, in use or refused.
@@ -111,7 +111,7 @@ impl Reloader {
             self.reload_clients();
         }
         self.look();
-        self.look_at_certificate();
+        self.look_at_certificates();
     }
 
     fn look(&mut self) {
@@ -178,20 +178,22 @@ impl Reloader {
         }
     }
 
-    fn look_at_certificate(&self) {
-        let Some(tls) = &self.tls else { return };
-        match tls.reload_if_changed() {
-            None => {}
-            Some(Ok(())) => {
+    fn look_at_certificates(&self) {
+        let looked: Vec<_> = self.tls.iter().filter_map(|tls| tls.reload_if_changed(Timestamp::now())).collect();
+        let refused = looked.iter().find_map(|taken| taken.as_ref().err()).map(ToString::to_string);
+        match &refused {
+            _ if looked.is_empty() => {}
+            None => {
                 self.live.note_certificate(None);
                 self.record("certificate", json!({}));
                 info!("certificate reloaded");
             }
-            Some(Err(error)) if self.live.note_certificate(Some(error.to_string())) => {
-                self.record("certificate", json!({"refused": error.to_string()}));
-                warn!(%error, "keeping the certificate in use");
+            Some(reason) => {
+                if self.live.note_certificate(refused.clone()) {
+                    self.record("certificate", json!({"refused": reason}));
+                    warn!(reason, "keeping the certificate in use");
+                }
             }
-            Some(Err(_)) => {}
         }
     }
 

@@ -1,7 +1,9 @@
-//! TLS by rustls: 1.2 and 1.3, with the post-quantum key exchange that aws-lc-rs offers, for HTTP/1.1 and HTTP/2.
+//! TLS by rustls: 1.2 and 1.3, with the post-quantum key exchange that aws-lc-rs offers, for HTTP/1.1 alone.
+
+mod pair;
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -9,52 +11,83 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
 };
-use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
-use zeroize::Zeroizing;
 
-use crate::{config::TlsFiles, lock::lock};
+use self::pair::Pair;
+pub use self::pair::Validity;
+use crate::{
+    keyring::{
+        disk::{Disk as _, RealDisk},
+        file::FileMode,
+    },
+    lock::lock,
+};
 
-/// Bytes of the largest certificate or key file.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// What is spoken in TLS, the best first (RFC 7301). HTTP/1.0 is for those who offer nothing else.
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
+/// Where the certificate chain and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, leaf first, as PEM.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub private_key: PathBuf,
+    /// The CAs of whom clients must have a certificate, as PEM; clients need none where there is no such file.
+    pub client_ca: Option<PathBuf>,
+    /// Whether the key may be open to others on the system.
+    pub mode: FileMode,
+}
 
 /// The certificate in use, and the files from which a newer one may come.
 pub struct Tls {
     files: TlsFiles,
-    /// The pair, and when it expires, where that can be read.
-    config: ArcSwap<(Arc<ServerConfig>, Option<Timestamp>)>,
+    in_use: ArcSwap<InUse>,
     /// What was last looked at, in use or refused; `None` where it could not even be read.
     seen: Mutex<Option<[u8; 32]>>,
 }
 
+struct InUse {
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
+}
+
 impl Tls {
-    /// The pair in `files`.
+    /// The pair in `files`, valid now or not.
     ///
     /// # Errors
     /// [`TlsError`] where they cannot be read, are no PEM, or do not fit each other.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let pair = Pair::read(&files)?;
-        let config = pair.config(&files)?;
-        Ok(Self { files, config: ArcSwap::from_pointee(config), seen: Mutex::new(Some(pair.hash())) })
+        let (in_use, hash) = {
+            let pair = Pair::read(&files)?;
+            (InUse::of(&pair, &files)?, pair.hash())
+        };
+        Ok(Self { files, in_use: ArcSwap::from_pointee(in_use), seen: Mutex::new(Some(hash)) })
     }
 
     /// Accepts connections with the pair of this moment.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load().0.clone())
+        TlsAcceptor::from(self.in_use.load().config.clone())
     }
 
-    /// When the certificate in use expires; `None` where it does not say so in a way that we read.
-    pub fn not_after(&self) -> Option<Timestamp> {
-        self.config.load().1
+    /// When the certificate in use is valid; `None` where it does not say so in a way that we read.
+    pub fn validity(&self) -> Option<Validity> {
+        self.in_use.load().validity
     }
 
-    /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal.
-    pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
+    /// Where the certificate is.
+    pub fn path(&self) -> &Path {
+        &self.files.certificate
+    }
+
+    /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal, and
+    /// where it is valid at `now` and the other is not.
+    pub fn reload_if_changed(&self, now: Timestamp) -> Option<Result<(), TlsError>> {
         let read = Pair::read(&self.files);
         let hash = read.as_ref().ok().map(Pair::hash);
         let before = std::mem::replace(&mut *lock(&self.seen), hash);
@@ -63,59 +96,53 @@ impl Tls {
             Ok(pair) => pair,
             Err(error) => return Some(Err(error)),
         };
-        Some(pair.config(&self.files).map(|config| self.config.store(Arc::new(config))))
+        Some(self.take_up(&pair, now))
+    }
+
+    fn take_up(&self, pair: &Pair<'_>, now: Timestamp) -> Result<(), TlsError> {
+        let other = InUse::of(pair, &self.files)?;
+        let lack = |validity: Option<Validity>| validity.and_then(|validity| validity.lack(now));
+        if let (Some(what), None) = (lack(other.validity), lack(self.validity())) {
+            return Err(TlsError::wrong(&self.files.certificate, what));
+        }
+        self.in_use.store(Arc::new(other));
+        Ok(())
     }
 }
 
-/// The two files as they were found.
-struct Pair {
-    certificate: Vec<u8>,
-    private_key: Zeroizing<Vec<u8>>,
-}
-
-impl Pair {
-    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let certificate = read(&files.certificate)?;
-        Ok(Self { certificate, private_key: Zeroizing::new(read(&files.private_key)?) })
-    }
-
-    fn hash(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(Sha256::digest(&self.certificate));
-        hash.update(Sha256::digest(&*self.private_key));
-        hash.finalize().into()
-    }
-
-    fn config(&self, files: &TlsFiles) -> Result<(Arc<ServerConfig>, Option<Timestamp>), TlsError> {
-        let wrong = |path: &Path, what| TlsError::Wrong { path: path.to_owned(), what };
-        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let chain = chain.ok_or_else(|| wrong(&files.certificate, "it holds no certificate as PEM"))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.private_key);
-        let key = key.map_err(|_| wrong(&files.private_key, "it holds no private key as PEM"))?;
-        let not_after = X509Certificate::from_der(&chain[0]).ok();
-        let not_after = not_after.map(|(_, certificate)| certificate.validity().not_after.timestamp());
-        let not_after = not_after.and_then(|second| Timestamp::from_second(second).ok());
-        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+impl InUse {
+    fn of(pair: &Pair<'_>, files: &TlsFiles) -> Result<Self, TlsError> {
+        let checked = pair.check()?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3");
-        let config = builder.with_no_client_auth().with_single_cert(chain, key);
-        let mut config = config.map_err(|_| wrong(&files.private_key, "it is not the key of that certificate"))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok((Arc::new(config), not_after))
+        let builder = match &files.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(client_cas(path)?.into(), provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|_| TlsError::wrong(path, NO_CAS))?)
+            }
+        };
+        let config = builder.with_single_cert(checked.chain, checked.key);
+        let not_its_key = |_| TlsError::wrong(&files.private_key, "it is not the key of that certificate");
+        let mut config = config.map_err(not_its_key)?;
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+        Ok(Self { config: Arc::new(config), validity: checked.validity })
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let failed = |error| TlsError::Io { path: path.to_owned(), error };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+/// What is wrong with a file of CAs that has none.
+const NO_CAS: &str = "it holds no certificates of CAs as PEM";
+
+fn client_cas(path: &Path) -> Result<RootCertStore, TlsError> {
+    let (text, _) = RealDisk.read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|_| TlsError::wrong(path, NO_CAS))?;
+        roots.add(certificate).map_err(|_| TlsError::wrong(path, NO_CAS))?;
     }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")));
-    }
-    fs::read(path).map_err(failed)
+    Ok(roots)
 }
 
 /// Why a certificate was not taken.
@@ -136,6 +163,12 @@ pub enum TlsError {
         /// What is wrong with it.
         what: &'static str,
     },
+}
+
+impl TlsError {
+    fn wrong(path: &Path, what: &'static str) -> Self {
+        Self::Wrong { path: path.to_owned(), what }
+    }
 }
 
 impl fmt::Display for TlsError {

@@ -10,7 +10,7 @@ use std::{
 
 use toml::Table;
 
-use crate::support::{Folder, PASSWORD, Server, callveil, run, sha256_hex};
+use crate::support::{Folder, PASSWORD, Server, callveil, run, sha256_hex, write_secret};
 
 const DEPLOYMENT: &str = include_str!("../../deploy/kubernetes/deployment.yaml");
 const AUTOSCALER: &str = include_str!("../../deploy/kubernetes/horizontalpodautoscaler.yaml");
@@ -78,7 +78,7 @@ fn material() -> (Folder, PathBuf) {
     assert!(made.status.success());
     let made = rcgen::generate_simple_self_signed(vec!["callveil.test".to_owned()]).unwrap();
     fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
-    fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    write_secret(folder.path().join("tls.key"), made.signing_key.serialize_pem());
     (folder, path)
 }
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 use self::faulty::{Endpoint, Fault};
 use crate::{
     clients::{is_here, script},
-    support::{Folder, PASSWORD, Server, USER, callveil, check_log, run},
+    support::{Folder, PASSWORD, Server, USER, callveil, check_log, run, write_secret},
 };
 
 /// A CA that is trusted by `--ca`, and what its certificates are like.
@@ -102,7 +102,7 @@ fn our_own_server_is_ready() {
     ca.write(folder.path());
     let (certificate, key) = ca.issue(|_| {});
     fs::write(folder.path().join("tls.crt"), certificate.pem()).unwrap();
-    fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+    write_secret(folder.path().join("tls.key"), key.serialize_pem());
     let server = Server::start(&folder, "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"", "");
     let url = format!("https://127.0.0.1:{}/", server.address.port());
     let report = check(folder.path(), &url, &["--ca", "ca.pem"], &[], &[]);

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{Server, callveil, sha256_hex};
+use crate::support::{Server, callveil, sha256_hex, write_secret};
 
 const README: &str = include_str!("../../README.md");
 
@@ -64,7 +64,7 @@ fn every_command_of_the_readme_works() {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(path.join("tls.crt"), certificate.pem()).unwrap();
-    fs::write(path.join("tls.key"), key.serialize_pem()).unwrap();
+    write_secret(path.join("tls.key"), key.serialize_pem());
     fs::write(path.join("crm.csv"), EXPORT).unwrap();
     fs::write(path.join("KEY"), [7; 32]).unwrap();
     fs::set_permissions(path.join("KEY"), fs::Permissions::from_mode(0o600)).unwrap();

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -66,6 +67,13 @@ pub fn pipe(folder: &Path, args: &[&str], input: &str) -> String {
     check_log(&stderr);
     assert!(output.status.success(), "{args:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Writes a file that nobody else may read.
+pub fn write_secret(path: PathBuf, content: impl AsRef<[u8]>) {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(content.as_ref()).unwrap();
 }
 
 pub fn sha256_hex(text: &str) -> String {

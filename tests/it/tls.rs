@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufReader, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
     sync::{
@@ -58,6 +59,16 @@ impl Ca {
         Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
     }
 
+    /// One that is valid from the beginning of one year to that of another.
+    fn pair_between(&self, from: i32, to: i32) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        let certificate = leaf.pem() + &self.0.pem();
+        Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
+    }
+
     /// A client that trusts this CA and nobody else. It resumes its sessions where it can.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -72,6 +83,7 @@ impl Ca {
 fn publish(folder: &Folder, name: &str, content: &str) {
     let new = folder.path().join("new");
     fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(new, folder.path().join(name)).unwrap();
 }
 
@@ -126,17 +138,17 @@ fn curl(folder: &Folder, server: &Server, args: &[&str]) -> Output {
 }
 
 #[test]
-fn curl_over_both_versions_of_tls_and_http() {
+fn curl_over_both_versions_of_tls() {
     if !is_here("curl") {
         return;
     }
     let (folder, _, _, server) = serve("");
     for tls in [&["--tlsv1.2", "--tls-max", "1.2"][..], &["--tlsv1.3"]] {
-        for (http, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        for (http, expected) in [("--http1.1", "1.1 200"), ("--http2", "1.1 200"), ("--http1.0", "1 200")] {
             let output = curl(&folder, &server, &[tls, &["--cacert", "ca.pem", http]].concat());
             let out = String::from_utf8(output.stdout).unwrap();
             let (answer, end) = out.rsplit_once('\n').unwrap();
-            assert_eq!(end, format!("{version} 200"), "{tls:?} {http}");
+            assert_eq!(end, expected, "{tls:?} {http}");
             let answer: Value = serde_json::from_str(answer).unwrap();
             assert_eq!((&answer["Code"], answer["Results"][0]["Value"].as_str().unwrap().len()), (&json!(0), 40));
         }
@@ -186,7 +198,7 @@ fn python_node_and_java() {
         let output = java(&options).output().unwrap();
         let versions = String::from_utf8(output.stderr).unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "008613988888888 008613788888888\n", "{versions}");
-        assert_eq!(versions.lines().filter(|line| *line == "HTTP_2").count(), 2, "{versions}");
+        assert_eq!(versions.lines().filter(|line| *line == "HTTP_1_1").count(), 2, "{versions}");
         fails(&mut java(&[]));
     }
 }
@@ -306,7 +318,7 @@ fn a_bad_pair_is_refused_and_the_one_in_use_kept() {
         ("tls.crt", torn(&other.certificate), "tls.crt: it holds no certificate as PEM"),
         ("tls.crt", torn_chain.to_owned(), "tls.crt: it holds no certificate as PEM"),
         ("tls.crt", String::new(), "tls.crt: it holds no certificate as PEM"),
-        ("tls.crt", other.private_key.clone(), "tls.crt: it holds no certificate as PEM"),
+        ("tls.crt", other.private_key.clone(), "tls.crt: it holds a private key: the certificate is wanted"),
         ("tls.crt", other.certificate.clone(), "tls.key: it is not the key of that certificate"),
         ("tls.key", torn(&other.private_key), "tls.key: it holds no private key as PEM"),
         ("tls.key", other.private_key.clone(), "tls.key: it is not the key of that certificate"),
@@ -314,7 +326,7 @@ fn a_bad_pair_is_refused_and_the_one_in_use_kept() {
     for (name, content, expected) in bad {
         publish(&folder, name, &content);
         let record = server.wait_for(KEPT);
-        assert!(record["error"].as_str().unwrap().ends_with(expected), "{record}");
+        assert!(record["reason"].as_str().unwrap().ends_with(expected), "{record}");
         assert!(refusal(&server).unwrap().ends_with(expected));
         assert_eq!(server.admin_get("/readyz").status, 200, "it still serves");
         let (connection, status) = request(server.address, &client).unwrap();
@@ -348,6 +360,162 @@ fn a_bad_pair_stops_the_start() {
     install(&folder, &one);
     publish(&folder, "tls.key", &other.private_key);
     check("it is not the key of that certificate");
+}
+
+/// What openssl makes, by these arguments, in the folder.
+fn openssl(folder: &Folder, args: &str) {
+    let output = Command::new("openssl").args(args.split(' ')).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Each file that is wrong ends the start with what is wrong with it.
+#[test]
+fn wrong_files_are_named_with_what_is_wrong() {
+    if !is_here("openssl") {
+        return;
+    }
+    let folder = Folder::new();
+    let config = folder.config(TLS, "").to_str().unwrap().to_owned();
+    let check = |expected: &str| {
+        fs::set_permissions(folder.path().join("tls.key"), fs::Permissions::from_mode(0o600)).unwrap();
+        let output = run(folder.path(), &["serve", "--config", &config]);
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(78) && err.contains(expected), "{expected}: {err}");
+    };
+    let request = "req -x509 -days 9 -subj /CN=localhost -nodes -keyout tls.key -out tls.crt";
+    for (key, expected) in [
+        ("-newkey rsa:1024", "its RSA key has less than 2048 bits"),
+        ("-newkey ec -pkeyopt ec_paramgen_curve:secp256k1", "on another curve"),
+        ("-newkey ed448", "Ed448"),
+        ("-newkey rsa-pss -pkeyopt rsa_keygen_bits:2048", "RSA-PSS"),
+    ] {
+        openssl(&folder, &format!("{request} {key}"));
+        check(expected);
+    }
+    openssl(&folder, &format!("{request} -newkey rsa:2048"));
+    openssl(&folder, "pkey -in tls.key -aes256 -passout pass:hunter2 -out encrypted.key");
+    fs::rename(folder.path().join("encrypted.key"), folder.path().join("tls.key")).unwrap();
+    check("the private key is encrypted");
+    openssl(&folder, "req -new -subj /CN=localhost -nodes -newkey rsa:2048 -keyout tls.key -out tls.crt");
+    check("it holds a request for a certificate");
+    let (ca, pair) = (Ca::new(), Ca::new().pair());
+    let (leaf, others) = (ca.pair(), pair.certificate.clone());
+    install(&folder, &leaf);
+    publish(&folder, "tls.crt", &(ca.0.pem() + &leaf.certificate));
+    check("its first certificate is a CA's");
+    publish(&folder, "tls.crt", &(leaf.certificate.clone() + &others));
+    check("its chain is out of order");
+    publish(&folder, "tls.crt", &leaf.certificate);
+    publish(&folder, "tls.key", &(leaf.private_key.clone() + &pair.private_key));
+    check("it holds several private keys");
+    publish(&folder, "tls.key", &leaf.private_key);
+    fs::set_permissions(folder.path().join("tls.key"), fs::Permissions::from_mode(0o604)).unwrap();
+    let output = run(folder.path(), &["serve", "--config", &config]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is open to others"), "{output:?}");
+}
+
+/// One that is not valid now is warned of at the start, and does not replace one that is.
+#[test]
+fn certificates_out_of_their_time() {
+    let (folder, ca) = (Folder::new(), Ca::new());
+    install(&folder, &ca.pair_between(2020, 2021));
+    let server = Server::start(&folder, TLS, "");
+    assert!(server.log().contains("the certificate has expired"), "{}", server.log());
+    // It is no worse than the one in use.
+    install(&folder, &ca.pair_between(2100, 2101));
+    server.wait_for(RELOADED);
+    install(&folder, &ca.pair());
+    server.wait_for(RELOADED);
+    for (from, to, expected) in [(2020, 2021, "has expired"), (2100, 2101, "is not valid yet")] {
+        install(&folder, &ca.pair_between(from, to));
+        assert!(server.wait_for(KEPT)["reason"].as_str().unwrap().contains(expected));
+        assert_eq!(request(server.address, &ca.client(rustls::DEFAULT_VERSIONS)).unwrap().1, 200);
+    }
+}
+
+/// The admin listener over TLS, to those alone who have a certificate of the CA for clients.
+#[test]
+fn the_admin_listener_over_tls() {
+    if !is_here("curl") {
+        return;
+    }
+    let (folder, ca, people) = (Folder::new(), Ca::new(), Ca::new());
+    publish(&folder, "ca.pem", &ca.0.pem());
+    publish(&folder, "people.pem", &people.0.pem());
+    install(&folder, &ca.pair());
+    for (name, pair) in [("person", people.pair()), ("stranger", ca.pair())] {
+        publish(&folder, &format!("{name}.crt"), &pair.certificate);
+        publish(&folder, &format!("{name}.key"), &pair.private_key);
+    }
+    let tls = TLS.replace("[tls]", "[admin.tls]") + "\nclient_ca = \"people.pem\"";
+    let server = Server::start(&folder, "", &tls);
+    let get = |options: &str| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "30", "--noproxy", "*", "--cacert", "ca.pem", "-o", "/dev/null"]);
+        command.args(["-w", "%{http_code}"]).args(options.split_whitespace()).current_dir(folder.path());
+        command.args(["--resolve", &format!("localhost:{}:127.0.0.1", server.admin.port())]);
+        let output = command.arg(format!("https://localhost:{}/readyz", server.admin.port())).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(get("--cert person.crt --key person.key"), "200");
+    assert_eq!(get("--cert stranger.crt --key stranger.key"), "000");
+    assert_eq!(get(""), "000");
+    assert!(plain_answer(&server).is_none());
+}
+
+/// What plain HTTP gets from the admin listener.
+fn plain_answer(server: &Server) -> Option<crate::support::Answer> {
+    let mut http = Http::connect(server.admin);
+    http.write("GET /readyz HTTP/1.1\r\nhost: admin\r\n\r\n");
+    http.try_read()
+}
+
+/// A wrong password with a body of 1 MB: the answer is seen within a second by every client.
+#[test]
+fn refusals_reach_clients_that_send_large_bodies() {
+    let (folder, _, _, server) = serve("");
+    let (url, ca) = (format!("https://localhost:{}/", server.address.port()), folder.path().join("ca.pem"));
+    let within_a_second = |name: &str, command: &mut Command, expected: &str| {
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (status, millis) = out.trim().split_once(' ').unwrap_or_else(|| panic!("{name}: {out} {err}"));
+        println!("{name}: {status} after {millis} ms");
+        assert_eq!(status, expected, "{name}: {err}");
+        assert!(millis.parse::<f64>().unwrap() < 1000.0, "{name}: {millis} ms");
+    };
+    fs::write(folder.path().join("body"), vec![b'x'; 1_000_000]).unwrap();
+    if is_here("curl") {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "30", "--noproxy", "*", "--cacert"]).arg(&ca).args(["-u", "ccc:wrong"]);
+        command.args(["--resolve", &format!("localhost:{}:127.0.0.1", server.address.port())]);
+        command.args(["--data-binary", "@body", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", &url]);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        let (status, seconds) = out.split_once(' ').unwrap();
+        assert_eq!(status, "401", "{output:?}");
+        assert!(seconds.parse::<f64>().unwrap() < 1.0, "{seconds} s");
+    }
+    let url = format!("https://{}/", server.address);
+    if is_here("python3") {
+        within_a_second("Python", Command::new("python3").arg(script("refused.py")).args([&url]).arg(&ca), "401");
+    }
+    if is_here("node") {
+        let node = |kind: &str| {
+            let mut command = Command::new("node");
+            command.arg(script("refused.mjs")).args([&url, kind]).env("NODE_EXTRA_CA_CERTS", &ca);
+            command
+        };
+        within_a_second("Node's https", &mut node("https"), "401");
+        within_a_second("Node's fetch", &mut node("fetch"), "401");
+        // It speaks HTTP/2 alone, and is told so in the handshake.
+        within_a_second("Node's http2", &mut node("http2"), "no-application-protocol");
+    }
+    if is_here("java") {
+        let store = truststore(folder.path());
+        let mut command = Command::new("java");
+        command.args([&*format!("-Djavax.net.ssl.trustStore={store}"), "-Djavax.net.ssl.trustStorePassword=changeit"]);
+        within_a_second("Java", command.arg(script("Refused.java")).arg(&url), "401");
+    }
 }
 
 /// Whether this element of sslscan's XML has this attribute.

@@ -112,7 +112,7 @@ async fn lose_the_reloader() {
     let ring = RingFile::new("ring", Default::default(), crate::tokenizer::knows, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
     let (live, audit, trunk_zero) = (Arc::new(live), Arc::new(audit), trunk_zero_default());
-    let reloader = Reloader { live, ring, trunk_zero, config: None, tls: None, audit, seen: None };
+    let reloader = Reloader { live, ring, trunk_zero, config: None, tls: Vec::new(), audit, seen: None };
     let has_fallen = end_after(reloader.start(hangup));
     terminations.wait_for(|count| *count == 1).await.expect("a termination");
     assert!(has_fallen.load(Ordering::Relaxed));

@@ -1,0 +1,177 @@
+//! A certificate chain and its key, as they were found in files, and what may be wrong with them.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{PemObject as _, SectionKind},
+};
+use sha2::{Digest, Sha256};
+use x509_parser::{
+    prelude::{FromDer as _, X509Certificate},
+    public_key::PublicKey,
+};
+use zeroize::Zeroizing;
+
+use super::{TlsError, TlsFiles};
+use crate::keyring::disk::{Disk as _, RealDisk};
+
+/// Bits of the shortest RSA key that TLS is spoken with.
+const RSA_BITS_MIN: usize = 2048;
+
+/// Object identifiers of keys: RFC 8017 appendix C, RFC 5480 section 2.1.1, RFC 8410 section 3.
+const RSA_PSS: &str = "1.2.840.113549.1.1.10";
+const ELLIPTIC_CURVE: &str = "1.2.840.10045.2.1";
+const ED25519: &str = "1.3.101.112";
+const ED448: &str = "1.3.101.113";
+
+/// The curves that TLS is spoken with: P-256, P-384 and P-521.
+const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+
+/// The two files as they were found.
+pub(super) struct Pair<'f> {
+    files: &'f TlsFiles,
+    certificate: Zeroizing<Vec<u8>>,
+    private_key: Zeroizing<Vec<u8>>,
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From then on.
+    pub not_before: Timestamp,
+    /// Until then.
+    pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// Why the certificate is not valid at `now`, if it is not.
+    pub fn lack(&self, now: Timestamp) -> Option<&'static str> {
+        if now < self.not_before {
+            Some("the certificate is not valid yet")
+        } else if now > self.not_after {
+            Some("the certificate has expired")
+        } else {
+            None
+        }
+    }
+}
+
+/// A chain and its key that fit each other, as far as can be told without using them.
+pub(super) struct Checked {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Of the leaf, where it says so in a way that we read.
+    pub(super) validity: Option<Validity>,
+}
+
+impl<'f> Pair<'f> {
+    pub(super) fn read(files: &'f TlsFiles) -> Result<Self, TlsError> {
+        let read = |path: &Path| RealDisk.read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error });
+        let ((certificate, _), (private_key, access)) = (read(&files.certificate)?, read(&files.private_key)?);
+        if !files.mode.allows(access) {
+            let what = "it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\"";
+            return Err(TlsError::wrong(&files.private_key, what));
+        }
+        Ok(Self { files, certificate, private_key })
+    }
+
+    pub(super) fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(Sha256::digest(&*self.certificate));
+        hash.update(Sha256::digest(&*self.private_key));
+        hash.finalize().into()
+    }
+
+    pub(super) fn check(&self) -> Result<Checked, TlsError> {
+        let chain = self.chain()?;
+        let validity = self.check_chain(&chain)?;
+        Ok(Checked { chain, key: self.key()?, validity })
+    }
+
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
+        chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| {
+            self.wrong_certificate(match kinds(&self.certificate).first() {
+                Some(SectionKind::Csr) => "it holds a request for a certificate: the CA's answer is wanted",
+                Some(SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey) => {
+                    "it holds a private key: the certificate is wanted"
+                }
+                _ => "it holds no certificate as PEM",
+            })
+        })
+    }
+
+    /// The key, of which there must be one, and in clear.
+    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let text = String::from_utf8_lossy(&self.private_key);
+        if text.contains("ENCRYPTED") {
+            let what = "the private key is encrypted: openssl pkey -in OLD -out NEW decrypts it";
+            return Err(self.wrong_key(what));
+        }
+        let is_key = |kind: &&SectionKind| {
+            matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+        };
+        if kinds(&self.private_key).iter().filter(is_key).count() > 1 {
+            return Err(self.wrong_key("it holds several private keys"));
+        }
+        PrivateKeyDer::from_pem_slice(&self.private_key).map_err(|_| self.wrong_key("it holds no private key as PEM"))
+    }
+
+    /// Whether the leaf comes first, with a key that TLS is spoken with, and each certificate issued the one before it.
+    fn check_chain(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Validity>, TlsError> {
+        let parsed = chain.iter().map(|certificate| X509Certificate::from_der(certificate).map(|(_, parsed)| parsed));
+        let parsed = parsed.collect::<Result<Vec<_>, _>>();
+        let parsed = parsed.map_err(|_| self.wrong_certificate("it holds a certificate that is no X.509"))?;
+        let leaf = &parsed[0];
+        if let Some(what) = unusable_key(leaf) {
+            return Err(self.wrong_certificate(what));
+        }
+        if leaf.is_ca() && parsed.len() > 1 {
+            return Err(self.wrong_certificate("its first certificate is a CA's: the server's own comes first"));
+        }
+        if !parsed.windows(2).all(|pair| pair[0].issuer().as_raw() == pair[1].subject().as_raw()) {
+            let what = "its chain is out of order: each certificate comes before the one that issued it";
+            return Err(self.wrong_certificate(what));
+        }
+        let second = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let (not_before, not_after) = (second(leaf.validity().not_before), second(leaf.validity().not_after));
+        Ok(not_before.zip(not_after).map(|(not_before, not_after)| Validity { not_before, not_after }))
+    }
+
+    fn wrong_certificate(&self, what: &'static str) -> TlsError {
+        TlsError::wrong(&self.files.certificate, what)
+    }
+
+    fn wrong_key(&self, what: &'static str) -> TlsError {
+        TlsError::wrong(&self.files.private_key, what)
+    }
+}
+
+/// The kinds of the PEM sections in `text`, in order.
+fn kinds(text: &[u8]) -> Vec<SectionKind> {
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(text).map_while(Result::ok).map(|(kind, _)| kind).collect()
+}
+
+/// Why TLS is not spoken with the key of `certificate`, if it is not.
+fn unusable_key(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    let key = certificate.public_key();
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        ELLIPTIC_CURVE => {
+            let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+            let is_usable = curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()));
+            (!is_usable).then_some("its key is on another curve than P-256, P-384 and P-521")
+        }
+        ED25519 => None,
+        ED448 => Some("its key is an Ed448 one: RSA, P-256, P-384, P-521 or Ed25519 is wanted"),
+        RSA_PSS => Some("its key is for RSA-PSS alone: a plain RSA key is wanted"),
+        _ => match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) if rsa.key_size() >= RSA_BITS_MIN => None,
+            Ok(PublicKey::RSA(_)) => Some("its RSA key has less than 2048 bits"),
+            _ => {
+                Some("its key is of a kind that TLS is not spoken with: RSA, P-256, P-384, P-521 or Ed25519 is wanted")
+            }
+        },
+    }
+}
