@@ -52,8 +52,8 @@ fn what_failed_is_told_by_its_row() {
         [uid.as_bytes(), b"\nx\n\xff\n", &[b'a'; 9000], b"\n", uid.as_bytes()].concat(),
     )
     .unwrap();
-    let says = ["row 2: malformed_uid", "row 3: malformed_uid", "row 4: malformed_uid", "3 of 5 failed"];
-    let out = check(folder.path(), &["detokenize", "in"], 1, &says);
+    let says = ["row 2: malformed_uid", "row 3: not_utf8", "row 4: malformed_uid", "3 of 5 failed"];
+    let out = check(folder.path(), &["detokenize", "in", "--encoding", "utf-8"], 1, &says);
     assert_eq!(out, "008613988888888\n\n\n\n008613988888888\n");
     let json =
         check(folder.path(), &["tokenize", "--json", "--value", "8001", "--value", ""], 1, &["row 2: invalid_number"]);

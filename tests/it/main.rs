@@ -12,6 +12,9 @@ mod support;
 
 mod audit;
 mod bulk;
+mod bulk_files;
+mod bulk_json;
+mod bulk_odd;
 mod clients;
 mod command_line;
 mod crashes;

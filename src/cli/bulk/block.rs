@@ -12,7 +12,20 @@ pub(super) struct Block {
     /// Room that is read into; it stays initialised beyond what is filled.
     room: Zeroizing<Vec<u8>>,
     filled: usize,
+    pub(super) holds: Holds,
     pub(super) done: Done,
+}
+
+/// What the bytes of a block are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Whole rows.
+    #[default]
+    Rows,
+    /// The beginning of a row that is too long.
+    LongRow,
+    /// More of that row.
+    MoreOfIt,
 }
 
 /// What became of the rows of a block.
@@ -32,6 +45,8 @@ pub(super) struct Fault {
     pub(super) error: RowError,
     /// The bytes of the block over which it failed.
     pub(super) value: Option<Range<usize>>,
+    /// Its bytes in the block, where it is left out.
+    pub(super) left_out: Option<Range<usize>>,
 }
 
 impl Block {
@@ -66,6 +81,7 @@ impl Block {
         self.filled = 0;
         self.room(bytes.len()).copy_from_slice(bytes);
         self.filled = bytes.len();
+        self.holds = Holds::Rows;
         self.done.output.clear();
         self.done.counts = Counts::default();
         self.done.faults.clear();

@@ -1,48 +1,17 @@
-//! CSV: RFC 4180 with any delimiter, and quotes read as spreadsheets do: only one that begins a field opens it.
+//! CSV: RFC 4180 with any delimiter, and CR, LF or CRLF behind rows. The first row says how many cells each has. A row
+//! of another shape, or whose quotes are not RFC 4180's, could be read in two ways: nobody can say what its column is.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::ops::Range;
 
-use memchr::{memchr, memchr2, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memrchr2};
 use zeroize::Zeroizing;
 
 use super::{
+    delimiter::Delimiter,
+    input::ROW_BYTES_MAX,
     layout::{self, Cell, Form, Found, Layout, Row, Source},
     report::RowError,
 };
-
-/// The byte between fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Delimiter(u8);
-
-impl Default for Delimiter {
-    fn default() -> Self {
-        Self(b',')
-    }
-}
-
-impl FromStr for Delimiter {
-    type Err = NotADelimiter;
-
-    fn from_str(text: &str) -> Result<Self, NotADelimiter> {
-        match text.as_bytes() {
-            b"tab" | b"\\t" => Ok(Self(b'\t')),
-            [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Ok(Self(*byte)),
-            _ => Err(NotADelimiter),
-        }
-    }
-}
-
-/// A text that cannot stand between fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotADelimiter;
-
-impl fmt::Display for NotADelimiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a delimiter is one ASCII character, such as , or ; or |, or the word tab")
-    }
-}
-
-impl std::error::Error for NotADelimiter {}
 
 /// CSV in which one column is mapped.
 #[derive(Clone)]
@@ -50,93 +19,169 @@ pub(super) struct Csv {
     pub(super) delimiter: Delimiter,
     /// Counted from 0.
     pub(super) column: usize,
+    /// Cells of each row; 0 before that is known.
+    pub(super) cells: usize,
+    /// Line ends that may stand within quotes, in one row.
+    pub(super) quoted_lines: usize,
 }
 
 /// A field: its bytes, quotes included, and those between the quotes where there are some.
+#[derive(Clone)]
 struct Field {
     bytes: Range<usize>,
     quoted: Option<Range<usize>>,
-    /// The delimiter or the line end behind it, or the end of all.
+}
+
+/// Whether there may be bytes behind those that are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    More,
+    Nothing,
+}
+
+/// What a look at one field gives.
+enum Look {
+    Field(Field),
+    /// Its quotes are not RFC 4180's.
+    Wrong,
+    /// Its end is not there.
+    Open,
+}
+
+/// A row that was walked over, field by field.
+struct Walked {
+    /// Behind its line end.
     end: usize,
+    cells: usize,
+    /// The field of the column.
+    field: Option<Field>,
+    fault: Option<RowError>,
 }
 
 impl Csv {
-    /// The fields of the row that `row` is, unquoted.
-    pub(super) fn fields(&self, row: &[u8]) -> Vec<Vec<u8>> {
-        let mut fields = Vec::new();
+    /// The fields of the first row, unquoted, and its end.
+    ///
+    /// # Errors
+    /// [`RowError`] where its quotes are wrong.
+    pub(super) fn first_row(&self, bytes: &[u8]) -> Result<(Vec<Zeroizing<Vec<u8>>>, usize), RowError> {
+        let walked = self.walk(bytes, 0, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, 0));
+        let row = Self { cells: walked.cells, ..self.clone() };
+        let walked = row.walk(bytes, 0, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, 0));
+        if memchr(0, &bytes[..walked.end]).is_some() {
+            return Err(RowError::WrongQuoting);
+        }
+        if let Some(error) = walked.fault {
+            return Err(error);
+        }
+        let mut fields = Vec::with_capacity(walked.cells);
         let mut at = 0;
+        for _ in 0..walked.cells {
+            let Look::Field(field) = self.field(bytes, at) else { break };
+            at = field.bytes.end + 1;
+            fields.push(Zeroizing::new(match field.quoted {
+                Some(quoted) => unquote(&bytes[quoted]),
+                None => bytes[field.bytes].to_vec(),
+            }));
+        }
+        Ok((fields, walked.end))
+    }
+
+    /// The field that begins at `start`.
+    fn field(&self, bytes: &[u8], start: usize) -> Look {
+        if bytes.get(start) == Some(&b'"') {
+            let Some(end) = close(bytes, start) else { return Look::Open };
+            return match bytes.get(end) {
+                Some(byte) if *byte != self.delimiter.0 && !b"\r\n".contains(byte) => Look::Wrong,
+                _ => Look::Field(Field { bytes: start..end, quoted: Some(start + 1..end - 1) }),
+            };
+        }
+        let rest = &bytes[start..];
+        let end = memchr3(self.delimiter.0, b'\n', b'\r', rest).map_or(bytes.len(), |end| start + end);
+        if memchr(b'"', &bytes[start..end]).is_some() {
+            return Look::Wrong;
+        }
+        Look::Field(Field { bytes: start..end, quoted: None })
+    }
+
+    /// Walks over the row that begins at `start`; `None` where more bytes must tell what it is.
+    fn walk(&self, bytes: &[u8], start: usize, beyond: Beyond) -> Option<Walked> {
+        let window = &bytes[..bytes.len().min(start + ROW_BYTES_MAX)];
+        let beyond = if window.len() < bytes.len() { Beyond::Nothing } else { beyond };
+        let (mut at, mut cells, mut line_ends, mut found) = (start, 0, 0, None);
         loop {
-            let field = self.field(row, at);
-            fields.push(match &field.quoted {
-                Some(content) => unquote(row, content.clone(), field.bytes.end),
-                None => row[field.bytes.clone()].to_vec(),
-            });
-            if row.get(field.end) != Some(&self.delimiter.0) {
-                return fields;
+            let field = match self.field(window, at) {
+                Look::Field(field) => field,
+                Look::Wrong => return Some(self.wrong(bytes, start)),
+                Look::Open if beyond == Beyond::More && count_line_ends(&window[at..]) <= self.quoted_lines => {
+                    return None;
+                }
+                Look::Open => return Some(self.wrong(bytes, start)),
+            };
+            if let Some(quoted) = &field.quoted {
+                line_ends += count_line_ends(&window[quoted.clone()]);
+                if line_ends > self.quoted_lines {
+                    return Some(self.wrong(bytes, start));
+                }
             }
-            at = field.end + 1;
+            let end = field.bytes.end;
+            if cells == self.column {
+                found = Some(field);
+            }
+            cells += 1;
+            if window.get(end) == Some(&self.delimiter.0) {
+                at = end + 1;
+                continue;
+            }
+            if beyond == Beyond::More && matches!(window[end..], [] | [b'\r']) {
+                return None;
+            }
+            if line_ends > 0 && self.swallows(&window[start..end]) {
+                return Some(self.wrong(bytes, start));
+            }
+            return Some(Walked { end: behind_line_end(window, end), cells, field: found, fault: None });
         }
     }
 
-    /// Behind the first row of `bytes`.
-    pub(super) fn first_end(&self, bytes: &[u8]) -> usize {
-        self.row_end(bytes, 0)
+    /// A row whose quotes are wrong. It ends with its first line: what follows may be good rows.
+    fn wrong(&self, bytes: &[u8], start: usize) -> Walked {
+        let line_end = memchr2(b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
+        let end = behind_line_end(bytes, line_end);
+        Walked { end, cells: 0, field: None, fault: Some(RowError::WrongQuoting) }
     }
 
-    fn field(&self, bytes: &[u8], start: usize) -> Field {
-        let quoted = (bytes.get(start) == Some(&b'"')).then(|| {
-            let close = close(bytes, start).unwrap_or(bytes.len() + 1);
-            start + 1..close - 1
-        });
-        let from = quoted.as_ref().map_or(start, |quoted| (quoted.end + 1).min(bytes.len()));
-        let end = memchr2(self.delimiter.0, b'\n', &bytes[from..]).map_or(bytes.len(), |end| from + end);
-        let is_last = bytes.get(end) != Some(&self.delimiter.0);
-        let content = &bytes[from..end];
-        let content = if is_last { content.strip_suffix(b"\r").unwrap_or(content) } else { content };
-        Field { bytes: start..from + content.len(), quoted, end }
-    }
-
-    /// Behind the row that goes on at `from`, outside quotes.
-    fn row_end(&self, bytes: &[u8], mut from: usize) -> usize {
-        while let Some(found) = memchr2(b'"', b'\n', &bytes[from..]) {
-            let found = from + found;
-            if bytes[found] == b'\n' {
-                return found + 1;
-            }
-            from = if self.opens(bytes, found) { close(bytes, found).unwrap_or(bytes.len()) } else { found + 1 };
+    /// Whether most lines of this row, which has line ends within quotes, could be rows of their own: then a quote that
+    /// nothing closed took them in.
+    fn swallows(&self, row: &[u8]) -> bool {
+        if self.cells < 2 {
+            return false;
         }
-        bytes.len()
-    }
-
-    /// Whether the quote at `quote`, which is not inside quotes, begins a field.
-    fn opens(&self, bytes: &[u8], quote: usize) -> bool {
-        quote == 0 || bytes[quote - 1] == self.delimiter.0 || bytes[quote - 1] == b'\n'
-    }
-
-    /// Walks over all quotes: the end of the last whole row, and whether the end of `bytes` is inside quotes.
-    fn scan(&self, bytes: &[u8]) -> (Option<usize>, Ends) {
-        let (mut last, mut from) = (None, 0);
-        while let Some(quote) = memchr(b'"', &bytes[from..]) {
-            let quote = from + quote;
-            if let Some(line_feed) = memrchr(b'\n', &bytes[from..quote]) {
-                last = Some(from + line_feed + 1);
-            }
-            if self.opens(bytes, quote) {
-                let Some(closed) = close(bytes, quote) else { return (last, Ends::InsideQuotes) };
-                from = closed;
-            } else {
-                from = quote + 1;
-            }
+        let (mut lines, mut like_rows) = (0, 0);
+        for line in row.split(|byte| b"\r\n".contains(byte)).filter(|line| !line.is_empty()) {
+            lines += 1;
+            like_rows += usize::from(memchr_iter(self.delimiter.0, line).count() + 1 >= self.cells);
         }
-        (memrchr(b'\n', &bytes[from..]).map(|line_feed| from + line_feed + 1).or(last), Ends::Outside)
+        2 * like_rows > lines
     }
 }
 
-/// Where bytes end.
-#[derive(PartialEq, Eq)]
-enum Ends {
-    Outside,
-    InsideQuotes,
+/// Line ends in `bytes`; CRLF counts as two.
+fn count_line_ends(bytes: &[u8]) -> usize {
+    memchr2_iter(b'\n', b'\r', bytes).count()
+}
+
+/// Behind the line end that begins at `end`, if one does.
+fn behind_line_end(bytes: &[u8], end: usize) -> usize {
+    match bytes[end..] {
+        [b'\r', b'\n', ..] => end + 2,
+        [] => end,
+        _ => end + 1,
+    }
+}
+
+/// Behind the last line end in `bytes`. CR at their very end is none: LF may come.
+fn behind_last_line_end(bytes: &[u8]) -> Option<usize> {
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    Some(memrchr2(b'\n', b'\r', bytes)? + 1)
 }
 
 /// Behind the quote that closes the one at `open`; two quotes in a row are one in the text.
@@ -151,44 +196,65 @@ fn close(bytes: &[u8], open: usize) -> Option<usize> {
     }
 }
 
-/// The text of a quoted field: what stands between its quotes, with single ones for two, and what follows them.
-fn unquote(bytes: &[u8], quoted: Range<usize>, end: usize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(end - quoted.start);
-    let mut rest = &bytes[quoted.clone()];
+/// The text between quotes, with single ones for two.
+fn unquote(quoted: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
     while let Some(quote) = memchr(b'"', rest) {
         text.extend_from_slice(&rest[..=quote]);
         rest = rest.get(quote + 2..).unwrap_or_default();
     }
     text.extend_from_slice(rest);
-    text.extend_from_slice(bytes.get(quoted.end + 1..end).unwrap_or_default());
     text
 }
 
 impl Layout for Csv {
     const ROW_END: Option<&'static [u8]> = None;
+    const LEFT_OUT: &'static [u8] = b"";
+    const NUL: Option<RowError> = Some(RowError::WrongQuoting);
+    const NOT_UTF8: RowError = RowError::NotUtf8;
 
     fn last_end(&self, bytes: &[u8]) -> Option<usize> {
-        self.scan(bytes).0
+        let mut at = 0;
+        // Rows without a quote are their lines; the others are walked over.
+        while let Some(quote) = memchr(b'"', &bytes[at..]) {
+            let quote = at + quote;
+            let row = memrchr2(b'\n', b'\r', &bytes[at..quote]).map_or(at, |end| at + end + 1);
+            match self.walk(bytes, row, Beyond::More) {
+                Some(walked) => at = walked.end,
+                None => return (row > 0).then_some(row),
+            }
+        }
+        behind_last_line_end(&bytes[at..]).map(|end| at + end).or((at > 0).then_some(at))
     }
 
-    fn may_end(&self, bytes: &[u8]) -> bool {
-        self.scan(bytes).1 == Ends::Outside
+    fn line_end(&self, bytes: &[u8]) -> Option<usize> {
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        memchr2(b'\n', b'\r', bytes).map(|end| behind_line_end(bytes, end))
     }
 
     fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row {
-        let mut at = start;
-        for _ in 0..self.column {
-            let field = self.field(bytes, at);
-            if bytes.get(field.end) != Some(&self.delimiter.0) {
-                let end = (field.end + 1).min(bytes.len());
-                let is_empty = field.bytes.start == start && field.bytes.is_empty();
-                let found = if is_empty { Found::Nothing } else { Found::Fault(RowError::MissingColumn, None) };
-                return Row { start, end, found };
-            }
-            at = field.end + 1;
+        let line_end = memchr3(b'"', b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
+        if bytes.get(line_end) == Some(&b'"') {
+            return self.row_with_quotes(bytes, start, unescaped);
         }
-        let field = self.field(bytes, at);
-        Row { start, end: self.row_end(bytes, field.end), found: found(bytes, field, unescaped) }
+        let (line, end) = (&bytes[start..line_end], behind_line_end(bytes, line_end));
+        if memchr_iter(self.delimiter.0, line).count() + 1 != self.cells {
+            let found = if line.is_empty() { Found::Nothing } else { Found::Unfit(RowError::WrongShape) };
+            return Row { start, end, found };
+        }
+        let mut delimiters = memchr_iter(self.delimiter.0, line);
+        let begin = match self.column {
+            0 => start,
+            column => delimiters.nth(column - 1).map_or(line_end, |before| start + before + 1),
+        };
+        let place = begin..delimiters.next().map_or(line_end, |behind| start + behind);
+        let cell = Cell { bytes: place.clone(), form: Form::Bare };
+        Row {
+            start,
+            end,
+            found: if place.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(place)) },
+        }
     }
 
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str) {
@@ -207,23 +273,29 @@ impl Layout for Csv {
     }
 }
 
+impl Csv {
+    fn row_with_quotes(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row {
+        let walked = self.walk(bytes, start, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, start));
+        let end = walked.end;
+        let found = match walked {
+            Walked { fault: Some(error), .. } => Found::Unfit(error),
+            Walked { cells, field: Some(field), .. } if cells == self.cells => found(bytes, field, unescaped),
+            Walked { .. } => Found::Unfit(RowError::WrongShape),
+        };
+        Row { start, end, found }
+    }
+}
+
 fn found(bytes: &[u8], field: Field, unescaped: &mut String) -> Found {
     let Some(quoted) = field.quoted else {
         let cell = Cell { bytes: field.bytes.clone(), form: Form::Bare };
         return if field.bytes.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(field.bytes)) };
     };
-    let ends_there = quoted.end + 1 == field.bytes.end;
-    if ends_there && memchr(b'"', &bytes[quoted.clone()]).is_none() {
-        let cell = Cell { bytes: quoted.clone(), form: Form::Quoted };
+    let cell = Cell { bytes: quoted.clone(), form: Form::Quoted };
+    if memchr(b'"', &bytes[quoted.clone()]).is_none() {
         return if quoted.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(quoted)) };
     }
     let begin = unescaped.len();
-    let text = Zeroizing::new(unquote(bytes, quoted.clone(), field.bytes.end));
-    layout::push_lossy(unescaped, &text);
-    let cell = if ends_there {
-        Cell { bytes: quoted, form: Form::Quoted }
-    } else {
-        Cell { bytes: field.bytes, form: Form::Anew }
-    };
+    layout::push_lossy(unescaped, &Zeroizing::new(unquote(&bytes[quoted])));
     Found::Text(cell, Source::Unescaped(begin..unescaped.len()))
 }

@@ -4,7 +4,11 @@ use std::{fmt, io, io::Read};
 
 use zeroize::Zeroizing;
 
-use super::{block::Block, layout::Layout};
+use super::{
+    block::{Block, Holds},
+    layout::Layout,
+    sniff::{self, NotText},
+};
 
 /// Bytes of the longest row.
 pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
@@ -26,6 +30,8 @@ pub(super) struct Input {
     pace: Pace,
     /// What was read, and is in no block yet.
     rest: Zeroizing<Vec<u8>>,
+    /// Whether `rest` goes on with a row that is too long.
+    within_long_row: bool,
     ended: bool,
 }
 
@@ -35,20 +41,15 @@ pub(super) struct Input {
 pub(super) enum InputError {
     /// The system's.
     Io(io::Error),
-    /// A row is longer than [`ROW_BYTES_MAX`].
-    RowTooLong,
-    /// The end came inside quotes.
-    OpenQuote,
+    /// It is no text.
+    NotText(NotText),
 }
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot read: {error}"),
-            Self::RowTooLong => {
-                write!(f, "it is longer than {ROW_BYTES_MAX} bytes; in CSV, a quote may be open that nothing closes")
-            }
-            Self::OpenQuote => f.write_str("a quote in it is never closed"),
+            Self::NotText(error) => write!(f, "{error}"),
         }
     }
 }
@@ -63,7 +64,22 @@ impl From<io::Error> for InputError {
 
 impl Input {
     pub(super) fn new(input: impl Read + Send + 'static, pace: Pace) -> Self {
-        Self { input: Box::new(input), pace, rest: Zeroizing::default(), ended: false }
+        Self { input: Box::new(input), pace, rest: Zeroizing::default(), within_long_row: false, ended: false }
+    }
+
+    /// Checks by its first bytes that the input is text.
+    ///
+    /// # Errors
+    /// [`InputError`] where it is not, or where it cannot be read.
+    pub(super) fn check_text(&mut self) -> Result<(), InputError> {
+        let mut block = Block::default();
+        block.begin(&self.rest, PEEK_BYTES);
+        self.read(&mut block, PEEK_BYTES)?;
+        while sniff::may_become_one(block.input()) && !self.ended {
+            self.read(&mut block, PEEK_BYTES)?;
+        }
+        self.rest = Zeroizing::new(block.input().to_vec());
+        sniff::check(&self.rest).map_err(InputError::NotText)
     }
 
     /// Takes off a byte order mark, and gives it.
@@ -73,7 +89,7 @@ impl Input {
         while block.input().len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(block.input()) && !self.ended {
             self.read(&mut block, BYTE_ORDER_MARK.len())?;
         }
-        let mark = if block.input() == BYTE_ORDER_MARK { BYTE_ORDER_MARK } else { b"" };
+        let mark = if block.input().starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK } else { b"" };
         self.rest = Zeroizing::new(block.input()[mark.len()..].to_vec());
         Ok(mark)
     }
@@ -91,26 +107,66 @@ impl Input {
         Zeroizing::new(self.rest.drain(..bytes).collect())
     }
 
-    /// Fills `block` with about `bytes` of whole rows, or one longer row; whether there was any.
+    /// Fills `block` with about `bytes` of whole rows, or one longer row, or a part of one that is too long; whether
+    /// there was anything.
     pub(super) fn next(&mut self, layout: &impl Layout, block: &mut Block, bytes: usize) -> Result<bool, InputError> {
         block.begin(&self.rest, bytes);
         self.rest.clear();
+        if self.within_long_row {
+            return self.more_of_long_row(layout, block, bytes);
+        }
         let mut goal = bytes;
+        // Rows that are there already wait for no others where somebody waits for them.
+        let mut is_at_hand = self.pace == Pace::Row && !block.input().is_empty();
         loop {
-            self.read(block, goal)?;
+            if !is_at_hand {
+                self.read(block, goal)?;
+            }
             let filled = block.input().len();
-            let end = last_end(layout, block.input(), bytes / ROW_BYTES_EXPECTED);
-            match end {
-                Some(end) => {
+            if let Some(end) = last_end(layout, block.input(), bytes / ROW_BYTES_EXPECTED) {
+                self.rest.extend_from_slice(block.cut(end));
+                return Ok(true);
+            }
+            if std::mem::take(&mut is_at_hand) {
+                continue;
+            }
+            match layout.line_end(block.input()) {
+                // Only its first line, which no longer is a row's beginning, is as short as rows are.
+                Some(end) if filled >= ROW_BYTES_MAX => {
                     self.rest.extend_from_slice(block.cut(end));
                     return Ok(true);
                 }
-                None if self.ended && filled <= ROW_BYTES_MAX => {
-                    return if layout.may_end(block.input()) { Ok(filled > 0) } else { Err(InputError::OpenQuote) };
+                _ if self.ended && filled <= ROW_BYTES_MAX => return Ok(filled > 0),
+                _ if filled >= ROW_BYTES_MAX => {
+                    block.holds = Holds::LongRow;
+                    self.within_long_row = true;
+                    return Ok(true);
                 }
-                None if filled >= ROW_BYTES_MAX => return Err(InputError::RowTooLong),
-                None if filled < goal => {}
-                None => goal = (2 * goal).min(ROW_BYTES_MAX),
+                _ if filled < goal => {}
+                _ => goal = (2 * goal).min(ROW_BYTES_MAX + 1),
+            }
+        }
+    }
+
+    /// Fills `block` with more of a row that is too long, up to its end.
+    fn more_of_long_row(&mut self, layout: &impl Layout, block: &mut Block, bytes: usize) -> Result<bool, InputError> {
+        block.holds = Holds::MoreOfIt;
+        loop {
+            self.read(block, bytes)?;
+            if let Some(end) = layout.line_end(block.input()) {
+                self.within_long_row = false;
+                self.rest.extend_from_slice(block.cut(end));
+                return Ok(true);
+            }
+            if self.ended {
+                self.within_long_row = false;
+                return Ok(!block.input().is_empty());
+            }
+            if block.input().len() >= bytes {
+                // Its last byte may be half of a line end.
+                let end = block.input().len() - 1;
+                self.rest.extend_from_slice(block.cut(end));
+                return Ok(true);
             }
         }
     }
@@ -140,9 +196,10 @@ const ROW_BYTES_EXPECTED: usize = 8;
 
 /// The end of the last of at most `rows_max` whole rows. (Where line feeds stand inside quotes there may be fewer.)
 fn last_end(layout: &impl Layout, bytes: &[u8], rows_max: usize) -> Option<usize> {
-    let line_feeds = memchr::memchr_iter(b'\n', bytes);
-    if line_feeds.clone().count() > rows_max
-        && let Some(end) = line_feeds.clone().nth(rows_max)
+    let usual = if memchr::memchr(b'\n', bytes).is_some() { b'\n' } else { b'\r' };
+    let line_ends = memchr::memchr_iter(usual, bytes);
+    if line_ends.clone().count() > rows_max
+        && let Some(end) = line_ends.clone().nth(rows_max)
         && let Some(end) = layout.last_end(&bytes[..=end])
     {
         return Some(end);

@@ -11,11 +11,20 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// Written after each row in the place of its own line end; `None` where that is kept as it was.
     const ROW_END: Option<&'static [u8]>;
 
+    /// Written in the place of a row that is left out, where those after it should keep their places.
+    const LEFT_OUT: &'static [u8];
+
+    /// What a NUL is in a row; `None` where cells are looked at anyway.
+    const NUL: Option<RowError>;
+
+    /// What it is that a row is not UTF-8.
+    const NOT_UTF8: RowError;
+
     /// Where the last row ends that `bytes` hold whole.
     fn last_end(&self, bytes: &[u8]) -> Option<usize>;
 
-    /// Whether `bytes`, after which nothing comes, may be a row without a line end.
-    fn may_end(&self, bytes: &[u8]) -> bool;
+    /// Behind the first line end in `bytes`, whatever stands before it.
+    fn line_end(&self, bytes: &[u8]) -> Option<usize>;
 
     /// The row that begins at `start`, before the end of `bytes`. A cell that is not written as it is meant is added to
     /// `unescaped`.
@@ -41,6 +50,8 @@ pub(super) enum Found {
     Nothing,
     /// Something else; what must not be seen of it, if anything.
     Fault(RowError, Option<Cell>),
+    /// A row in which nobody can say where its cell is: it is never written.
+    Unfit(RowError),
 }
 
 /// Where the text of a cell is.
@@ -52,6 +63,7 @@ pub(super) enum Source {
 }
 
 /// The bytes that a result takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) bytes: Range<usize>,
     pub(super) form: Form,

@@ -2,7 +2,10 @@
 
 use memchr::{memchr, memrchr};
 
-use super::layout::{Cell, Form, Found, Layout, Row, Source};
+use super::{
+    layout::{Cell, Form, Found, Layout, Row, Source},
+    report::RowError,
+};
 
 /// Values behind each of which stands an `end`. Results always stand on lines that end in a line feed.
 #[derive(Clone)]
@@ -12,13 +15,16 @@ pub(super) struct Lines {
 
 impl Layout for Lines {
     const ROW_END: Option<&'static [u8]> = Some(b"\n");
+    const LEFT_OUT: &'static [u8] = b"\n";
+    const NUL: Option<RowError> = None;
+    const NOT_UTF8: RowError = RowError::NotUtf8;
 
     fn last_end(&self, bytes: &[u8]) -> Option<usize> {
         Some(memrchr(self.end, bytes)? + 1)
     }
 
-    fn may_end(&self, _: &[u8]) -> bool {
-        true
+    fn line_end(&self, bytes: &[u8]) -> Option<usize> {
+        Some(memchr(self.end, bytes)? + 1)
     }
 
     fn row(&self, bytes: &[u8], start: usize, _: &mut String) -> Row {
@@ -27,7 +33,9 @@ impl Layout for Lines {
         let text = if self.end == b'\n' { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let place = start..start + text.len();
         let cell = Cell { bytes: place.clone(), form: Form::Bare };
-        Row { start, end: start + end, found: Found::Text(cell, Source::Block(place)) }
+        let is_nothing = place.is_empty() && self.end == b'\n';
+        let found = if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) };
+        Row { start, end: start + end, found }
     }
 
     fn put(&self, out: &mut Vec<u8>, _: Form, text: &str) {

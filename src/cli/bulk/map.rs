@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use jiff::Timestamp;
+use memchr::memchr;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    block::{Block, Done, Fault},
+    block::{Block, Done, Fault, Holds},
     layout::{self, Cell, Found, Layout, Row, Source},
     report::{Counts, RowError},
 };
@@ -61,6 +62,8 @@ pub(super) struct Task<'t> {
     pub(super) on_error: OnError,
     pub(super) style: Style,
     pub(super) census: Census,
+    /// Texts that stand for there being none.
+    pub(super) nulls: &'t [String],
 }
 
 /// Maps blocks, on one thread.
@@ -89,6 +92,11 @@ impl<'t, L: Layout> Mapper<'t, L> {
 
     /// Maps all rows of `block`, or those before the first that fails where nothing more is wanted then.
     pub(super) fn map(&mut self, block: &mut Block) {
+        match block.holds {
+            Holds::Rows => {}
+            Holds::LongRow => return self.leave_out_long_row(block),
+            Holds::MoreOfIt => return block.done.counts.bytes_in = block.input().len() as u64,
+        }
         let (input, done) = block.split();
         // Cells begin and end beside ASCII, so that each is as good as the whole.
         let text = str::from_utf8(input).ok();
@@ -103,7 +111,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             }
             match self.task.style {
                 Style::Row => self.write(input, &items, done),
-                Style::Object => self.write_objects(&items, done),
+                Style::Object => self.write_objects(input, &items, done),
             }
             drop(items);
             self.mapped.clear();
@@ -112,25 +120,67 @@ impl<'t, L: Layout> Mapper<'t, L> {
         done.counts.bytes_out = done.output.len() as u64;
     }
 
+    /// Leaves out a row that begins in `block` and is too long.
+    fn leave_out_long_row(&self, block: &mut Block) {
+        let (input, done) = block.split();
+        done.counts.rows = 1;
+        done.counts.bytes_in = input.len() as u64;
+        done.counts.fail(RowError::TooLong);
+        done.faults.push(Fault { row: 0, error: RowError::TooLong, value: None, left_out: Some(0..input.len()) });
+        match (self.task.on_error, self.task.style) {
+            (OnError::Fail, _) => done.stopped = true,
+            (OnError::Blank | OnError::Keep, Style::Row) => done.output.extend_from_slice(L::LEFT_OUT),
+            (OnError::Drop, _) | (_, Style::Object) => {}
+        }
+        done.counts.bytes_out = done.output.len() as u64;
+    }
+
     /// Finds the next rows, and gives where they end.
     fn find(&mut self, input: &[u8], text: Option<&str>, mut at: usize) -> usize {
         self.rows.clear();
         self.unescaped.zeroize();
+        let has_nul = L::NUL.is_some() && memchr(0, &input[at..]).is_some();
         while at < input.len() && self.rows.len() < ROWS_AT_ONCE {
             let mut row = self.layout.row(input, at, &mut self.unescaped);
             at = row.end;
-            if text.is_none()
-                && let Found::Text(_, source @ Source::Block(_)) = &mut row.found
+            if text.is_none() {
+                self.check_encoding(input, &mut row);
+            }
+            if let (Some(error), true) = (L::NUL, has_nul)
+                && memchr(0, &input[row.start..row.end]).is_some()
             {
-                let begin = self.unescaped.len();
-                if let Source::Block(place) = source {
-                    layout::push_lossy(&mut self.unescaped, &input[place.clone()]);
-                }
-                *source = Source::Unescaped(begin..self.unescaped.len());
+                row.found = Found::Unfit(error);
+            }
+            if let Found::Text(_, source) = &row.found
+                && self.is_null(source, text.unwrap_or_default())
+            {
+                row.found = Found::Nothing;
             }
             self.rows.push(row);
         }
         at
+    }
+
+    /// Whether a text stands for there being none.
+    fn is_null(&self, source: &Source, text: &str) -> bool {
+        let found = match source {
+            Source::Block(place) => &text[place.clone()],
+            Source::Unescaped(place) => &self.unescaped[place.clone()],
+        };
+        self.task.nulls.iter().any(|null| null == found)
+    }
+
+    /// Takes no text from a row that is not UTF-8. The others are in a block that is not, and their texts are copied.
+    fn check_encoding(&mut self, input: &[u8], row: &mut Row) {
+        if str::from_utf8(&input[row.start..row.end]).is_err() {
+            row.found = Found::Unfit(L::NOT_UTF8);
+        } else if let Found::Text(_, source @ Source::Block(_)) = &mut row.found {
+            let begin = self.unescaped.len();
+            if let Source::Block(place) = source {
+                layout::push_lossy(&mut self.unescaped, &input[place.clone()]);
+            }
+            *source = Source::Unescaped(begin..self.unescaped.len());
+        }
     }
 
     /// Writes the rows, with results in the place of cells.
@@ -145,7 +195,13 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 Ok(Fate::AsItWas) => {}
                 Err((error, cell)) => {
                     counts.fail(error);
-                    faults.push(Fault { row: counts.rows - 1, error, value: cell.map(|cell| cell.bytes.clone()) });
+                    let is_left_out = cell == Extent::Row || self.task.on_error == OnError::Drop;
+                    faults.push(Fault {
+                        row: counts.rows - 1,
+                        error,
+                        value: cell.bytes(),
+                        left_out: is_left_out.then_some(row.start..row.end),
+                    });
                     match (self.task.on_error, cell) {
                         (OnError::Fail, _) => {
                             patch.copy_to(row.start);
@@ -153,14 +209,17 @@ impl<'t, L: Layout> Mapper<'t, L> {
                             return;
                         }
                         (OnError::Drop, _) => {
-                            patch.copy_to(row.start);
-                            patch.copied = row.end;
+                            patch.leave_out(row, b"");
                             continue;
                         }
-                        (OnError::Blank, Some(cell)) => {
+                        (_, Extent::Row) => {
+                            patch.leave_out(row, L::LEFT_OUT);
+                            continue;
+                        }
+                        (OnError::Blank, Extent::Cell(cell)) => {
                             patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
                         }
-                        (OnError::Blank, None) | (OnError::Keep, _) => {}
+                        (OnError::Blank, Extent::Nothing) | (OnError::Keep, _) => {}
                     }
                 }
             }
@@ -177,11 +236,11 @@ impl<'t, L: Layout> Mapper<'t, L> {
         row: &'a Row,
         outcomes: &mut impl Iterator<Item = (&'a &'a str, Result<&'a str, ItemError>)>,
         counts: &mut Counts,
-    ) -> Result<Fate<'a>, (RowError, Option<&'a Cell>)> {
+    ) -> Result<Fate<'a>, (RowError, Extent<'a>)> {
         match &row.found {
             Found::Text(cell, _) => {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
-                let text = outcome.map_err(|error| (RowError::Item(error), Some(cell)))?;
+                let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
                 counts.mapped += 1;
                 if !self.is_of_the_primary(item) {
                     return Ok(Fate::Result(cell, text));
@@ -193,22 +252,27 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 counts.empty += 1;
                 Ok(Fate::AsItWas)
             }
-            Found::Fault(error, cell) => Err((*error, cell.as_ref())),
+            Found::Fault(error, cell) => Err((*error, cell.as_ref().map_or(Extent::Nothing, Extent::Cell))),
+            Found::Unfit(error) => Err((*error, Extent::Row)),
         }
     }
 
-    /// Writes an object for each of the items, which are all that the rows hold.
-    fn write_objects(&self, items: &[&str], done: &mut Done) {
-        for ((row, item), outcome) in self.rows.iter().zip(items).zip(self.mapped.iter()) {
+    /// Writes an object for each row. Rows are lines here.
+    fn write_objects(&self, input: &[u8], items: &[&str], done: &mut Done) {
+        let mut outcomes = items.iter().zip(self.mapped.iter()).peekable();
+        for row in &self.rows {
             done.counts.rows += 1;
-            let outcome = match self.fate(row, &mut std::iter::once((item, outcome)), &mut done.counts) {
-                Ok(Fate::AsItWas) => Ok(*item),
-                Ok(Fate::Result(..)) | Err(_) => outcome,
-            };
-            if let Err(error) = outcome {
-                let (error, value) = (RowError::Item(error), value_of(row));
-                done.counts.fail(error);
-                done.faults.push(Fault { row: done.counts.rows - 1, error, value });
+            let next = outcomes.peek().copied();
+            let fate = self.fate(row, &mut outcomes, &mut done.counts);
+            if let Err((error, extent)) = &fate {
+                done.counts.fail(*error);
+                let is_left_out = *extent == Extent::Row || self.task.on_error == OnError::Drop;
+                done.faults.push(Fault {
+                    row: done.counts.rows - 1,
+                    error: *error,
+                    value: extent.bytes(),
+                    left_out: is_left_out.then_some(row.start..row.end),
+                });
                 match self.task.on_error {
                     OnError::Fail => {
                         done.stopped = true;
@@ -218,6 +282,13 @@ impl<'t, L: Layout> Mapper<'t, L> {
                     OnError::Blank | OnError::Keep => {}
                 }
             }
+            let line = input[row.start..row.end].trim_ascii_end();
+            let (item, outcome) = match (&row.found, next) {
+                (Found::Text(..), Some((item, outcome))) => (*item, outcome),
+                (Found::Nothing, _) => str::from_utf8(line).map_or(("", Ok("")), |line| (line, Ok(line))),
+                _ => ("", Err(ItemError::InvalidNumber)),
+            };
+            let outcome = if matches!(fate, Ok(Fate::AsItWas)) { Ok(item) } else { outcome };
             wire::item(&mut done.output, self.task.mode, item, outcome);
             done.output.push(b'\n');
         }
@@ -234,7 +305,7 @@ fn texts<'a>(rows: &'a [Row], text: &'a str, unescaped: &'a str) -> impl Iterato
     rows.iter().filter_map(move |row| match &row.found {
         Found::Text(_, Source::Block(place)) => Some(&text[place.clone()]),
         Found::Text(_, Source::Unescaped(place)) => Some(&unescaped[place.clone()]),
-        Found::Nothing | Found::Fault(..) => None,
+        Found::Nothing | Found::Fault(..) | Found::Unfit(_) => None,
     })
 }
 
@@ -242,6 +313,23 @@ fn texts<'a>(rows: &'a [Row], text: &'a str, unescaped: &'a str) -> impl Iterato
 enum Fate<'a> {
     AsItWas,
     Result(&'a Cell, &'a str),
+}
+
+/// What must not be seen of a row that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent<'a> {
+    Nothing,
+    Cell(&'a Cell),
+    Row,
+}
+
+impl Extent<'_> {
+    fn bytes(self) -> Option<Range<usize>> {
+        match self {
+            Self::Cell(cell) => Some(cell.bytes.clone()),
+            Self::Nothing | Self::Row => None,
+        }
+    }
 }
 
 /// Copies rows, but for what is replaced.
@@ -264,6 +352,13 @@ impl Patch<'_> {
         self.copied = cell.bytes.end;
     }
 
+    /// Leaves out a whole row, and writes this in its place.
+    fn leave_out(&mut self, row: &Row, instead: &[u8]) {
+        self.copy_to(row.start);
+        self.output.extend_from_slice(instead);
+        self.copied = row.end;
+    }
+
     /// Ends a row with `line_end` instead of what is behind its text.
     fn end_row(&mut self, row: &Row, line_end: &[u8]) {
         let text_end = value_of(row).map_or(row.end, |value| value.end);
@@ -276,7 +371,7 @@ impl Patch<'_> {
 fn value_of(row: &Row) -> Option<Range<usize>> {
     match &row.found {
         Found::Text(cell, _) | Found::Fault(_, Some(cell)) => Some(cell.bytes.clone()),
-        Found::Nothing | Found::Fault(_, None) => None,
+        Found::Nothing | Found::Unfit(_) | Found::Fault(_, None) => None,
     }
 }
 

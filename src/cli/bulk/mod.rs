@@ -8,8 +8,12 @@
 
 mod block;
 mod csv;
+mod delimiter;
+mod guard;
+mod header;
 mod input;
 mod interrupt;
+mod json_scanner;
 mod jsonl;
 mod layout;
 mod lines;
@@ -20,6 +24,7 @@ mod progress;
 mod report;
 mod run;
 mod screen;
+mod sniff;
 
 use std::{
     fs::File,
@@ -32,10 +37,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use self::{
-    csv::{Csv, Delimiter},
+    csv::Csv,
+    delimiter::Delimiter,
+    header::Column,
     input::{Input, Pace},
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
@@ -51,6 +57,12 @@ const THREADS_DEFAULT_MAX: NonZero<usize> = NonZero::new(16).expect("it is not z
 /// Threads that may be asked for.
 const THREADS_MAX: u16 = 256;
 
+/// Line ends that a row of CSV may have within quotes, unless told: as many as long notes have.
+const QUOTED_LINES_DEFAULT: usize = 100;
+
+/// How Spark, Hive and others write NULL.
+const NULL_DEFAULT: &str = r"\N";
+
 /// The name that means stdin.
 const STDIN: &str = "-";
 
@@ -60,7 +72,7 @@ pub(super) struct BulkArgs {
     #[arg(conflicts_with = "value")]
     file: Option<PathBuf>,
     /// A value, instead of a file; may be repeated
-    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "output", "report", "dry_run"])]
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "output", "report", "rejects", "dry_run"])]
     value: Vec<String>,
     /// How the file is laid out
     #[arg(long, value_enum, default_value_t = Format::Lines)]
@@ -74,15 +86,29 @@ pub(super) struct BulkArgs {
     /// The first row of CSV is one like the others: --column is a number
     #[arg(long)]
     no_header: bool,
+    /// How many line ends a row of CSV may have within quotes
+    #[arg(long, value_name = "N", default_value_t = QUOTED_LINES_DEFAULT)]
+    quoted_lines: usize,
+    /// A text that stands for there being no value, beside the empty one: it stays. May be repeated
+    #[arg(long, value_name = "TEXT", default_value = NULL_DEFAULT)]
+    null: Vec<String>,
+    /// What the input is: without this, input that does not begin as UTF-8 is refused
+    #[arg(long, value_enum)]
+    encoding: Option<Encoding>,
     /// Write the results here, once all are there [default: stdout]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What becomes of rows that cannot be mapped
-    #[arg(long, value_enum, default_value_t = OnError::Blank)]
-    on_error: OnError,
+    /// What becomes of rows that cannot be mapped [default: blank]
+    ///
+    /// Where it is given, rows that fail are expected: the exit code is 0.
+    #[arg(long, value_enum)]
+    on_error: Option<OnError>,
     /// Write here which rows failed, and why [default: the first 20 are told on stderr]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write here, as they were, the rows that are left out
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
     /// Show the values that failed, too
     #[arg(long)]
     show_values: bool,
@@ -115,19 +141,19 @@ enum Format {
     Jsonl,
 }
 
+/// How characters are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Encoding {
+    /// UTF-8; rows that are not fail one by one
+    #[value(name = "utf-8")]
+    Utf8,
+}
+
 /// Where the values are in each row.
 enum Place {
     Lines,
     Csv(Column),
     Jsonl(Jsonl),
-}
-
-/// A column of CSV.
-enum Column {
-    /// Its name in the first row; a number where no column is called so.
-    Header(String),
-    /// Its number, counted from 1.
-    Number(NonZero<usize>),
 }
 
 /// Maps every row, and tells what failed by its place.
@@ -139,12 +165,16 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         context: &args.context,
         now: Timestamp::now(),
         mode,
-        on_error: args.on_error,
+        on_error: args.on_error.unwrap_or(OnError::Blank),
         // Of a dry run, the counts are what is written as JSON.
         style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
+        nulls: if args.value.is_empty() { &args.null } else { &[] },
         census: if args.dry_run { Census::Taken } else { Census::NotTaken },
     };
     let (mut input, bytes) = args.input()?;
+    if args.value.is_empty() && args.encoding.is_none() {
+        input.check_text().map_err(Failure::failed)?;
+    }
     let run = Run::begin(args, task, bytes)?;
     match place {
         Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
@@ -155,7 +185,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         }
         Place::Csv(column) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
-            let (csv, header) = locate(&mut input, args.delimiter, &column)?;
+            let mut csv = Csv { delimiter: args.delimiter, column: 0, cells: 0, quoted_lines: args.quoted_lines };
+            let header = header::locate(&mut input, &mut csv, &column)?;
             run.map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
         }
         Place::Jsonl(jsonl) => {
@@ -173,8 +204,10 @@ impl BulkArgs {
                 "--json is for --format lines and --dry-run: the other formats keep their rows",
             ));
         }
-        if self.format != Format::Csv && (self.no_header || self.delimiter != Delimiter::default()) {
-            return Err(Failure::usage("--delimiter and --no-header are for --format csv"));
+        if self.format != Format::Csv
+            && (self.no_header || self.delimiter != Delimiter::default() || self.quoted_lines != QUOTED_LINES_DEFAULT)
+        {
+            return Err(Failure::usage("--delimiter, --no-header and --quoted-lines are for --format csv"));
         }
         match (self.format, &self.column) {
             (Format::Lines, None) => Ok(Place::Lines),
@@ -216,6 +249,10 @@ impl BulkArgs {
         Ok((Input::new(file, Pace::Full), length))
     }
 
+    fn reads_stdin(&self) -> bool {
+        self.value.is_empty() && self.file.as_deref().is_none_or(|path| path == Path::new(STDIN))
+    }
+
     fn threads(&self) -> NonZero<usize> {
         let asked = self.threads.and_then(|threads| NonZero::new(usize::from(threads)));
         asked
@@ -227,40 +264,4 @@ impl BulkArgs {
 /// How many bytes are in a file; of a pipe nobody knows.
 fn length(file: &File) -> Option<u64> {
     file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
-}
-
-/// Finds the column, and takes off the header that names it.
-fn locate(input: &mut Input, delimiter: Delimiter, column: &Column) -> Result<(Csv, Zeroizing<Vec<u8>>), Failure> {
-    let mut csv = Csv { delimiter, column: 0 };
-    let rows = input.peek(&csv).map_err(|error| Failure::failed(format_args!("row 1: {error}")))?;
-    let row_end = csv.first_end(rows);
-    let fields = csv.fields(&rows[..row_end]);
-    match column {
-        Column::Number(number) => {
-            csv.column = number.get() - 1;
-            if csv.column >= fields.len() && row_end > 0 {
-                return Err(Failure::failed(format_args!("there is no column {number}: row 1 has {}", fields.len())));
-            }
-            Ok((csv, Zeroizing::default()))
-        }
-        Column::Header(name) => {
-            let places: Vec<usize> = (0..fields.len()).filter(|at| fields[*at] == name.as_bytes()).collect();
-            let number = || {
-                name.parse().ok().filter(|number| (1..=fields.len()).contains(number)).map(|number: usize| number - 1)
-            };
-            csv.column = match places[..] {
-                [only] => only,
-                [] => number().ok_or_else(|| no_column(fields.len()))?,
-                [..] => return Err(Failure::failed("several columns have that name: say which by its number")),
-            };
-            Ok((csv, input.take(row_end)))
-        }
-    }
-}
-
-/// The name is not repeated, nor what stands in the row: if there is no header, these are values.
-fn no_column(columns: usize) -> Failure {
-    Failure::failed(format_args!(
-        "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
-    ))
 }

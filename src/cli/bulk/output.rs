@@ -2,9 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,9 @@ use crate::cli::Failure;
 
 /// What is behind the name of a file that is not complete; before it stands a dot.
 const PARTIAL_SUFFIX: &str = ".callveil-partial";
+
+/// The bits of a mode that say who may read and write.
+const MODE_BITS: u32 = 0o777;
 
 /// How often somebody else may take the file away before that is an error.
 const ATTEMPTS_MAX: usize = 16;
@@ -60,22 +63,41 @@ impl Partial {
         if fs::metadata(&complete).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(failed(&"it is there, and no file that could be replaced"));
         }
-        let Some(name) = complete.file_name() else { return Err(failed(&"it is no file's name")) };
-        let name: OsString = [".".as_ref(), name, PARTIAL_SUFFIX.as_ref()].into_iter().collect();
-        let path = complete.with_file_name(name);
+        if complete.file_name().is_none() {
+            return Err(failed(&"it is no file's name"));
+        }
+        let path = partial_path(&complete);
         let file = create_locked(&path).map_err(|error| failed(&error))?;
         litter.file(&path);
-        Ok(Self { file, path, complete, litter: litter.clone() })
+        let partial = Self { file, path, complete, litter: litter.clone() };
+        partial.take_owner().map_err(|error| failed(&format_args!("its owner cannot be kept: {error}")))?;
+        Ok(partial)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.file.write_all(bytes).map_err(|error| self.failed(&error))
     }
 
+    /// Gives the file the owner of the one that it is to replace.
+    fn take_owner(&self) -> io::Result<()> {
+        let Ok(replaced) = fs::metadata(&self.complete) else { return Ok(()) };
+        let own = self.file.metadata()?;
+        if (replaced.uid(), replaced.gid()) == (own.uid(), own.gid()) {
+            return Ok(());
+        }
+        fchown(&self.file, Some(replaced.uid()), Some(replaced.gid()))
+    }
+
+    /// Gives the file the mode of the one that it replaces.
+    fn take_mode(&self) -> io::Result<()> {
+        let Ok(replaced) = fs::metadata(&self.complete) else { return Ok(()) };
+        self.file.set_permissions(Permissions::from_mode(replaced.mode() & MODE_BITS))
+    }
+
     /// Gives the file its name, for good.
     pub(super) fn finish(self) -> Result<(), Failure> {
         let folder = self.complete.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let finished = self.file.sync_all().and_then(|()| {
+        let finished = self.take_mode().and_then(|()| self.file.sync_all()).and_then(|()| {
             self.litter.settle(&self.path, || fs::rename(&self.path, &self.complete))?;
             File::open(folder)?.sync_all()
         });
@@ -94,6 +116,13 @@ impl Drop for Partial {
             .litter
             .settle(&self.path, || if is_at(&self.file, &self.path) { fs::remove_file(&self.path) } else { Ok(()) });
     }
+}
+
+/// Where a file is written until it is complete.
+pub(super) fn partial_path(complete: &Path) -> PathBuf {
+    let name = complete.file_name().unwrap_or_default();
+    let name: OsString = [".".as_ref(), name, PARTIAL_SUFFIX.as_ref()].into_iter().collect();
+    complete.with_file_name(name)
 }
 
 /// Makes a new file at `path` and locks it. One that is there and that nobody holds is left from a crash, and removed.

@@ -5,7 +5,7 @@ use std::{fmt, fmt::Write as _};
 use zeroize::Zeroizing;
 
 use super::{
-    block::{Block, Fault},
+    block::{Block, Fault, Holds},
     output::Partial,
     progress::Progress,
 };
@@ -23,7 +23,15 @@ const VALUE_CHARS_MAX: usize = 128;
 pub(super) enum RowError {
     /// Its value could not be mapped.
     Item(ItemError),
-    /// It has fewer columns, or nothing where the JSON pointer points.
+    /// It has more or fewer cells than the first row.
+    WrongShape,
+    /// A quote stands where RFC 4180 has none, or nothing closes one, or there is a NUL.
+    WrongQuoting,
+    /// It is longer than rows may be.
+    TooLong,
+    /// It is not UTF-8.
+    NotUtf8,
+    /// It has nothing where the JSON pointer points.
     MissingColumn,
     /// It is no JSON, or several JSON values.
     NotJson,
@@ -34,17 +42,31 @@ pub(super) enum RowError {
 }
 
 impl RowError {
-    const COUNT: usize = ItemError::ALL.len() + 4;
+    const OWN: [Self; 8] = [
+        Self::WrongShape,
+        Self::WrongQuoting,
+        Self::TooLong,
+        Self::NotUtf8,
+        Self::MissingColumn,
+        Self::NotJson,
+        Self::RepeatedKey,
+        Self::NotAString,
+    ];
+
+    const COUNT: usize = ItemError::ALL.len() + Self::OWN.len();
 
     fn all() -> impl Iterator<Item = Self> {
-        let own = [Self::MissingColumn, Self::NotJson, Self::RepeatedKey, Self::NotAString];
-        ItemError::ALL.into_iter().map(Self::Item).chain(own)
+        ItemError::ALL.into_iter().map(Self::Item).chain(Self::OWN)
     }
 
     /// The error as it is written in reports.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Item(error) => error.code(),
+            Self::WrongShape => "wrong_shape",
+            Self::WrongQuoting => "wrong_quoting",
+            Self::TooLong => "too_long",
+            Self::NotUtf8 => "not_utf8",
             Self::MissingColumn => "missing_column",
             Self::NotJson => "not_json",
             Self::RepeatedKey => "repeated_key",
@@ -55,10 +77,7 @@ impl RowError {
     fn index(self) -> usize {
         match self {
             Self::Item(error) => error as usize,
-            Self::MissingColumn => ItemError::ALL.len(),
-            Self::NotJson => ItemError::ALL.len() + 1,
-            Self::RepeatedKey => ItemError::ALL.len() + 2,
-            Self::NotAString => ItemError::ALL.len() + 3,
+            own => ItemError::ALL.len() + Self::OWN.iter().position(|other| *other == own).unwrap_or_default(),
         }
     }
 }
@@ -157,9 +176,11 @@ pub(super) enum Values {
     Shown,
 }
 
-/// Tells which rows failed: all of them to a file, or the first ones on stderr.
+/// Tells which rows failed: all of them to a file, or the first ones on stderr; and keeps those that
+/// are left out.
 pub(super) struct Report {
     file: Option<Partial>,
+    rejects: Option<Partial>,
     values: Values,
     told: usize,
     /// Rows before the next block, a header included.
@@ -168,8 +189,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(file: Option<Partial>, values: Values) -> Self {
-        Self { file, values, told: 0, rows: 0, counts: Counts::default() }
+    pub(super) fn new(file: Option<Partial>, rejects: Option<Partial>, values: Values) -> Self {
+        Self { file, rejects, values, told: 0, rows: 0, counts: Counts::default() }
     }
 
     /// There are rows of so many bytes that are not mapped: a header.
@@ -195,6 +216,11 @@ impl Report {
                 self.told += 1;
             }
         }
+        if let Some(rejects) = &mut self.rejects {
+            let whole = (block.holds == Holds::MoreOfIt).then(|| 0..block.input().len());
+            let places = block.done.faults.iter().filter_map(|fault| fault.left_out.clone()).chain(whole);
+            places.into_iter().try_for_each(|place| rejects.write(&block.input()[place]))?;
+        }
         self.rows += block.done.counts.rows;
         self.counts.add(&block.done.counts);
         Ok(())
@@ -205,8 +231,11 @@ impl Report {
         self.rows + 1
     }
 
-    /// Completes the file, and tells how many rows were not told one by one.
+    /// Completes the files, and tells how many rows were not told one by one.
     pub(super) fn finish(&mut self, progress: &Progress) -> Result<(), Failure> {
+        if let Some(rejects) = self.rejects.take() {
+            rejects.finish()?;
+        }
         match self.file.take() {
             Some(file) => file.finish(),
             None => {

@@ -5,7 +5,8 @@ use std::num::NonZero;
 use super::{
     BulkArgs,
     block::Block,
-    input::{Input, InputError},
+    guard::{self, InPlace},
+    input::Input,
     interrupt::Litter,
     layout::Layout,
     map::{Census, Task},
@@ -34,11 +35,15 @@ pub(super) struct Run<'a> {
     report: Report,
     progress: Progress,
     closing: Closing,
+    /// Whether somebody said what becomes of rows that fail.
+    expects_failures: bool,
+    in_place: InPlace,
 }
 
 impl<'a> Run<'a> {
     /// Gets everything ready that a run writes to. `bytes` of input are expected.
     pub(super) fn begin(args: &BulkArgs, task: Task<'a>, bytes: Option<u64>) -> Result<Self, Failure> {
+        let in_place = guard::check(args)?;
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
@@ -47,7 +52,8 @@ impl<'a> Run<'a> {
             None => Output::Stdout(std::io::stdout()),
         };
         let report = args.report.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
-        let report = Report::new(report, if args.show_values { Values::Shown } else { Values::Hidden });
+        let rejects = args.rejects.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
+        let report = Report::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
         let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
         let closing = match task.census {
             Census::Taken if args.json => Closing::CensusAsJson,
@@ -56,7 +62,16 @@ impl<'a> Run<'a> {
             Census::NotTaken => Closing::Counts,
         };
         let progress = Progress::new(audience, bytes, &litter);
-        Ok(Self { task, threads: args.threads(), output, report, progress, closing })
+        Ok(Self {
+            task,
+            threads: args.threads(),
+            output,
+            report,
+            progress,
+            closing,
+            expects_failures: args.on_error.is_some(),
+            in_place,
+        })
     }
 
     /// Maps all rows of `input`, behind a `preamble` of so many rows that are as they were.
@@ -82,8 +97,7 @@ impl<'a> Run<'a> {
         let next_row = self.report.next_row();
         ran.map_err(|stop| match stop {
             Stop::Sink(failure) => failure,
-            Stop::Input(InputError::Io(error)) => Failure::failed(format_args!("cannot read: {error}")),
-            Stop::Input(error) => Failure::failed(format_args!("row {next_row}: {error}")),
+            Stop::Input(error) => Failure::failed(error),
         })?;
         self.report.finish(&self.progress)?;
         if is_stopped {
@@ -97,6 +111,11 @@ impl<'a> Run<'a> {
         if counts.found_no_column() {
             return Err(Failure::failed(format_args!("not one of {} rows has that column", counts.rows)));
         }
+        if self.in_place == InPlace::Yes && counts.failed() > 0 && !self.expects_failures {
+            return Err(Failure::failed(format_args!(
+                "{counts}; the input is not replaced unless --on-error says what becomes of such rows"
+            )));
+        }
         self.output.finish()?;
         match self.closing {
             Closing::Nothing => {}
@@ -109,6 +128,7 @@ impl<'a> Run<'a> {
         }
         match (counts.failed(), self.task.census) {
             (0, _) => Ok(()),
+            _ if self.expects_failures => Ok(()),
             (failed, Census::NotTaken) => Err(Failure::failed(format_args!("{failed} of {} failed", counts.rows))),
             (failed, Census::Taken) => Err(Failure::failed(format_args!("{failed} of {} would fail", counts.rows))),
         }

@@ -1,0 +1,287 @@
+//! A walk over JSON that finds one value and reads nothing else.
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+use smallvec::SmallVec;
+
+use super::report::RowError;
+
+/// Walks over one JSON value, and refuses what is not JSON by RFC 8259. Bytes that are no UTF-8 are refused elsewhere.
+pub(super) struct Scanner<'a> {
+    line: &'a [u8],
+    at: usize,
+    /// Whether the line has control characters, which no string may have.
+    has_controls: bool,
+}
+
+/// What may come next within an object or an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The first key or value, or the end of what is empty.
+    FirstOrEnd,
+    /// Behind a comma.
+    Another,
+    /// A comma, or the end.
+    CommaOrEnd,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(line: &'a [u8], at: usize) -> Self {
+        // No early end, so that many bytes are looked at in one step.
+        let has_controls = line[at..].iter().fold(false, |found, byte| found | (*byte < b' '));
+        Self { line, at, has_controls }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.line.get(self.at).copied()
+    }
+
+    pub(super) fn skip_space(&mut self) {
+        while self.peek().is_some_and(|byte| b" \t\r".contains(&byte)) {
+            self.at += 1;
+        }
+    }
+
+    /// Skips white space and then `wanted`, if it is next.
+    fn accept(&mut self, wanted: u8) -> bool {
+        self.skip_space();
+        let is_next = self.peek() == Some(wanted);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Walks over the value that is next, and gives the place of what `path` names in it.
+    pub(super) fn find(&mut self, path: &[String]) -> Result<Option<Range<usize>>, RowError> {
+        self.skip_space();
+        let Some((token, rest)) = path.split_first() else { return self.skip_value().map(Some) };
+        match self.peek() {
+            Some(b'{') => self.find_member(token, rest),
+            Some(b'[') => self.find_element(token, rest),
+            _ => self.skip_value().map(|_| None),
+        }
+    }
+
+    fn find_member(&mut self, name: &str, rest: &[String]) -> Result<Option<Range<usize>>, RowError> {
+        self.at += 1;
+        let (mut value, mut seen) = (None, 0);
+        if self.accept(b'}') {
+            return Ok(None);
+        }
+        loop {
+            self.skip_space();
+            let key = self.skip_string()?;
+            if !self.accept(b':') {
+                return Err(RowError::NotJson);
+            }
+            if is_key(&self.line[key], name) {
+                seen += 1;
+                value = self.find(rest)?;
+            } else {
+                self.skip_space();
+                self.skip_value()?;
+            }
+            if !self.accept(b',') {
+                break;
+            }
+        }
+        match (self.accept(b'}'), seen) {
+            (false, _) => Err(RowError::NotJson),
+            // Whoever reads the line may take either value.
+            (true, 2..) => Err(RowError::RepeatedKey),
+            (true, _) => Ok(value),
+        }
+    }
+
+    fn find_element(&mut self, index: &str, rest: &[String]) -> Result<Option<Range<usize>>, RowError> {
+        let is_index = index == "0" || !index.starts_with('0') && index.bytes().all(|byte| byte.is_ascii_digit());
+        let index = index.parse::<usize>().ok().filter(|_| is_index);
+        self.at += 1;
+        let (mut value, mut at) = (None, 0);
+        if self.accept(b']') {
+            return Ok(None);
+        }
+        loop {
+            if index == Some(at) {
+                value = self.find(rest)?;
+            } else {
+                self.skip_space();
+                self.skip_value()?;
+            }
+            at += 1;
+            if !self.accept(b',') {
+                break;
+            }
+        }
+        if self.accept(b']') { Ok(value) } else { Err(RowError::NotJson) }
+    }
+
+    /// Walks over the string that is next, and gives its place, with its quotes.
+    fn skip_string(&mut self) -> Result<Range<usize>, RowError> {
+        let start = self.at;
+        if self.peek() != Some(b'"') {
+            return Err(RowError::NotJson);
+        }
+        self.at += 1;
+        loop {
+            let rest = self.line.get(self.at..).unwrap_or_default();
+            let found = memchr2(b'"', b'\\', rest).ok_or(RowError::NotJson)?;
+            if self.has_controls && rest[..found].iter().any(|byte| *byte < b' ') {
+                return Err(RowError::NotJson);
+            }
+            if rest[found] == b'"' {
+                self.at += found + 1;
+                return Ok(start..self.at);
+            }
+            self.at += found + escape_length(&rest[found..]).ok_or(RowError::NotJson)?;
+        }
+    }
+
+    /// Walks over the value that is next, and gives its place.
+    fn skip_value(&mut self) -> Result<Range<usize>, RowError> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => return self.skip_string(),
+            Some(b'{' | b'[') => self.skip_nested()?,
+            _ => self.skip_scalar()?,
+        }
+        Ok(start..self.at)
+    }
+
+    /// Walks over a number, `true`, `false` or `null`.
+    fn skip_scalar(&mut self) -> Result<(), RowError> {
+        let rest = &self.line[self.at..];
+        let length = rest.iter().position(|byte| !is_scalar(*byte)).unwrap_or(rest.len());
+        let scalar = &rest[..length];
+        self.at += length;
+        let is_json = matches!(scalar, b"true" | b"false" | b"null") || is_number(scalar);
+        if is_json { Ok(()) } else { Err(RowError::NotJson) }
+    }
+
+    /// Walks over an object or an array, with one bit for each that is open: 1 for one that `}` closes.
+    fn skip_nested(&mut self) -> Result<(), RowError> {
+        let mut open = BitStack::default();
+        let mut next = Next::Another;
+        loop {
+            self.skip_space();
+            let byte = self.peek().ok_or(RowError::NotJson)?;
+            match (byte, next) {
+                (b'}' | b']', Next::FirstOrEnd | Next::CommaOrEnd) => {
+                    if open.pop() != Some(byte == b'}') {
+                        return Err(RowError::NotJson);
+                    }
+                    self.at += 1;
+                    next = Next::CommaOrEnd;
+                    if open.depth == 0 {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                (b',', Next::CommaOrEnd) => {
+                    self.at += 1;
+                    next = Next::Another;
+                    continue;
+                }
+                (_, Next::CommaOrEnd) => return Err(RowError::NotJson),
+                _ => {}
+            }
+            if open.top() == Some(true) {
+                self.skip_string()?;
+                if !self.accept(b':') {
+                    return Err(RowError::NotJson);
+                }
+                self.skip_space();
+            }
+            next = match self.peek() {
+                Some(byte @ (b'{' | b'[')) => {
+                    open.push(byte == b'{');
+                    self.at += 1;
+                    Next::FirstOrEnd
+                }
+                Some(b'"') => self.skip_string().map(|_| Next::CommaOrEnd)?,
+                _ => self.skip_scalar().map(|()| Next::CommaOrEnd)?,
+            };
+        }
+    }
+}
+
+/// Bits, the newest first; those of usual depths need no allocation.
+#[derive(Default)]
+struct BitStack {
+    words: SmallVec<[u64; 2]>,
+    depth: usize,
+}
+
+impl BitStack {
+    fn push(&mut self, bit: bool) {
+        if self.depth.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        if let Some(word) = self.words.last_mut() {
+            *word = *word << 1 | u64::from(bit);
+        }
+        self.depth += 1;
+    }
+
+    fn top(&self) -> Option<bool> {
+        self.words.last().map(|word| word & 1 == 1)
+    }
+
+    fn pop(&mut self) -> Option<bool> {
+        let bit = self.top()?;
+        self.depth -= 1;
+        if self.depth.is_multiple_of(64) {
+            self.words.pop();
+        } else if let Some(word) = self.words.last_mut() {
+            *word >>= 1;
+        }
+        Some(bit)
+    }
+}
+
+/// Bytes of the escape that begins here, if it is one.
+fn escape_length(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
+    }
+}
+
+/// Whether numbers, `true`, `false` and `null` are made of such bytes.
+fn is_scalar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
+}
+
+/// Whether these bytes are a number: `-`, digits without a leading zero, a fraction, an exponent.
+fn is_number(bytes: &[u8]) -> bool {
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let whole = digits(rest);
+    if whole == 0 || whole > 1 && rest[0] == b'0' {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let count = digits(fraction);
+        if count == 0 {
+            return false;
+        }
+        rest = &fraction[count..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        let count = digits(exponent);
+        return count > 0 && count == exponent.len();
+    }
+    rest.is_empty()
+}
+
+/// Whether the string `key`, with its quotes, is `name`.
+fn is_key(key: &[u8], name: &str) -> bool {
+    let inside = &key[1..key.len() - 1];
+    if memchr(b'\\', inside).is_none() {
+        return inside == name.as_bytes();
+    }
+    serde_json::from_slice::<String>(key).is_ok_and(|key| key == name)
+}

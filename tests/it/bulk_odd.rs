@@ -1,0 +1,257 @@
+//! Files that are not as they should be: no number of the column survives, or the run fails and names the row.
+
+use std::fs;
+
+use crate::{
+    random::Random,
+    support::{Folder, run},
+};
+
+/// Numbers of the column. None of them is part of another.
+const NUMBERS: [&str; 6] = ["13911111111", "13822222222", "13733333333", "13644444444", "13555555555", "13466666666"];
+
+/// Tokenizes `content`, and fails where it does not hold what this file is about.
+#[track_caller]
+fn check(folder: &Folder, content: &[u8], args: &[&str]) -> (Vec<u8>, Option<i32>, String) {
+    fs::write(folder.path().join("in"), content).unwrap();
+    let args = [&["tokenize", "in", "--report", "report", "--threads", "1"], args].concat();
+    let _ = fs::remove_file(folder.path().join("report"));
+    let output = run(folder.path(), &args);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let report = fs::read_to_string(folder.path().join("report")).unwrap_or_default() + &told;
+    let left = NUMBERS.iter().any(|number| contains(&output.stdout, number.as_bytes()));
+    let names_a_row = output.status.code() == Some(1) && (report.contains("row ") || report.contains("the input is "));
+    let shown = String::from_utf8_lossy(content);
+    assert!(!left || names_a_row, "{shown:?}\n{told}{}", String::from_utf8_lossy(&output.stdout));
+    (output.stdout, output.status.code(), report)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Bodies behind the header `id,name,phone`, and the errors that they have.
+const CSV: &[(&str, &[&str])] = &[
+    // Good, if unusual.
+    ("1,Ann,13911111111", &[]),
+    ("1,Ann,13911111111\r2,Bob,13822222222\r", &[]),
+    ("1,Ann,13911111111\r\n2,Bob,13822222222\n3,Cy,13733333333\r4,Di,13644444444", &[]),
+    ("\n\n1,Ann,13911111111\n\n", &[]),
+    ("\"1\",\"Ann\",\"13911111111\"\r\n", &[]),
+    ("1,\"Ann, née Li\",13911111111\n", &[]),
+    ("1,\"a \"\"b\"\" c\",13911111111\n", &[]),
+    ("1,\"two\nlines\",13911111111\n", &[]),
+    ("1,\"two\r\nlines\",13911111111\r\n2,b,13822222222", &[]),
+    ("1,\"two\rlines\",13911111111\r2,b,13822222222", &[]),
+    ("1,,\n2,b,13822222222\n", &[]),
+    ("1,\"\",\"\"\n2,b,13822222222\n", &[]),
+    ("1,\\N,\\N\n2,b,13822222222\n", &[]),
+    ("1,b, 13822222222 \n", &[]),
+    ("1,a\tb,13822222222\n", &[]),
+    ("1,\u{FEFF}b,\u{FEFF}13822222222\n", &[]),
+    ("1,'b',13822222222\n", &[]),
+    ("1,b,'13822222222\n", &[]),
+    ("1,b,\"=\"\"13822222222\"\"\"\n", &[]),
+    ("1,b,1.3911111111E+10\n", &[]),
+    ("1,王伟,电话：13822222222\n", &[]),
+    // Another shape.
+    ("1,Li, Ann,13911111111\n2,b,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann\n2,b,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111,\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111,x\n", &["row 2: wrong_shape"]),
+    (",1,Ann,13911111111\n", &["row 2: wrong_shape"]),
+    ("13911111111\n", &["row 2: wrong_shape"]),
+    ("1;Ann;13911111111\n", &["row 2: wrong_shape"]),
+    ("1\tAnn\t13911111111\n", &["row 2: wrong_shape"]),
+    ("1|Ann|13911111111\n", &["row 2: wrong_shape"]),
+    ("1,Ann\\, Li,13911111111\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111 2,Bob,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann\n,13911111111\n", &["row 2: wrong_shape", "row 3: wrong_shape"]),
+    ("1,Ann\r,13911111111\r\n", &["row 2: wrong_shape", "row 3: wrong_shape"]),
+    ("(2 rows)\n", &["row 2: wrong_shape"]),
+    ("# exported 13911111111\n1,b,13822222222\n", &["row 2: wrong_shape"]),
+    ("sep=,\n1,b,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111\u{2028}2,Bob,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111\u{85}2,Bob,13822222222\n", &["row 2: wrong_shape"]),
+    ("1,Ann,13911111111\u{1E}2,Bob,13822222222\n", &["row 2: wrong_shape"]),
+    ("1\u{1}Ann\u{1}13911111111\n", &["row 2: wrong_shape"]),
+    ("1,\"Ann\",\"Li\",13911111111\n", &["row 2: wrong_shape"]),
+    ("1,\"Ann\"\n2,b,13822222222", &["row 2: wrong_shape"]),
+    // Quotes where there may be none.
+    ("1,Ann \"A\" Li,13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,Ann\\\" Li,13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,\"Ann\\\" Li\",13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,\"Ann \"A\" Li\",13911111111\n", &["row 2: wrong_quoting"]),
+    ("1, \"Li, Ann\",13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,\"Li, Ann\" ,13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,\"Li, Ann\"x,13911111111\n", &["row 2: wrong_quoting"]),
+    ("1,5\" pipe,13911111111\n2,6\" pipe,13822222222\n", &["row 2: wrong_quoting", "row 3: wrong_quoting"]),
+    ("1,b,13822222222\"\n", &["row 2: wrong_quoting"]),
+    ("1,b,=\"13822222222\"\n", &["row 2: wrong_quoting"]),
+    ("1,b,\"138\"22222222\n", &["row 2: wrong_quoting"]),
+    ("1,b\0,13822222222\n", &["row 2: wrong_quoting"]),
+    ("1,b,13822222222\0\n2,c,13911111111", &["row 2: wrong_quoting"]),
+    // Cells that never close, or close too late.
+    ("1,\"Ann,13911111111\n2,b,13822222222\n", &["row 2: wrong_quoting"]),
+    ("1,\"Ann,13911111111\r\n2,b,13822222222\r\n3,c,13733333333", &["row 2: wrong_quoting"]),
+    ("1,\"Ann,13911111111\n2,b,13822222222\n3,\"c\",13733333333\n", &["row 2: wrong_quoting"]),
+    ("1,\"Ann,13911111111\n2,b,13822222222\n3,c\",13733333333\n", &["row 2: wrong_quoting", "row 4: wrong_quoting"]),
+    ("1,\"Ann,13911111111\n3,c\",13733333333\n", &["row 2: wrong_quoting", "row 3: wrong_quoting"]),
+    ("1,\"Ann,13911111111\r3,c\",13733333333\r", &["row 2: wrong_quoting", "row 3: wrong_quoting"]),
+    ("1,Ann,\"13911111111\n2,b,13822222222\n3,c,13733333333", &["row 2: wrong_quoting"]),
+    ("\"1,Ann,13911111111\n2,b,13822222222\n3\",c,13733333333", &["row 2: wrong_quoting"]),
+    ("1,\"Ann,13911111111", &["row 2: wrong_quoting"]),
+    ("1,\"", &["row 2: wrong_quoting"]),
+    ("1,Ann,13911111111\n2,\"\"\",13822222222\n3,c,13733333333", &["row 3: wrong_quoting"]),
+    ("1,\"Ann\"\",13911111111\n2,\"b\",13822222222\n", &["row 2: wrong_quoting"]),
+];
+
+#[test]
+fn csv_of_other_shapes_hands_no_number_on() {
+    let folder = Folder::new();
+    for (body, errors) in CSV {
+        for header in ["id,name,phone\n", "\u{FEFF}id,name,phone\r\n", "id,name,phone\r"] {
+            let content = format!("{header}{body}");
+            let (out, code, report) = check(&folder, content.as_bytes(), &["--format", "csv", "--column", "phone"]);
+            assert_eq!(code, Some(i32::from(!errors.is_empty())), "{content:?}\n{report}");
+            for error in *errors {
+                assert!(report.contains(error), "{content:?} lacks {error:?}\n{report}");
+            }
+            for number in NUMBERS {
+                assert!(!contains(&out, number.as_bytes()), "{content:?}: {}", String::from_utf8_lossy(&out));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_between_two_stray_quotes_are_mapped_or_named() {
+    let folder = Folder::new();
+    let mut content = "id,name,phone\n0,\"stray,13911111111\n".to_owned();
+    (0..1000).for_each(|id| content += &format!("{id},x,13822222222\n"));
+    content += "1,x\",13733333333\n";
+    let args = ["--format", "csv", "--column", "phone", "--rejects", "rejects"];
+    for bound in ["100", "5000"] {
+        let (out, code, report) = check(&folder, content.as_bytes(), &[&args[..], &["--quoted-lines", bound]].concat());
+        assert_eq!(code, Some(1));
+        assert!(report.contains("row 2: wrong_quoting\n") && report.contains("1000 mapped"), "{report}");
+        assert!(NUMBERS.iter().all(|number| !contains(&out, number.as_bytes())));
+        let rejects = fs::read_to_string(folder.path().join("rejects")).unwrap();
+        assert_eq!(rejects, "0,\"stray,13911111111\n1,x\",13733333333\n");
+    }
+    // A long note is no such thing, but for the bound.
+    let note = format!("id,name,phone\n0,\"{}\",13911111111\n", "note\n".repeat(300));
+    let (_, code, _) = check(&folder, note.as_bytes(), &["--format", "csv", "--column", "phone"]);
+    assert_eq!(code, Some(1));
+    let args = ["--format", "csv", "--column", "phone", "--quoted-lines", "300"];
+    assert_eq!(check(&folder, note.as_bytes(), &args).1, Some(0));
+}
+
+#[test]
+fn headers_and_first_rows_that_say_nothing_are_refused() {
+    let folder = Folder::new();
+    let with_header = ["--format", "csv", "--column", "3"];
+    let without = ["--format", "csv", "--column", "3", "--no-header"];
+    for (content, args) in [
+        ("id,\"name,phone\n1,Joe\",13911111111\n", &with_header[..]),
+        ("id,na\"me,phone\n1,Joe,13911111111\n", &with_header),
+        ("id,name\n1,Joe,13911111111\n", &with_header),
+        ("1,Li, Ann,13911111111\n2,b,13822222222\n", &without),
+        ("1,\"Ann,13911111111\n2,b\",13822222222\n", &without),
+        ("1,An\0n,13911111111\n2,b,13822222222\n", &without),
+    ] {
+        let (out, code, _) = check(&folder, content.as_bytes(), args);
+        assert_eq!((out.as_slice(), code), (&b""[..], Some(1)), "{content:?}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_refused_by_name() {
+    let folder = Folder::new();
+    let utf16: Vec<u8> = "13911111111\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let cases: [(&[u8], &str); 10] = [
+        (b"\x1f\x8b\x08\0\0\0\0\0", "gzip"),
+        (b"\x28\xb5\x2f\xfd\x04\0", "zstd"),
+        (b"PK\x03\x04\x14\0", "xlsx"),
+        (b"PAR1\x15\x04", "Parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "xls"),
+        (b"Obj\x01\x04", "Avro"),
+        (b"\xff\xfe1\x003\x00", "UTF-16"),
+        (b"\xfe\xff\x001\x003", "UTF-16"),
+        (&utf16, "UTF-16"),
+        (b"id,\xb5\xe7\xbb\xb0\n1,13911111111\n", "not UTF-8"),
+    ];
+    for (content, name) in cases {
+        for args in [&[][..], &["--format", "csv", "--column", "1"], &["--format", "jsonl", "--column", "/p"]] {
+            let (out, code, told) = check(&folder, content, args);
+            assert_eq!((out.as_slice(), code), (&b""[..], Some(1)), "{name}");
+            assert!(told.contains("the input is ") && told.contains(name), "{name}: {told}");
+        }
+    }
+    // What only looks so is text.
+    assert_eq!(check(&folder, b"ORCHID\nBZh\n", &[]).1, Some(0));
+    // One damaged row fails by itself, where that is asked for; so do Big5 cells whose second byte is the delimiter.
+    let content = b"id|name|phone\n1|\xb3\x5c|13911111111\n2|\xa5\x7c\x7c|13822222222\n3|b|13733333333\n";
+    let args = ["--format", "csv", "--column", "phone", "--delimiter", "|", "--encoding", "utf-8"];
+    let (out, code, report) = check(&folder, content, &args);
+    assert_eq!(code, Some(1));
+    assert!(report.contains("row 2: not_utf8\n") && report.contains("row 3: "), "{report}");
+    assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn missing_values_stay() {
+    let folder = Folder::new();
+    let (out, code, told) = check(&folder, b"\\N\n\n8001\n", &[]);
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with(b"\\N\n\n") && told.contains("1 mapped") && told.contains("2 empty"), "{told}");
+    let (out, _, _) = check(&folder, b"NULL\n\\N\n", &["--null", "NULL"]);
+    assert!(out.starts_with(b"NULL\n") && !contains(&out, b"\\N"));
+    let jsonl = b"{\"p\":\"\\\\N\"}\n{\"p\":null}\n{\"p\":\"\"}\n";
+    let (out, code, _) = check(&folder, jsonl, &["--format", "jsonl", "--column", "/p"]);
+    assert_eq!((out.as_slice(), code), (&jsonl[..], Some(0)));
+    let (out, _, _) = check(&folder, b"\\N\n\n", &["--json"]);
+    assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
+}
+
+/// Damages `content` in one place.
+fn damage(content: &mut Vec<u8>, random: &mut Random) {
+    const INSERTED: &[u8] = b"\"\"\"\",,,;\n\n\r\r\0\t\\ '\xff7";
+    let at = random.below(content.len().max(1)).min(content.len().saturating_sub(1));
+    match random.below(5) {
+        0 => drop(content.remove(at)),
+        1 | 2 => content.insert(at, INSERTED[random.below(INSERTED.len())]),
+        3 => content.truncate(at.max(1)),
+        _ => content[at] = INSERTED[random.below(INSERTED.len())],
+    }
+}
+
+/// Damages so many files at random, each once or twice.
+fn check_damaged(files: usize, seed: usize) {
+    let folder = Folder::new();
+    let mut random = Random::new(seed.try_into().unwrap());
+    for _ in 0..files {
+        let mut content = b"id,name,phone\n".to_vec();
+        for (id, number) in NUMBERS.iter().enumerate() {
+            let name = ["Ann", "\"Li, Bo\"", "\"two\nlines\"", "\"a \"\"b\"\"\"", "", "王伟"][random.below(6)];
+            let row = [format!("{id},{name},{number}\n"), format!("{id},{name},\"{number}\"\r\n")];
+            content.extend_from_slice(row[random.below(2)].as_bytes());
+        }
+        for _ in 0..=random.below(2) {
+            damage(&mut content, &mut random);
+        }
+        let column = ["phone", "3"][random.below(2)];
+        check(&folder, &content, &["--format", "csv", "--column", column]);
+    }
+}
+
+#[test]
+fn damaged_files_hand_no_number_on() {
+    check_damaged(300, 11);
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour"]
+fn many_damaged_files_hand_no_number_on() {
+    check_damaged(100_000, 12);
+}
