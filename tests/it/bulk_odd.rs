@@ -204,6 +204,14 @@ fn missing_values_stay() {
     let folder = Folder::new();
     let (out, code, told) = check(&folder, b"\\N\n\n8001\n", &[]);
     assert_eq!(code, Some(0));
+    // Engines count: each line gives one line.
+    for line_end in ["\n", "\r\n"] {
+        let lines = ["8001", "\\N", "", "8001", "\\N"].join(line_end);
+        let (out, ..) = check(&folder, lines.as_bytes(), &[]);
+        let out = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = out.split('\n').collect();
+        assert!(matches!(lines[..], [one, "\\N", "", two, "\\N", ""] if one == two), "{out:?}");
+    }
     assert!(out.starts_with(b"\\N\n\n") && told.contains("1 mapped") && told.contains("2 empty"), "{told}");
     let (out, _, _) = check(&folder, b"NULL\n\\N\n", &["--null", "NULL"]);
     assert!(out.starts_with(b"NULL\n") && !contains(&out, b"\\N"));
