@@ -20,6 +20,7 @@ mod command_line;
 mod crashes;
 mod deploy;
 mod doctor;
+mod engines;
 mod export;
 mod fleet;
 mod floods;
