@@ -166,6 +166,22 @@ fn headers_and_first_rows_that_say_nothing_are_refused() {
 }
 
 #[test]
+fn a_first_row_that_is_no_header_is_not_taken_for_one() {
+    let folder = Folder::new();
+    for number in ["13911111111", "+86 139-1111-1111", "\"13911111111\""] {
+        let content = format!("1,Ann,{number}\n2,Bob,13822222222\n");
+        let (out, code, told) = check(&folder, content.as_bytes(), &["--format", "csv", "--column", "3"]);
+        assert_eq!((out.as_slice(), code), (&b""[..], Some(1)), "{told}");
+        assert!(told.contains("row 1 has a number") && told.contains("--no-header"), "{told}");
+        let (out, code, _) = check(&folder, content.as_bytes(), &["--format", "csv", "--column", "3", "--no-header"]);
+        assert!(code == Some(0) && !contains(&out, b"1391111") && !contains(&out, b"13822222222"));
+    }
+    // A name is a name, whatever its digits.
+    let (_, code, told) = check(&folder, b"id,phone2\n1,13911111111\n", &["--format", "csv", "--column", "2"]);
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
 fn what_is_no_text_is_refused_by_name() {
     let folder = Folder::new();
     let utf16: Vec<u8> = "13911111111\n".encode_utf16().flat_map(u16::to_le_bytes).collect();

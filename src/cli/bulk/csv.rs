@@ -48,6 +48,9 @@ enum Look {
     Open,
 }
 
+/// The fields of a row, unquoted.
+type Fields = Vec<Zeroizing<Vec<u8>>>;
+
 /// A row that was walked over, field by field.
 struct Walked {
     /// Behind its line end.
@@ -63,7 +66,7 @@ impl Csv {
     ///
     /// # Errors
     /// [`RowError`] where its quotes are wrong.
-    pub(super) fn first_row(&self, bytes: &[u8]) -> Result<(Vec<Zeroizing<Vec<u8>>>, usize), RowError> {
+    pub(super) fn first_row(&self, bytes: &[u8]) -> Result<(Fields, usize), RowError> {
         let walked = self.walk(bytes, 0, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, 0));
         let row = Self { cells: walked.cells, ..self.clone() };
         let walked = row.walk(bytes, 0, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, 0));

@@ -54,6 +54,11 @@ pub(super) fn locate(input: &mut Input, csv: &mut Csv, column: &Column) -> Resul
                 [] => number().ok_or_else(|| no_column(fields.len()))?,
                 [..] => return Err(Failure::failed("several columns have that name: say which by its number")),
             };
+            if places.is_empty() && reads_like_a_number(&fields[csv.column]) {
+                return Err(Failure::failed(
+                    "row 1 has a number in that column, which would stay as it is: --no-header if row 1 is no header",
+                ));
+            }
             Ok(input.take(row_end))
         }
     }
@@ -64,4 +69,13 @@ fn no_column(columns: usize) -> Failure {
     Failure::failed(format_args!(
         "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
     ))
+}
+
+/// Digits that no name of a column has alone.
+const DIGITS_MIN: usize = 5;
+
+/// Whether a cell of the first row is a value rather than a name.
+fn reads_like_a_number(cell: &[u8]) -> bool {
+    let digits = cell.iter().filter(|byte| byte.is_ascii_digit()).count();
+    digits >= DIGITS_MIN && !cell.iter().any(u8::is_ascii_alphabetic)
 }

@@ -361,7 +361,8 @@ impl Patch<'_> {
 
     /// Ends a row with `line_end` instead of what is behind its text.
     fn end_row(&mut self, row: &Row, line_end: &[u8]) {
-        let text_end = value_of(row).map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
+        let text_end =
+            value_of(row).map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
         self.copy_to(text_end.max(self.copied));
         self.output.extend_from_slice(line_end);
         self.copied = row.end;

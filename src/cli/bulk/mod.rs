@@ -159,6 +159,8 @@ enum Place {
 /// Maps every row, and tells what failed by its place.
 pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     let place = args.place()?;
+    // Before anything is opened, so that a file in the wrong place is named for what it is.
+    let in_place = guard::check(args)?;
     let tokenizer = args.ring.tokenizer()?;
     let task = Task {
         tokenizer: &tokenizer,
@@ -175,7 +177,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     if args.value.is_empty() && args.encoding.is_none() {
         input.check_text().map_err(Failure::failed)?;
     }
-    let run = Run::begin(args, task, bytes)?;
+    let run = Run::begin(args, task, bytes, in_place)?;
     match place {
         Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
         Place::Lines => {

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use super::{
     BulkArgs,
     block::Block,
-    guard::{self, InPlace},
+    guard::InPlace,
     input::Input,
     interrupt::Litter,
     layout::Layout,
@@ -42,8 +42,12 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Gets everything ready that a run writes to. `bytes` of input are expected.
-    pub(super) fn begin(args: &BulkArgs, task: Task<'a>, bytes: Option<u64>) -> Result<Self, Failure> {
-        let in_place = guard::check(args)?;
+    pub(super) fn begin(
+        args: &BulkArgs,
+        task: Task<'a>,
+        bytes: Option<u64>,
+        in_place: InPlace,
+    ) -> Result<Self, Failure> {
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
