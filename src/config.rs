@@ -370,10 +370,7 @@ struct Section {
 
 impl Section {
     fn parse(text: &str) -> Result<Self, ConfigError> {
-        let table = text.parse::<Table>().map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            ConfigError { place: format!("line {line}"), what: "not TOML, or a key that stands twice".to_owned() }
-        })?;
+        let table = text.parse::<Table>().map_err(|error| not_toml(text, &error))?;
         Ok(Self { prefix: String::new(), table })
     }
 
@@ -470,6 +467,18 @@ impl Section {
             None => Ok(()),
         }
     }
+}
+
+/// Where `text` is no TOML, and what the parser makes of that, unless it says a word of that line, which may be a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    let (line, column) = (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count());
+    let words = text.lines().nth(line - 1).unwrap_or_default().split(|c: char| !c.is_alphanumeric());
+    let message = error.message().lines().next().unwrap_or_default();
+    let is_quoted = words.into_iter().any(|word| word.len() > 3 && message.contains(word));
+    let what = if is_quoted { "not TOML, or a key that stands twice" } else { message };
+    ConfigError { place: format!("line {line}, column {column}"), what: what.to_owned() }
 }
 
 fn into_string(value: Value) -> Option<String> {
@@ -590,7 +599,11 @@ mod tests {
         check(&in_client("detokenize_per_minute = \"s3cret\""), "`clients[0].detokenize_per_minute`");
         check(&in_client(CLIENT), "`clients`");
         check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
-        check(&top("x = \"s3cret"), "line 2");
+        check(&top("x = \"s3cret"), "line 2, column 12");
+        check(&top("x = s3cret"), "line 2, column 5");
+        check(&top("path = \"s3cret\"\npath = \"/\""), "line 3, column 1");
+        check(&top("[limits\nnumbers = 5"), "line 2, column 8");
+        check(&top("\"s3cret\" 5"), "line 2, column 10");
         check(&in_client("[[clients]]\nusername = \"s3:cret\""), "`clients[1].username`");
         check(
             &in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = \"s3cret\""),

@@ -8,12 +8,18 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Failure, countdown, print, print_table, tell};
+use super::{Failure, connector::TlsArgs, countdown, print, print_table, tell};
 use crate::{ids::KeyId, keyring::Status};
 
 /// How long one replica is waited for.
@@ -27,7 +33,7 @@ const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// The admin listeners of all replicas, such as http://10.0.0.7:9640
+    /// The admin listeners of all replicas, such as http://10.0.0.7:9640 or, with [admin.tls], https://
     #[arg(required = true, value_name = "URL")]
     urls: Vec<Uri>,
     /// How many replicas there are: fewer instances that answer are a failure
@@ -45,6 +51,8 @@ pub(super) struct CheckArgs {
     /// A file with the bearer token of the admin listeners
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -89,6 +97,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     });
     let token = token.transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    let connector = args.tls.connector()?;
     let asked = Timestamp::now();
     if args.since.is_some_and(|since| since > asked) {
         return Err(Failure::usage("--since is in the future"));
@@ -97,8 +106,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         let mut answers = Vec::new();
         let mut asking = tokio::task::JoinSet::new();
         for (at, url) in args.urls.iter().cloned().enumerate() {
-            let token = token.clone();
-            asking.spawn(async move { (at, ask(url, token).await) });
+            let (token, connector) = (token.clone(), connector.clone());
+            asking.spawn(async move { (at, ask(url, token, connector).await) });
         }
         while let Some(Ok(answer)) = asking.join_next().await {
             answers.push(answer);
@@ -117,22 +126,27 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     fleet.report(args.json)
 }
 
-async fn ask(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
-    let answer = timeout(PATIENCE, get_keyring(url, token)).await;
+async fn ask(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
+    let answer = timeout(PATIENCE, get_keyring(url, token, connector)).await;
     answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
 }
 
-async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
-    if url.scheme_str().is_some_and(|scheme| scheme != "http") {
-        return Err("the admin listener speaks plain http://".to_owned());
-    }
+async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
+    let over_tls = match url.scheme_str() {
+        None | Some("http") => false,
+        Some("https") => true,
+        Some(_) => return Err("the admin listener speaks http:// or https://".to_owned()),
+    };
     let authority = url.authority().ok_or("the URL names no host")?;
-    let port = authority.port_u16().unwrap_or(80);
-    let socket = TcpStream::connect((authority.host().trim_matches(['[', ']']), port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
+    let (host, port) = (authority.host().trim_matches(['[', ']']), if over_tls { 443 } else { 80 });
+    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(port))).await;
+    let socket = socket.map_err(|error| error.to_string())?;
+    let mut sender = if over_tls {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| "the URL names no host")?;
+        speak(connector.connect(name, socket).await.map_err(|error| error.to_string())?).await?
+    } else {
+        speak(socket).await?
+    };
     let path = format!("{}/keyring", url.path().trim_end_matches('/'));
     let mut request = Request::get(path).header(HOST, authority.as_str());
     if let Some(token) = token {
@@ -145,6 +159,16 @@ async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Repli
     }
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
     serde_json::from_slice(&body.to_bytes()).map_err(|_| "it answers as no callveil does".to_owned())
+}
+
+/// Speaks HTTP over `socket`.
+async fn speak<S>(socket: S) -> Result<http1::SendRequest<Empty<Bytes>>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 impl Fleet {

@@ -5,6 +5,7 @@ mod bulk;
 mod check;
 mod clients;
 mod completions;
+mod connector;
 mod doctor;
 mod export;
 mod help;

@@ -1,0 +1,79 @@
+//! TLS towards listeners of ours: whom it trusts, and who it says it is.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tokio_rustls::TlsConnector;
+
+use super::Failure;
+use crate::keyring::disk::{Disk as _, RealDisk};
+
+/// How an https:// URL is spoken with.
+#[derive(Args)]
+pub(super) struct TlsArgs {
+    /// The CAs that an https:// listener's certificate may be of, as PEM, instead of those that this machine trusts
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The certificate that an https:// listener wants to see (`client_ca`), as PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Connects as these say.
+    pub(super) fn connector(&self) -> Result<TlsConnector, Failure> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .with_root_certificates(self.roots()?);
+        let config = match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => {
+                let chain = certificates(certificate)?;
+                let text = read(key)?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(&text).map_err(|_| wrong(key, "it holds no private key as PEM"))?;
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(|_| wrong(certificate, "it is not the certificate of that key"))?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Failure> {
+        let mut roots = RootCertStore::empty();
+        match &self.ca {
+            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+            Some(path) => {
+                for certificate in certificates(path)? {
+                    roots.add(certificate).map_err(|_| wrong(path, "it holds a certificate that is no CA's"))?;
+                }
+            }
+        }
+        Ok(roots)
+    }
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let certificates = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
+    certificates.ok().filter(|some| !some.is_empty()).ok_or_else(|| wrong(path, "it holds no certificate as PEM"))
+}
+
+fn read(path: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+    RealDisk
+        .read(path)
+        .map(|(text, _)| text)
+        .map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
+}
+
+fn wrong(path: &PathBuf, what: &str) -> Failure {
+    Failure::config(format_args!("{}: {what}", path.display()))
+}
