@@ -387,6 +387,7 @@ impl Batch<'_> {
                 text.push('+');
                 text.push_str(itoa::Buffer::new().format(number.digits()));
             }
+            Number::Hotline(hotline) => text.push_str(hotline.as_str()),
             Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
         });
     }
@@ -446,10 +447,7 @@ impl Batch<'_> {
     /// Adds the number in each of the `uids`, as CCC dials it.
     fn open(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
         let trunk_zero = &self.tokenizer.trunk_zero;
-        self.open_with(uids, mapped, |numbering, number, text| match number {
-            Number::E164(number) => numbering.dial(number, trunk_zero, text),
-            Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
-        });
+        self.open_with(uids, mapped, |numbering, number, text| numbering.dial(number, trunk_zero, text));
     }
 
     /// Opens `uids`, those of one key together, and has `write` add the number of each to the texts of `mapped`.

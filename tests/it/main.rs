@@ -39,5 +39,4 @@ mod shutdown;
 mod simulation;
 mod strict;
 mod tls;
-mod usual;
 mod wire;
