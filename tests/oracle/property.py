@@ -3,7 +3,7 @@
 
     property.py generate REGION COUNT [--seed N]    random texts of 3 to 16 digits with punctuation, one a line
     property.py check REGION < texts-and-dialled    lines of `text TAB what UIDToPhone gave`; exit 1 if any is wrong
-    property.py oracle COUNT [--seed N] [REGION...] the same for reading.py itself; COUNT texts for each region
+    property.py oracle COUNT [--seed N] [--regions REGION...] the same for reading.py itself; COUNT texts for each region
 
 For the service, with a key ring whose region is REGION:
 
@@ -192,7 +192,7 @@ def oracle(options):
     from reading import dialled, read
 
     right = True
-    for region in options.regions or REGIONS:
+    for region in options.regions:
         tally, moved = Tally(), []
         for text in random_texts(region, options.count, options.seed):
             number = read(text, region)
@@ -218,7 +218,7 @@ def main():
             made.add_argument("count", type=int)
             made.add_argument("--seed", default="1")
         if command is oracle:
-            made.add_argument("regions", nargs="*")
+            made.add_argument("--regions", nargs="+", default=REGIONS)
     options = parser.parse_args()
     return 0 if options.run(options) else 1
 

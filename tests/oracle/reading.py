@@ -131,7 +131,7 @@ def decide(written, region):
     parsed = parse(written, region)
     explicit, national = explicit_digits(written), national_digits(written)
     digits = parsed and valid_digits(parsed)
-    if digits and (starts_with_zeros(written) or not may_be_local(national, digits)):
+    if digits and (starts_with_zeros(written) or not may_be_local(written, digits)):
         return "e164", digits
     hotline = hotline_digits(explicit, national, region)
     if hotline:
@@ -180,17 +180,28 @@ def valid_digits(parsed):
     return digits if again is not None and e164_digits(again) == digits else None
 
 
-def may_be_local(national, digits):
+def may_be_local(written, digits):
     """Whether a local number without its area's code may only look like the valid one of these digits.
 
-    31095588 is somebody in Shanghai, and no way to write Handan's 0310 95588.
+    31095588 is somebody in Shanghai, and no way to write Handan's 0310 95588; 58073500-19 has an extension.
+    With a trunk prefix, or in one piece and longer than local numbers are, or with the area's code set off, it is no such.
     """
-    if national is None or len(national) > LOCAL_DIGITS_MAX:
+    number, national = reads_as(digits), national_digits(written)
+    if national != phonenumbers.national_significant_number(number):
         return False
-    number = reads_as(digits)
-    written = phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)
-    bare = national == phonenumbers.national_significant_number(number)
-    return bare and phonenumbers.normalize_digits_only(written) != national
+    if phonenumbers.normalize_digits_only(phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)) == national:
+        return False
+    if phonenumbers.number_type(number) == PhoneNumberType.MOBILE:
+        return False
+    if len(national) <= LOCAL_DIGITS_MAX:
+        return True
+    international = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
+    groups, by_library = digit_groups(written), digit_groups(international)[1:]
+    return len(groups) > 1 and groups[0] != by_library[0]
+
+
+def digit_groups(text):
+    return "".join(ascii_digits(char) or " " for char in text).split()
 
 
 def hotline_digits(explicit, national, region):
