@@ -186,18 +186,20 @@ def may_be_local(written, digits):
     31095588 is somebody in Shanghai, and no way to write Handan's 0310 95588; 58073500-19 has an extension.
     With a trunk prefix, or in one piece and longer than local numbers are, or with the area's code set off, it is no such.
     """
-    number, national = reads_as(digits), national_digits(written)
-    if national != phonenumbers.national_significant_number(number):
+    number, all_digits = reads_as(digits), national_digits(written)
+    national = phonenumbers.national_significant_number(number)
+    if all_digits not in (national, digits):
         return False
     if phonenumbers.normalize_digits_only(phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)) == national:
         return False
     if phonenumbers.number_type(number) == PhoneNumberType.MOBILE:
         return False
-    if len(national) <= LOCAL_DIGITS_MAX:
+    if all_digits == national and len(national) <= LOCAL_DIGITS_MAX:
         return True
-    international = phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL)
-    groups, by_library = digit_groups(written), digit_groups(international)[1:]
-    return len(groups) > 1 and groups[0] != by_library[0]
+    code, area, *_ = digit_groups(phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL))
+    set_off = [area] if all_digits == national else [code, code + area]
+    first, *more = digit_groups(written)
+    return bool(more) and first not in set_off
 
 
 def digit_groups(text):
