@@ -9,6 +9,8 @@ pub(super) struct Spelling {
     pub(super) text: String,
     /// What it begins with, after opening brackets and spaces.
     pub(super) prefix: Prefix,
+    /// Whether a plus sign stands anywhere else, but for those that follow one before all digits.
+    pub(super) has_plus_inside: bool,
 }
 
 /// What tells a country code.
@@ -36,19 +38,24 @@ impl Spelling {
         if text.ends_with(".0") || text.ends_with("\u{FF0E}0") {
             return None;
         }
+        Some(Self::with_text(text))
+    }
+
+    fn with_text(text: String) -> Self {
         let begun = text.trim_start_matches(is_opening);
-        let prefix = match begun.as_bytes() {
-            [b'+', ..] => Prefix::Plus,
-            [b'0', b'0', ..] => Prefix::DoubleZero,
-            _ => Prefix::None,
+        let (prefix, rest) = match begun.as_bytes() {
+            [b'+', ..] => (Prefix::Plus, begun.trim_start_matches(|c: char| !c.is_ascii_digit())),
+            [b'0', b'0', ..] => (Prefix::DoubleZero, begun),
+            _ => (Prefix::None, begun),
         };
-        Some(Self { text, prefix })
+        let has_plus_inside = rest.contains('+');
+        Self { text, prefix, has_plus_inside }
     }
 
     /// The same with `+` for its leading `00`, if it begins so.
     pub(super) fn with_plus(&self) -> Option<Self> {
         let rest = self.text.trim_start_matches(is_opening).strip_prefix("00")?;
-        Some(Self { text: format!("+{rest}"), prefix: Prefix::Plus })
+        Some(Self::with_text(format!("+{rest}")))
     }
 
     /// Its digits.

@@ -16,6 +16,7 @@ mod clients;
 mod command_line;
 mod crashes;
 mod deploy;
+mod dialled;
 mod doctor;
 mod export;
 mod fleet;
