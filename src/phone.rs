@@ -53,9 +53,6 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
-/// Digits in the longest number that is dialled without its area code.
-const LOCAL_DIGITS_MAX: usize = 8;
-
 /// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
 /// number names no country.
 pub struct Numbering {
@@ -143,10 +140,7 @@ impl Numbering {
     /// What `spelling` means as it stands: the first of SPEC's a to d that holds.
     fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
         let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
-        if let Some(parsed) = &parsed
-            && let Some(valid) = self.valid(parsed)
-            && !self.may_be_local(spelling, &digits, parsed)
-        {
+        if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed)) {
             return Some(Number::E164(valid));
         }
         if spelling.has_plus_inside {
@@ -165,34 +159,6 @@ impl Numbering {
             Prefix::None => self.is_like_a_mobile(&parsed, &digits) && self.comes_back(&parsed),
         };
         is_of_a_new_range.then_some(Number::E164(parsed.e164))
-    }
-
-    /// Whether a valid number may well be another, a local one without its area code: neither a plus sign nor the trunk
-    /// prefix with which it is dialled from elsewhere in its country precedes it, and it is short, or written in other
-    /// groups than such numbers are. (31095588 is a number in many Chinese cities, though 0310 95588 is one too; behind
-    /// 58073500-19 and 86206955-8562 stand extensions.)
-    fn may_be_local(&self, spelling: &Spelling, digits: &str, parsed: &Parsed) -> bool {
-        let national = parsed.national();
-        let has_country_code = digits == parsed.digits;
-        if spelling.prefix != Prefix::None || spelling.has_plus_inside || (digits != national && !has_country_code) {
-            return false;
-        }
-        let format = |format| self.util.format(&parsed.number, format);
-        let dialled_nationally = format(PhoneNumberFormat::National);
-        if dialled_nationally.chars().filter(char::is_ascii_digit).eq(national.chars())
-            || self.util.get_number_type(&parsed.number) == PhoneNumberType::Mobile
-        {
-            return false;
-        }
-        let international = format(PhoneNumberFormat::International);
-        let (mut written, mut usual) = (groups(&spelling.text), groups(&international));
-        let (Some(first), Some(code), Some(area)) = (written.next(), usual.next(), usual.next()) else { return false };
-        let is_in_groups = written.next().is_some();
-        if has_country_code {
-            is_in_groups && first != code && first.strip_prefix(code) != Some(area)
-        } else {
-            digits.len() <= LOCAL_DIGITS_MAX || (is_in_groups && first != area)
-        }
     }
 
     /// The number that `parsed` is, if it is a valid one, or the one that its digits are. No number is taken that its own
@@ -274,11 +240,6 @@ impl Parsed {
     fn national(&self) -> String {
         get_national_significant_number_owned(&self.number)
     }
-}
-
-/// The runs of digits in `text`.
-fn groups(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_digit()).filter(|group| !group.is_empty())
 }
 
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.

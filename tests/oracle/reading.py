@@ -18,8 +18,6 @@ assert phonenumbers.__version__ == "9.0.42", phonenumbers.__version__
 INVALID = "invalid_number"
 TEXT_BYTES_MAX = 128
 E164_DIGITS_MAX = 15
-# No local number, without its area's code, is longer.
-LOCAL_DIGITS_MAX = 8
 TRUNK_ZERO_REGIONS = frozenset({"CN"})
 
 
@@ -131,7 +129,7 @@ def decide(written, region):
     parsed = parse(written, region)
     explicit, national = explicit_digits(written), national_digits(written)
     digits = parsed and valid_digits(parsed)
-    if digits and (starts_with_zeros(written) or not may_be_local(written, digits)):
+    if digits:
         return "e164", digits
     hotline = hotline_digits(explicit, national, region)
     if hotline:
@@ -178,32 +176,6 @@ def valid_digits(parsed):
         return None
     again = reads_as(digits)
     return digits if again is not None and e164_digits(again) == digits else None
-
-
-def may_be_local(written, digits):
-    """Whether a local number without its area's code may only look like the valid one of these digits.
-
-    31095588 is somebody in Shanghai, and no way to write Handan's 0310 95588; 58073500-19 has an extension.
-    With a trunk prefix, or in one piece and longer than local numbers are, or with the area's code set off, it is no such.
-    """
-    number, all_digits = reads_as(digits), national_digits(written)
-    national = phonenumbers.national_significant_number(number)
-    if all_digits not in (national, digits):
-        return False
-    if phonenumbers.normalize_digits_only(phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)) == national:
-        return False
-    if phonenumbers.number_type(number) == PhoneNumberType.MOBILE:
-        return False
-    if all_digits == national and len(national) <= LOCAL_DIGITS_MAX:
-        return True
-    code, area, *_ = digit_groups(phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL))
-    set_off = [area] if all_digits == national else [code, code + area]
-    first, *more = digit_groups(written)
-    return bool(more) and first not in set_off
-
-
-def digit_groups(text):
-    return "".join(ascii_digits(char) or " " for char in text).split()
 
 
 def hotline_digits(explicit, national, region):
