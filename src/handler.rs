@@ -38,7 +38,7 @@ use crate::{
     live::Live,
     lock::lock,
     peer, strict,
-    tokenizer::{KeyUse, Mapped, Mode, Tokenizer},
+    tokenizer::{KeyUse, Mapped, Mode, PlainNumbers, Tokenizer, has_uid_form},
     wire::{self, Call},
 };
 
@@ -106,7 +106,7 @@ impl Handler {
         if call.count > self.limits.numbers {
             return Err(Refusal::TooManyNumbers(self.limits.numbers));
         }
-        client.allowance(call.mode).admit(call.count as u64, Instant::now()).map_err(|refused| {
+        admit(client, &call, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
@@ -174,18 +174,32 @@ impl Handler {
             tokenizer = self.live.tokenizer();
             done = Done::map(&tokenizer, call, client).await;
         }
-        let Done { mapped, uses, now } = done;
+        let Done { mapped, uses, passed, now } = done;
         self.live.count_decoded(&uses, now);
         let record = &mut entry.record;
         record.time = Some(now);
         record.failures = mapped.failures();
-        record.mapped = mapped.len() - record.failures.total();
+        record.passed = passed;
+        record.mapped = mapped.len() - record.failures.total() - passed;
         record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
         if let Some(key) = entry.item_key() {
             entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
         }
         mapped
     }
+}
+
+/// Admits what `client` calls for, as far as its limits go. Numbers that pass where UIDs are wanted reveal nothing, and
+/// count as making UIDs.
+fn admit(client: &Client, call: &Call<'_>, now: Instant) -> Result<(), Refused> {
+    let passing = match (call.mode, client.plain_numbers) {
+        (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
+        _ => 0,
+    };
+    if passing > 0 {
+        client.allowance(Mode::PhoneToUid).admit(passing as u64, now)?;
+    }
+    client.allowance(call.mode).admit((call.count - passing) as u64, now)
 }
 
 /// Items that are mapped before others get their turn: a millisecond's work, even where each wants libphonenumber.
@@ -221,6 +235,7 @@ fn keep_room(mut mapped: Mapped) {
 struct Done {
     mapped: Mapped,
     uses: SmallVec<[(KeyId, KeyUse); 2]>,
+    passed: usize,
     now: Timestamp,
 }
 
@@ -228,14 +243,14 @@ impl Done {
     /// Maps all of `call`, and lets others have their turn now and then.
     async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
         let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
-        let mut batch = tokenizer.batch(&client.context, now);
+        let mut batch = tokenizer.batch(&client.context, now).with_plain_numbers(client.plain_numbers);
         for (at, items) in call.numbers.chunks(ITEMS_A_TURN).enumerate() {
             if at > 0 {
                 yield_now().await;
             }
             batch.map(call.mode, items, &mut mapped);
         }
-        Self { mapped, uses: batch.uses().collect(), now }
+        Self { mapped, uses: batch.uses().collect(), passed: batch.passed(), now }
     }
 }
 

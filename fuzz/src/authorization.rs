@@ -26,6 +26,7 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         context: Context::default(),
         modes: Vec::new(),
         partial: Partial::Lenient,
+        plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
     };

@@ -36,7 +36,7 @@ use crate::{
     server::{
         self, Access, Counts, Readiness, admin::Admin, exposition::State, reload::Reloader, tls::Tls, workers::Workers,
     },
-    tokenizer::{Mode, Tokenizer},
+    tokenizer::{Mode, PlainNumbers, Tokenizer},
 };
 
 /// The key ring of `--dev`.
@@ -296,6 +296,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         context: Context::default(),
         modes: Mode::ALL.into(),
         partial: Partial::Lenient,
+        plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
     };

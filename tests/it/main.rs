@@ -27,6 +27,7 @@ mod hostile;
 mod logs;
 mod metrics;
 mod other_tools;
+mod plain;
 mod properties;
 mod proxies;
 mod readme;
