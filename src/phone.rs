@@ -7,6 +7,7 @@
 mod digits;
 mod short;
 mod spelling;
+mod usual;
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 use self::{
     short::ShortNumbers,
     spelling::{Prefix, Spelling},
+    usual::{Table, Usual, Written},
 };
 use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
 
@@ -36,6 +38,8 @@ struct Rules {
     /// The metadata that it was released with.
     util: LazyLock<PhoneNumberUtil>,
     short: LazyLock<ShortNumbers>,
+    /// What all that says of numbers in their usual spellings.
+    usual: Table,
 }
 
 /// All rules that this program knows.
@@ -43,6 +47,7 @@ static RULES: [Rules; 1] = [Rules {
     name: NUMBERS_NEWEST,
     util: LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
     short: LazyLock::new(|| ShortNumbers::new(include_str!("phone/short-numbers-9.0.42.tsv"))),
+    usual: Table::new(include_bytes!("phone/usual-9.0.42.bin")),
 }];
 
 fn load(metadata: &[u8]) -> PhoneNumberUtil {
@@ -61,6 +66,8 @@ pub struct Numbering {
     country_code: i32,
     /// The region's short numbers, where it has any.
     short: Option<&'static short::OfRegion>,
+    /// What is read and written without libphonenumber.
+    usual: Option<Usual>,
 }
 
 impl Numbering {
@@ -68,8 +75,15 @@ impl Numbering {
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
         let rules = RULES.iter().find(|rules| rules.name == numbers)?;
         let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
+        let usual = Usual::of_region(rules.usual, region);
         let (region, country_code) = known_region(util, region)?;
-        Some(Self { util, region, country_code, short })
+        Some(Self { util, region, country_code, short, usual })
+    }
+
+    /// The same, with libphonenumber alone: what the short way must agree with.
+    #[must_use]
+    pub fn without_short_way(self) -> Self {
+        Self { usual: None, ..self }
     }
 
     /// The number that `text` means.
@@ -78,6 +92,9 @@ impl Numbering {
     /// [`InvalidNumber`] where the text can be no number at all, or where libphonenumber panicked over it: a UID made
     /// in spite of that might not be the one that a mended program makes.
     pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
+        if let Some(number) = self.usual.as_ref().and_then(|usual| usual.read(text)) {
+            return Ok(Number::E164(number));
+        }
         let text = Text::strip(text).ok_or(InvalidNumber)?;
         let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str())));
         Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
@@ -106,25 +123,28 @@ impl Numbering {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number.digits());
         // No country code begins with another, so that the digits tell at once whether it is one of these.
-        if trunk_zero.country_codes.iter().any(|code| digits.starts_with(&**code))
-            && let Ok(Some(found)) =
-                catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number, trunk_zero).map(Zeroizing::new)))
-        {
-            dialled.push_str(&found);
-        } else {
-            dialled.push_str("00");
-            dialled.push_str(digits);
+        let code = trunk_zero.country_codes.iter().find(|code| digits.starts_with(&***code));
+        let known = code.and_then(|_| self.usual.as_ref()?.written(digits));
+        match (code, known) {
+            (None, _) | (Some(_), Some(Written::Plain)) => dialled.extend(["00", digits]),
+            (Some(code), Some(Written::BehindZero)) => dialled.extend(["00", code, "0", &digits[code.len()..]]),
+            (Some(_), None) => {
+                let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
+                match found.ok().flatten().map(Zeroizing::new) {
+                    Some(found) => dialled.push_str(&found),
+                    None => dialled.extend(["00", digits]),
+                }
+            }
         }
     }
 
     /// Has libphonenumber compile what numbers of this region need, which it otherwise does at the first of them.
     pub fn warm_up(&self) {
-        let trunk_zero = TrunkZeroRegions { regions: vec![self.region], country_codes: Vec::new() };
         for kind in [PhoneNumberType::FixedLine, PhoneNumberType::Mobile, PhoneNumberType::TollFree] {
             let Ok(example) = self.util.get_example_number_for_type_and_region(self.region, kind) else { continue };
             let national = self.util.format(&example, PhoneNumberFormat::National);
             if let Some(Number::E164(number)) = self.read(&national) {
-                self.with_trunk_prefix(number, &trunk_zero);
+                self.with_trunk_prefix(number);
             }
         }
         self.hotline("112");
@@ -207,12 +227,8 @@ impl Numbering {
     }
 
     /// `number` with its trunk prefix, where it is valid, has one to add, and the result means `number` again.
-    fn with_trunk_prefix(&self, number: E164, trunk_zero: &TrunkZeroRegions) -> Option<String> {
-        let parsed = self.parse(&format!("+{}", number.digits()))?;
-        let main_region = self.util.get_region_for_country_code(parsed.number.country_code)?;
-        if !trunk_zero.regions.contains(&main_region) || !parsed.is_valid(self.util) {
-            return None;
-        }
+    fn with_trunk_prefix(&self, number: E164) -> Option<String> {
+        let parsed = self.parse(&format!("+{}", number.digits())).filter(|parsed| parsed.is_valid(self.util))?;
         let national = self.util.format(&parsed.number, PhoneNumberFormat::National);
         let national: String = national.chars().filter(char::is_ascii_digit).collect();
         let dialled = format!("00{}{national}", parsed.number.country_code);
@@ -245,8 +261,7 @@ impl Parsed {
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
 #[derive(Clone, Default)]
 pub struct TrunkZeroRegions {
-    regions: Vec<Region>,
-    /// Their country codes, as digits.
+    /// Those of which one of the regions is the main one, as digits.
     country_codes: Vec<Box<str>>,
 }
 
@@ -260,8 +275,9 @@ impl TrunkZeroRegions {
         let mut trunk_zero = Self::default();
         for code in codes {
             let (region, country_code) = known_region(newest, code).ok_or(UnknownRegion)?;
-            trunk_zero.regions.push(region);
-            trunk_zero.country_codes.push(country_code.to_string().into());
+            if newest.get_region_for_country_code(country_code) == Some(region) {
+                trunk_zero.country_codes.push(country_code.to_string().into());
+            }
         }
         Ok(trunk_zero)
     }

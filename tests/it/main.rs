@@ -41,4 +41,5 @@ mod shutdown;
 mod simulation;
 mod strict;
 mod tls;
+mod usual;
 mod wire;
