@@ -7,6 +7,7 @@ use callveil::{
     allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     ids::Context,
+    tokenizer::PlainNumbers,
 };
 use sha2::{Digest, Sha256};
 
