@@ -104,19 +104,17 @@ impl Numbering {
     /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
     /// text, that text, unless it is a hotline.
     pub fn dial(&self, number: Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
-        let hotline = match &number {
-            Number::E164(number) => return self.dial_e164(*number, trunk_zero, dialled),
-            Number::Hotline(hotline) => Some(*hotline),
-            Number::Verbatim(text) => catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten(),
-        };
-        match (hotline, number) {
-            (None, Number::Verbatim(text)) => dialled.push_str(text.as_str()),
-            (hotline, _) => {
-                dialled.push_str("00");
-                dialled.push_str(itoa::Buffer::new().format(self.country_code));
-                dialled.push_str(hotline.as_ref().map_or("", Hotline::as_str));
+        let hotline = match number {
+            Number::E164(number) => return self.dial_e164(number, trunk_zero, dialled),
+            Number::Hotline(hotline) => hotline,
+            Number::Verbatim(text) => {
+                match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
+                    Some(hotline) => hotline,
+                    None => return dialled.push_str(text.as_str()),
+                }
             }
-        }
+        };
+        dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
     }
 
     fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {

@@ -4,6 +4,7 @@
 //! `CALLVEIL_RENEW=1 cargo test --test it usual::` writes it anew, for another release of the metadata.
 
 mod derived;
+mod patterns;
 
 use std::fs;
 
