@@ -108,6 +108,40 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Numbers of each kind, as people write them.
+fn kinds(criterion: &mut Criterion) {
+    let (tokenizer, context, now) = (tokenizer(), Context::default(), Timestamp::UNIX_EPOCH);
+    let digits = |at: u64, count: u32| format!("{:0count$}", at * 61_803 % 10_u64.pow(count), count = count as usize);
+    let mobile = |at| format!("139{}", digits(at, 8));
+    let landline = |at| format!("0755-86{}", digits(at, 6));
+    let foreign = |at| match at % 4 {
+        0 => format!("+44 20 79{}", digits(at, 6)),
+        1 => format!("001415 55{}", digits(at, 5)),
+        2 => format!("+49 30 90{}", digits(at, 6)),
+        _ => format!("+81-90-12{}", digits(at, 6)),
+    };
+    let hotline = |at| format!("95{}", digits(at, 3));
+    let kinds: [(_, &dyn Fn(u64) -> String); 4] =
+        [("mobiles", &mobile), ("landlines", &landline), ("foreign", &foreign), ("hotlines", &hotline)];
+    let mut group = criterion.benchmark_group("1000 of a kind");
+    group.throughput(Throughput::Elements(BATCH));
+    for (kind, number) in kinds {
+        let phones: Vec<_> = (0..BATCH).map(number).collect();
+        let mut mapped = Mapped::default();
+        tokenizer.batch(&context, now).map(Mode::PhoneToUid, &phones, &mut mapped);
+        let uids: Vec<_> = mapped.iter().map(|uid| uid.unwrap().to_owned()).collect();
+        for (mode, items) in [(Mode::PhoneToUid, &phones), (Mode::UidToPhone, &uids)] {
+            group.bench_function(format!("{kind}: {}", mode.name()), |bencher| {
+                bencher.iter(|| {
+                    mapped.clear();
+                    tokenizer.batch(&context, now).map(mode, black_box(items), &mut mapped);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// UIDs of all keys of a large ring, in turn: the worst order for a cipher that wants many blocks of one key.
 fn keys(criterion: &mut Criterion) {
     let context = Context::default();
@@ -136,5 +170,5 @@ fn keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parts, elsewhere, batches, keys);
+criterion_group!(benches, parts, elsewhere, batches, kinds, keys);
 criterion_main!(benches);

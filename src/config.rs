@@ -30,7 +30,7 @@ use crate::{
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
-    tokenizer::Mode,
+    tokenizer::{Mode, PlainNumbers},
 };
 
 /// Numbers a minute that a client may have mapped to UIDs, unless it is told otherwise.
@@ -344,10 +344,15 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
         Some("strict") => Partial::Strict,
         Some(_) => return Err(section.wrong("partial", "must be \"lenient\" or \"strict\"")),
     };
+    let plain_numbers = match section.string("plain_numbers")?.as_deref() {
+        None | Some("refuse") => PlainNumbers::Refuse,
+        Some("pass") => PlainNumbers::Pass,
+        Some(_) => return Err(section.wrong("plain_numbers", "must be \"refuse\" or \"pass\"")),
+    };
     let tokenize = section.rate("tokenize_per_minute", TOKENIZE_PER_MINUTE)?;
     let detokenize = section.rate("detokenize_per_minute", DETOKENIZE_PER_MINUTE)?;
     section.finish()?;
-    Ok(Client { username, password_sha256, context, modes, partial, tokenize, detokenize })
+    Ok(Client { username, password_sha256, context, modes, partial, plain_numbers, tokenize, detokenize })
 }
 
 fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
@@ -595,6 +600,7 @@ mod tests {
         check(&in_client("context = \"S3CRET\""), "`clients[0].context`");
         check(&in_client("modes = [\"s3cret\"]"), "`clients[0].modes`");
         check(&in_client("partial = \"s3cret\""), "`clients[0].partial`");
+        check(&in_client("plain_numbers = \"s3cret\""), "`clients[0].plain_numbers`");
         check(&in_client("tokenize_per_minute = 0"), "`clients[0].tokenize_per_minute`");
         check(&in_client("detokenize_per_minute = \"s3cret\""), "`clients[0].detokenize_per_minute`");
         check(&in_client(CLIENT), "`clients`");

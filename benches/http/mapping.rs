@@ -9,7 +9,7 @@ use callveil::{
     ids::Context,
     keyring::KeyRing,
     phone::TrunkZeroRegions,
-    tokenizer::{self, Mapped, Tokenizer},
+    tokenizer::{self, Mapped, PlainNumbers, Tokenizer},
     wire,
 };
 use http::{
@@ -41,6 +41,7 @@ impl Mapping {
             context: Context::default(),
             modes: Vec::new(),
             partial: Partial::Lenient,
+            plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
         };

@@ -1,6 +1,9 @@
 //! TLS towards listeners of ours: whom it trusts, and who it says it is.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use rustls::{
@@ -62,18 +65,18 @@ impl TlsArgs {
     }
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let certificates = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
     certificates.ok().filter(|some| !some.is_empty()).ok_or_else(|| wrong(path, "it holds no certificate as PEM"))
 }
 
-fn read(path: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
     RealDisk
         .read(path)
         .map(|(text, _)| text)
         .map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
 }
 
-fn wrong(path: &PathBuf, what: &str) -> Failure {
+fn wrong(path: &Path, what: &str) -> Failure {
     Failure::config(format_args!("{}: {what}", path.display()))
 }

@@ -42,7 +42,10 @@ const PAGES: &[(&str, &str)] = &[
     (
         "callveil keys destroy",
         "Examples:
-  callveil keys destroy 3fa1 --yes",
+  callveil keys destroy 3fa1 --yes
+
+Records outlive keys: call records at CCC keep the UID of their day. Export them and join by
+today's UIDs first: callveil rewrap records.csv --format csv --column uid --on-error keep",
     ),
     (
         "callveil keys verify",

@@ -284,7 +284,7 @@ fn disable(change: &ChangeArgs, id: KeyId) -> Result<(), Failure> {
 fn destroy(change: &ChangeArgs, id: KeyId, yes: bool) -> Result<(), Failure> {
     if !yes {
         return Err(Failure::usage(format_args!(
-            "no UID of key {id} can ever be opened again: say --yes if that is meant"
+            "no UID of key {id} can ever be opened again, in CCC's call records neither: rewrap exports of them first, and say --yes if that is meant"
         )));
     }
     let (ring, ()) =

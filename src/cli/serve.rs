@@ -55,7 +55,7 @@ use crate::{
         tls::{Tls, TlsFiles},
         workers::Workers,
     },
-    tokenizer::{Mode, Tokenizer},
+    tokenizer::{Mode, PlainNumbers, Tokenizer},
 };
 
 /// The key ring of `--dev`.
@@ -395,6 +395,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         context: Context::default(),
         modes: Mode::ALL.into(),
         partial: Partial::Lenient,
+        plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
     };

@@ -133,7 +133,7 @@ impl Metrics {
         }
         let mut items =
             families.begin("callveil_items", "Items of requests, by what became of them", MetricType::Counter)?;
-        let results = ["mapped"].into_iter().chain(ItemError::ALL.map(ItemError::code));
+        let results = ["mapped", "passed"].into_iter().chain(ItemError::ALL.map(ItemError::code));
         for (mode, counts) in modes.clone().zip(&self.items) {
             for (result, count) in results.clone().zip(counts) {
                 count_of(&mut items, &[("mode", mode), ("result", result)], get(count))?;

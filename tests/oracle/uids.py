@@ -81,7 +81,7 @@ def make_keyring() -> str:
         material = hashlib.sha512(f"{LABEL}, key {key_id}".encode()).digest()
         entries.append({
             "id": key_id, "status": "enabled", "created": time, "activates": time,
-            "scheme": "aes256-siv", "numbers": "libphonenumber-9.0.42", "region": "CN",
+            "scheme": "aes256-siv", "numbers": "callveil-2/libphonenumber-9.0.42", "region": "CN",
             "check": hashlib.sha256(material).hexdigest()[:16],
             "material": base64.b64encode(material).decode(),
         })
