@@ -74,7 +74,7 @@ const MINTERS: [Manner; 4] = [Manner::KeepAlive, Manner::BodyApart, Manner::Reco
 const DECODERS: [Manner; 2] = [Manner::BodyApart, Manner::KeepAlive];
 
 #[test]
-#[ignore = "60 s of load behind HAProxy; .ci/run runs it"]
+#[ignore = "60 s of load behind HAProxy"]
 fn a_fleet_under_load_never_fails_a_caller() {
     if !is_here("haproxy") || !is_here("faketime") {
         return;
