@@ -218,10 +218,12 @@ fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Resul
         (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
         _ => 0,
     };
+    client.allowance(call.mode).admit((values - passing) as u64, now)?;
     if passing > 0 {
-        client.allowance(Mode::PhoneToUid).admit(passing as u64, now)?;
+        let passed = client.allowance(Mode::PhoneToUid).admit(passing as u64, now);
+        passed.inspect_err(|_| client.allowance(call.mode).give_back((values - passing) as u64))?;
     }
-    client.allowance(call.mode).admit((values - passing) as u64, now)
+    Ok(())
 }
 
 /// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.

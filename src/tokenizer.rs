@@ -12,7 +12,7 @@ use crate::{
     ids::{Context, KeyId},
     keyring::{Key, KeyRing, Status},
     memory,
-    number::{E164, InvalidNumber, NUMBER_BYTES, Number},
+    number::{E164, InvalidNumber, NUMBER_BYTES, Number, Text},
     phone::{Numbering, TrunkZeroRegions},
     siv::{Cipher, NotAuthentic, NumberCipher, Prefix, SEALED_NUMBER_BYTES},
     uid::{self, Plaintext, Sealed, Uid},
@@ -397,12 +397,14 @@ impl Batch<'_> {
     /// Adds to `mapped` what `mode` makes of each of the `items`.
     pub fn map(&mut self, mode: Mode, items: &[impl AsRef<str>], mapped: &mut Mapped) {
         match mode {
-            Mode::PhoneToUid => self.seal(self.primary, items.iter().map(|item| Ok(item.as_ref())), mapped),
+            Mode::PhoneToUid => {
+                self.seal(self.primary, items.iter().map(|item| Ok(item.as_ref())), Uids::Stay, mapped);
+            }
             Mode::UidToPhone => self.open(items, self.plain_numbers, mapped),
             Mode::RewrapUid => {
                 let mut dialled = Mapped::with_capacity(items.len());
                 self.open(items, PlainNumbers::Refuse, &mut dialled);
-                self.seal(self.primary, dialled.iter(), mapped);
+                self.seal(self.primary, dialled.iter(), Uids::AreTexts, mapped);
             }
             Mode::PhoneToAliases => self.aliases(items, mapped),
         }
@@ -432,9 +434,14 @@ impl Batch<'_> {
         self.passed
     }
 
-    /// Adds the UID of each of the `texts` under the key at `place`, which must be enabled. A text that is a UID of this
-    /// context already stays the one that it is.
-    fn seal<'i>(&mut self, place: usize, texts: impl Iterator<Item = Result<&'i str, ItemError>>, mapped: &mut Mapped) {
+    /// Adds the UID of each of the `texts` under the key at `place`, which must be enabled.
+    fn seal<'i>(
+        &mut self,
+        place: usize,
+        texts: impl Iterator<Item = Result<&'i str, ItemError>>,
+        uids: Uids,
+        mapped: &mut Mapped,
+    ) {
         let Mapper { numbering, cipher } = &self.tokenizer.mappers[place];
         let (Some(cipher), Some(prefix)) = (cipher, self.prefix(place)) else {
             let error = self.tokenizer.unusable(place);
@@ -443,8 +450,10 @@ impl Batch<'_> {
         let key_id = self.tokenizer.ring.keys()[place].id;
         let mut texts = texts.map(|text| {
             let text = text?;
-            if has_uid_form(text)
-                && let Some(uid) = self.authentic(text)
+            if matches!(uids, Uids::Stay)
+                && text.len() >= uid::CHARS_MIN
+                && let Some(stripped) = Text::strip(text)
+                && let Some(uid) = self.authentic(stripped.as_str())
             {
                 return Ok(ToSeal::Already(uid));
             }
@@ -596,7 +605,7 @@ impl Batch<'_> {
             let mut under_each = Vec::with_capacity(places.len());
             for place in &places {
                 let mut uids = Mapped::with_capacity(items.len());
-                self.seal(*place, items.iter().map(|item| Ok(item.as_ref())), &mut uids);
+                self.seal(*place, items.iter().map(|item| Ok(item.as_ref())), Uids::Stay, &mut uids);
                 under_each.push(uids);
             }
             let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
@@ -637,6 +646,15 @@ impl Batch<'_> {
         let material = key.material().ok_or_else(|| self.tokenizer.unusable(place))?;
         Ok(Cipher::new(material.expose(), key.id, self.context))
     }
+}
+
+/// What becomes of texts that are UIDs of the same context.
+#[derive(Clone, Copy)]
+enum Uids {
+    /// Each stays the UID that it is, so that what is mapped twice is no UID of a UID.
+    Stay,
+    /// They are texts as any other: they were what a UID stands for.
+    AreTexts,
 }
 
 /// What becomes a UID.

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, PATIENCE, Server, pipe};
+use crate::support::{Folder, PATIENCE, Server, pipe, run};
 
 const MODES: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n";
 
@@ -124,4 +124,41 @@ fn the_uid_of_a_uid_is_that_uid() {
     let (results, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(results.starts_with(&once) && results.lines().count() == 3, "{results}");
     assert!(told.contains("3 rows: 3 mapped (2 already a UID)"), "{told}");
+}
+
+/// Marks around a UID hide it no more than around a number.
+#[test]
+fn a_uid_stays_what_it_is_within_marks() {
+    let server = Server::start(&Folder::new(), "", MODES);
+    let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
+    for around in [format!("\u{202A}{uid}\u{202C}"), format!("\u{FEFF} {}\u{200F}", uid.to_uppercase())] {
+        assert_eq!(server.values("PhoneToUID", &[&around]), [&*uid]);
+    }
+}
+
+/// Where a UID stands for the text of another, rewrapping gives a UID of today's key, and not the other.
+#[test]
+fn rewrapping_a_uid_of_a_uid_keeps_its_key() {
+    let folder = Folder::new();
+    let command = |args: &[&str]| pipe(folder.path(), args, "");
+    let map = |command: &str, item: &str| pipe(folder.path(), &[command], item).trim().to_owned();
+    let key_of = |uid: &str| map_key(&pipe(folder.path(), &["inspect", uid, "--json"], ""));
+    let old = map("tokenize", "13988888888");
+    let old_key = key_of(&old);
+    command(&["keys", "rotate", "--activate-in", "0s"]);
+    let since = std::time::Instant::now();
+    while !run(folder.path(), &["keys", "disable", &old_key]).status.success() {
+        assert!(since.elapsed() < PATIENCE, "the new key never becomes the primary");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let nested = map("tokenize", &old);
+    assert_ne!((key_of(&nested), nested.len()), (old_key.clone(), old.len()));
+    command(&["keys", "enable", &old_key]);
+    assert_eq!(map("rewrap", &nested), nested);
+    assert_eq!(map("detokenize", &nested), old);
+}
+
+fn map_key(inspected: &str) -> String {
+    let inspected: Value = serde_json::from_str(inspected).unwrap();
+    inspected["key"].as_str().unwrap().to_owned()
 }
