@@ -455,7 +455,7 @@ impl Batch<'_> {
                 && let Some(stripped) = Text::strip(text)
                 && let Some(uid) = self.authentic(stripped.as_str())
             {
-                return Ok(ToSeal::Already(uid));
+                return Ok(ToSeal::Already(Box::new(uid)));
             }
             let number = numbering.normalize(text).map_err(|InvalidNumber| ItemError::InvalidNumber)?;
             Ok(ToSeal::Plaintext(Plaintext::of(&number)))
@@ -661,7 +661,7 @@ enum Uids {
 enum ToSeal {
     Plaintext(Plaintext),
     /// It is one.
-    Already(Uid),
+    Already(Box<Uid>),
 }
 
 /// The number that stands where a UID is wanted, if there stands one that may pass.

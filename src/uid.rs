@@ -48,6 +48,7 @@ pub enum Plaintext {
 
 impl Plaintext {
     /// The plaintext that goes into the UID of `number`.
+    #[inline]
     pub fn of(number: &Number<'_>) -> Self {
         match number {
             Number::E164(number) => {

@@ -51,6 +51,7 @@ impl Table {
     }
 
     /// What is known of the number of these digits, from `root` on.
+    #[inline]
     fn look_up(self, root: u16, digits: &[u8]) -> Facts {
         if digits.len() > E164_DIGITS_MAX {
             return Facts::default();
@@ -133,6 +134,7 @@ impl Usual {
         facts.is_valid.then(|| E164::new(value(0, digits))).flatten()
     }
 
+    #[inline]
     fn national(&self, digits: &[u8]) -> Option<E164> {
         let facts = self.table.look_up(self.root, digits);
         let national = match digits {
