@@ -1,6 +1,10 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
@@ -14,7 +18,13 @@ use tokio::{net::TcpStream, time::timeout};
 use zeroize::Zeroizing;
 
 use super::{Failure, countdown, print, print_table, tell};
-use crate::{ids::KeyId, keyring::Status};
+use crate::{
+    ids::KeyId,
+    keyring::{
+        Status,
+        difference::{Outline, OutlineKey},
+    },
+};
 
 /// How long one replica is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,7 +69,9 @@ struct Replica {
     ring: String,
     ring_hash: String,
     generation: u64,
+    recipients: Vec<String>,
     refused: Option<String>,
+    awaits: Option<String>,
     keys: Vec<ReplicaKey>,
 }
 
@@ -68,13 +80,17 @@ struct ReplicaKey {
     id: String,
     status: Status,
     activates: Timestamp,
+    check: String,
     primary: bool,
     decoded: u64,
     last_decoded: Option<Timestamp>,
 }
 
+/// The place of a URL, and what the replica there says, or why it says nothing.
+type Answer = (usize, Result<Replica, String>);
+
 /// Replicas that answered, by URL, each instance once.
-struct Fleet {
+pub(super) struct Fleet {
     replicas: Vec<(String, Replica)>,
     asked: Timestamp,
     unasked: usize,
@@ -83,21 +99,37 @@ struct Fleet {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let token = args.token_file.as_ref().map(|path| {
-        let read = std::fs::read_to_string(path).map(|token| Zeroizing::new(token.trim().to_owned()));
-        read.map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
-    });
-    let token = token.transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let asked = Timestamp::now();
-    if args.since.is_some_and(|since| since > asked) {
+    if args.since.is_some_and(|since| since > Timestamp::now()) {
         return Err(Failure::usage("--since is in the future"));
     }
-    let answers = runtime.block_on(async {
+    let mut fleet = Fleet::ask(&args.urls, args.token_file.as_deref())?;
+    fleet.check_instances(args.expect);
+    fleet.check_rings(args.generation);
+    fleet.check_pending();
+    fleet.check_counters(args.since, args.disable);
+    fleet.report(args.json)
+}
+
+/// The ring that the replica at `url` uses.
+pub(super) fn outline(url: &Uri, token_file: Option<&Path>) -> Result<Outline, Failure> {
+    let mut fleet = Fleet::ask(std::slice::from_ref(url), token_file)?;
+    let Some((_, replica)) = fleet.replicas.pop() else { return Err(Failure::failed(fleet.problems.join("; "))) };
+    let keys = replica.keys.into_iter().map(|key| {
+        let id = key.id.parse().map_err(|_| Failure::failed(format_args!("{url} answers as no callveil does")))?;
+        Ok(OutlineKey { id, status: key.status, activates: key.activates, check: key.check })
+    });
+    let keys = keys.collect::<Result<_, Failure>>()?;
+    Ok(Outline { ring: replica.ring, generation: replica.generation, recipients: replica.recipients, keys })
+}
+
+/// What each of `urls` answers, in their order.
+fn ask_all(urls: &[Uri], token: Option<&Zeroizing<String>>) -> Result<Vec<Answer>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    Ok(runtime.block_on(async {
         let mut answers = Vec::new();
         let mut asking = tokio::task::JoinSet::new();
-        for (at, url) in args.urls.iter().cloned().enumerate() {
-            let token = token.clone();
+        for (at, url) in urls.iter().cloned().enumerate() {
+            let token = token.cloned();
             asking.spawn(async move { (at, ask(url, token).await) });
         }
         while let Some(Ok(answer)) = asking.join_next().await {
@@ -105,16 +137,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         }
         answers.sort_by_key(|(at, _)| *at);
         answers
-    });
-    let mut fleet = Fleet { replicas: Vec::new(), asked, unasked: 0, problems: Vec::new(), notes: Vec::new() };
-    for (at, answer) in answers {
-        fleet.add(args.urls[at].to_string(), answer);
-    }
-    fleet.check_instances(args.expect);
-    fleet.check_rings(args.generation);
-    fleet.check_pending();
-    fleet.check_counters(args.since, args.disable);
-    fleet.report(args.json)
+    }))
 }
 
 async fn ask(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
@@ -148,6 +171,34 @@ async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Repli
 }
 
 impl Fleet {
+    /// Asks the replicas, with the bearer token in this file, if there is one.
+    pub(super) fn ask(urls: &[Uri], token_file: Option<&Path>) -> Result<Self, Failure> {
+        let token = token_file.map(|path| {
+            let read = std::fs::read_to_string(path).map(|token| Zeroizing::new(token.trim().to_owned()));
+            read.map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
+        });
+        let token = token.transpose()?;
+        let mut fleet =
+            Self { replicas: Vec::new(), asked: Timestamp::now(), unasked: 0, problems: Vec::new(), notes: Vec::new() };
+        for (at, answer) in ask_all(urls, token.as_ref())? {
+            fleet.add(urls[at].to_string(), answer);
+        }
+        Ok(fleet)
+    }
+
+    /// When the replicas last opened a UID of this key, for people; nothing where none was asked.
+    pub(super) fn last_used(&self, id: KeyId) -> Vec<String> {
+        let id = id.to_string();
+        let told = self.replicas.iter().map(|(url, replica)| {
+            let used = replica.keys.iter().find(|key| key.id == id).and_then(|key| key.last_decoded);
+            match used {
+                Some(last) => format!("{url} last opened a UID of key {id} at {last}"),
+                None => format!("{url} opened no UID of key {id} since it started, at {}", replica.started),
+            }
+        });
+        told.chain(self.problems.iter().cloned()).collect()
+    }
+
     fn add(&mut self, url: String, answer: Result<Replica, String>) {
         match answer {
             Err(reason) => {
@@ -161,6 +212,9 @@ impl Fleet {
                 }
                 if let Some(reason) = &replica.refused {
                     self.problems.push(format!("{url} refused the file that it has now: {reason}"));
+                }
+                if let Some(awaited) = &replica.awaits {
+                    self.problems.push(format!("the file that {url} has now is not in use: {awaited}"));
                 }
                 let skew = replica.now.duration_since(self.asked);
                 if skew.abs() > SKEW_MAX {

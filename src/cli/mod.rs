@@ -1,5 +1,6 @@
 //! The command line: one file a command. It talks to people and owns stdout.
 
+mod approve;
 mod audit;
 mod bulk;
 mod check;
@@ -37,6 +38,7 @@ use crate::{
         KeyRing,
         disk::{Disk as _, RealDisk},
         file::{FileMode, RingFile, RingFileError, with_suffix},
+        rotation::ChangeError,
         sealed::{self, Identities, Recipient},
     },
     memory,
@@ -160,6 +162,9 @@ impl From<ConfigError> for Failure {
 
 impl From<RingFileError> for Failure {
     fn from(error: RingFileError) -> Self {
+        if let RingFileError::Change(ChangeError::Unconfirmed(_)) = error {
+            return Self::usage(error);
+        }
         if error.is_bad_ring() { Self::config(error) } else { Self::failed(error) }
     }
 }
@@ -219,7 +224,7 @@ impl RingArgs {
         Journal::open(command, to.map_or_else(beside, Ok)?)
     }
 
-    /// The ring, if it is one that the configuration allows.
+    /// The ring, if it is one that the configuration allows, whether or not it is approved of.
     fn ring(&self) -> Result<KeyRing, Failure> {
         let (file, config) = self.file()?;
         let ring = file.read()?;
@@ -227,8 +232,12 @@ impl RingArgs {
         Ok(ring)
     }
 
+    /// What maps as replicas do, with a ring that they would use.
     fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        Ok(Tokenizer::new(self.ring()?, self.locate()?.1))
+        let (config, trunk_zero) = self.locate()?;
+        let ring = self.ring()?;
+        config.check_approval(&ring)?;
+        Ok(Tokenizer::new(ring, trunk_zero))
     }
 }
 
@@ -249,7 +258,8 @@ fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure
     };
     let identity = config.identity.clone().or_else(credential);
     let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
-    Ok(RingFile::new(&config.path, config.mode, tokenizer::knows, identities))
+    let file = RingFile::new(&config.path, config.mode, tokenizer::knows, identities);
+    Ok(file.approved_by(config.approval.clone()))
 }
 
 fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {

@@ -22,9 +22,12 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyRing, Known, NotASuccessor,
+    Fingerprint, KeyRing, Known, NotASuccessor,
+    approval::Approval,
     disk::{Access, Disk, FILE_BYTES_MAX, Lock, RealDisk},
-    json::Faults,
+    fault::Faults,
+    json::with_line,
+    note::Signer,
     rotation::{ChangeError, Previous, Revision},
     sealed::{Identities, Recipient, SealError, is_age, seal},
 };
@@ -68,6 +71,7 @@ pub struct RingFile {
     mode: FileMode,
     known: Known,
     identities: Option<Arc<Identities>>,
+    approval: Approval,
     plain: Plain,
     disk: Arc<dyn Disk>,
 }
@@ -110,7 +114,14 @@ impl RingFile {
     /// The ring at `path`. With `identities` it must be encrypted, for one of them.
     pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known, identities: Option<Identities>) -> Self {
         let (path, identities) = (path.into(), identities.map(Arc::new));
-        Self { path, mode, known, identities, plain: Plain::Refused, disk: Arc::new(RealDisk) }
+        let (approval, plain, disk) = (Approval::default(), Plain::Refused, Arc::new(RealDisk));
+        Self { path, mode, known, identities, approval, plain, disk }
+    }
+
+    /// The same, whose signatures are those of these approvers.
+    #[must_use]
+    pub fn approved_by(self, approval: Approval) -> Self {
+        Self { approval, ..self }
     }
 
     /// The same, also where it is still plain although there are identities: for the change that encrypts it.
@@ -128,6 +139,11 @@ impl RingFile {
     /// Whether the ring must be encrypted: there are identities to open it with.
     pub fn wants_sealed(&self) -> bool {
         self.identities.is_some()
+    }
+
+    /// Whose signatures a ring needs before it is used.
+    pub fn approval(&self) -> &Approval {
+        &self.approval
     }
 
     /// The path, as it was given.
@@ -165,7 +181,7 @@ impl RingFile {
         Ok(Some((found.ring, hash)))
     }
 
-    /// Reads any other ring file under the same rules, for `keys merge`.
+    /// Reads any other ring file under the same rules.
     ///
     /// # Errors
     /// Those of [`RingFile::read`].
@@ -196,9 +212,12 @@ impl RingFile {
                 identities.open(&raw).map_err(|error| RingFileError::Sealed { path: path.to_owned(), error })?
             }
         };
-        let ring = KeyRing::from_json(&plain, self.known)
-            .map_err(|faults| RingFileError::Refused { path: path.to_owned(), faults })?;
+        let ring = self.parse(&plain).map_err(|faults| RingFileError::Refused { path: path.to_owned(), faults })?;
         Ok(Found { ring, plain, raw, access })
+    }
+
+    fn parse(&self, plain: &[u8]) -> Result<KeyRing, Faults> {
+        KeyRing::from_note(plain, self.known, self.approval.approvers())
     }
 
     /// Writes the first generation of a ring, encrypted for the recipients that it names, if it names any.
@@ -226,23 +245,21 @@ impl RingFile {
 
     /// Replaces the ring by the one that `change` makes of it, and keeps the one before as `<name>.previous`.
     ///
-    /// The lock is held from before the ring is read until the new one is safe on disk. `change` gives, beside the
-    /// revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
+    /// The lock is held from before the ring is read until the new one is safe on disk, and `clock` is asked within.
+    /// `change` gives, beside the revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
     /// plain one stays plain, unless the revision names recipients and it named none before.
     ///
     /// # Errors
     /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, the new one.
     pub fn update<T>(
         &self,
-        now: Timestamp,
-        change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
+        clock: impl FnOnce() -> Timestamp,
+        change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
-        let before = self.read_raw(&target.ring)?.1;
-        let _lock = target.lock(Some(self.mode.kept(before)))?;
-        target.tidy()?;
-        let old = self.find(&target.ring)?;
-        let (made, revision) = change(&old.ring).map_err(RingFileError::Change)?;
+        let (_lock, old) = self.find_locked(&target)?;
+        let now = clock();
+        let (made, revision) = change(&old.ring, now).map_err(RingFileError::Change)?;
         let new = self.check(&revision.next)?;
         old.ring.check_successor(&new, now).map_err(RingFileError::Successor)?;
         let newly_sealed = !new.recipients().is_empty() && old.ring.recipients().is_empty();
@@ -263,12 +280,39 @@ impl RingFile {
         Ok((new, made))
     }
 
+    /// Adds the signature of `signer` to the ring, whose content must be the one of `hash`: the one that was shown. The
+    /// content stays as it is, and so does the ring before.
+    ///
+    /// # Errors
+    /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, signed.
+    pub fn approve(&self, signer: &Signer, hash: Fingerprint) -> Result<KeyRing, RingFileError> {
+        let target = Target::of(&self.path, &*self.disk)?;
+        let (_lock, old) = self.find_locked(&target)?;
+        if old.ring.hash() != hash {
+            return Err(RingFileError::Change(ChangeError::Moved));
+        }
+        let signed = with_line(&old.plain, signer).ok_or(RingFileError::Change(ChangeError::Approved))?;
+        let new = self.check(&signed)?;
+        let next = if old.is_sealed() { self.seal(&new, &signed)? } else { signed };
+        target.replace(&target.ring, &next, Some(self.mode.kept(old.access)))?;
+        target.sync_folder()?;
+        Ok(new)
+    }
+
+    /// The ring as it is under the lock, which nobody else can change until the lock is dropped.
+    fn find_locked(&self, target: &Target<'_>) -> Result<(Lock, Found), RingFileError> {
+        let before = self.read_raw(&target.ring)?.1;
+        let lock = target.lock(Some(self.mode.kept(before)))?;
+        target.tidy()?;
+        Ok((lock, self.find(&target.ring)?))
+    }
+
     /// What is about to be written must be readable, by us and by every replica.
     fn check(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         if plain.len() as u64 >= FILE_BYTES_MAX {
             return Err(RingFileError::TooLarge);
         }
-        KeyRing::from_json(plain, self.known).map_err(RingFileError::Unfit)
+        self.parse(plain).map_err(RingFileError::Unfit)
     }
 
     /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody

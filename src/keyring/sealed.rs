@@ -51,23 +51,14 @@ impl Identities {
     ///
     /// # Errors
     /// [`SealError`].
-    pub fn read(file: &[u8], passphrase: Option<&dyn Fn() -> io::Result<SecretString>>) -> Result<Self, SealError> {
+    pub fn read(file: &[u8], passphrase: Option<AskPassphrase<'_>>) -> Result<Self, SealError> {
         if !is_age(file) {
             let identities =
                 IdentityFile::from_buffer(file).and_then(|file| file.into_identities().map_err(io::Error::other));
             let identities = identities.map_err(|_| SealError::NotAnIdentity)?;
             return if identities.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self(identities)) };
         }
-        let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| SealError::NotAge)?;
-        if !decryptor.is_scrypt() {
-            return Err(SealError::IdentityForIdentity);
-        }
-        let ask = passphrase.ok_or(SealError::PassphraseWanted)?;
-        let mut key = age::scrypt::Identity::new(ask().map_err(|_| SealError::PassphraseWanted)?);
-        key.set_max_work_factor(WORK_FACTOR_MAX);
-        let reader =
-            decryptor.decrypt(std::iter::once(&key as &dyn age::Identity)).map_err(|_| SealError::WrongPassphrase)?;
-        Self::read(&read_bounded(reader)?, None)
+        Self::read(&open_with_passphrase(file, passphrase)?, None)
     }
 
     /// The plain file in the age file `sealed`.
@@ -86,6 +77,36 @@ impl Identities {
         })?;
         read_bounded(reader)
     }
+}
+
+/// Asks somebody for a passphrase.
+pub type AskPassphrase<'a> = &'a dyn Fn() -> io::Result<SecretString>;
+
+/// The plain file in the age file `sealed`, which is encrypted with a passphrase.
+///
+/// # Errors
+/// [`SealError`], among them that there is nobody to `ask`.
+pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let decryptor = Decryptor::new_buffered(ArmoredReader::new(sealed)).map_err(|_| SealError::NotAge)?;
+    if !decryptor.is_scrypt() {
+        return Err(SealError::IdentityForIdentity);
+    }
+    let ask = ask.ok_or(SealError::PassphraseWanted)?;
+    let mut key = age::scrypt::Identity::new(ask().map_err(|_| SealError::PassphraseWanted)?);
+    key.set_max_work_factor(WORK_FACTOR_MAX);
+    let opened = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
+    read_bounded(opened.map_err(|error| match error {
+        age::DecryptError::ExcessiveWork { .. } => SealError::ExcessiveWork,
+        _ => SealError::WrongPassphrase,
+    })?)
+}
+
+/// An age file that this passphrase opens.
+///
+/// # Errors
+/// [`SealError::NoRecipients`], which does not happen: a passphrase is one.
+pub fn seal_with_passphrase(plain: &[u8], passphrase: SecretString) -> Result<Vec<u8>, SealError> {
+    age::encrypt(&age::scrypt::Recipient::new(passphrase), plain).map_err(|_| SealError::NoRecipients)
 }
 
 /// An age file that any of `recipients` can open.
@@ -123,8 +144,10 @@ pub enum SealError {
     IdentityForIdentity,
     /// The identity file is encrypted with a passphrase, and there is nobody to ask.
     PassphraseWanted,
-    /// The passphrase does not open the identity file.
+    /// The passphrase does not open the file.
     WrongPassphrase,
+    /// Trying the passphrase would take too long: the file's work factor is above [`WORK_FACTOR_MAX`].
+    ExcessiveWork,
     /// The file is torn, altered, or of another version of age.
     NotAge,
     /// The ring is encrypted with a passphrase instead of for recipients.
@@ -143,13 +166,12 @@ impl fmt::Display for SealError {
             Self::NotAnIdentity => {
                 "the identity file holds no age identity (AGE-SECRET-KEY-1…), or something else beside"
             }
-            Self::IdentityForIdentity => {
-                "the identity file is encrypted for another identity; only a passphrase is asked for"
+            Self::IdentityForIdentity => "it is encrypted for another identity; only a passphrase is asked for",
+            Self::PassphraseWanted => "it is protected by a passphrase, and there is no terminal to ask for it",
+            Self::ExcessiveWork => {
+                "its passphrase would take far too long to try (a work factor above 20): encrypt it anew with `age -p`"
             }
-            Self::PassphraseWanted => {
-                "the identity file is protected by a passphrase, and there is no terminal to ask for it"
-            }
-            Self::WrongPassphrase => "the passphrase does not open the identity file",
+            Self::WrongPassphrase => "the passphrase does not open it",
             Self::NotAge => "the age file is torn, altered, or of an unknown version",
             Self::Passphrase => "it is encrypted with a passphrase; a ring is encrypted for recipients",
             Self::NotForUs => "the identity is none of its recipients'",

@@ -223,6 +223,9 @@ impl State {
         ] {
             gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
         }
+        let help = "Whether the key ring there is now on disk waits for approvals, and older is in use";
+        let awaits = u32::from(reloads.ring_awaits.is_some());
+        families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
         if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
             let help = "When the certificate expires, in Unix time";
             families.gauge("callveil_certificate_not_after_timestamp_seconds", help, not_after.as_second())?;

@@ -21,7 +21,7 @@ use callveil::{
         Key, KeyRing, Status,
         disk::{Access, Disk, Lock},
         file::{FileMode, RingFile, RingFileError},
-        rotation::{self, ChangeError, Revision},
+        rotation::{self, ChangeError, Export, Haste, Revision},
         sealed::{Identities, is_age},
     },
 };
@@ -29,7 +29,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::random::{Random, Run, is_replay, seeds, with_seeded_id};
+use crate::{
+    random::{Random, Run, is_replay, seeds, with_seeded_id},
+    rings,
+};
 
 const RING: &str = "/keys/keyring.json";
 
@@ -374,14 +377,16 @@ impl Operation {
         let later = now + SignedDuration::from_hours(1);
         match self {
             Self::Rotate => {
-                let (_, revision) = rotation::rotate(ring, now, later, "rules", "CN")?;
+                let (_, revision) = rotation::rotate(ring, now, later, "rules", "CN", Export::Never)?;
                 let next = with_seeded_id(&revision.next, Some(ring), random);
                 Ok(Revision { next: Zeroizing::new(next), ..revision })
             }
             Self::Enable(id) => rotation::enable(ring, now, *id, later),
             Self::Disable(id) => rotation::disable(ring, now, *id),
-            Self::Destroy(id) => rotation::destroy(ring, *id),
-            Self::Merge => rotation::merge(ring, &fork.expect("it was chosen for that").ring, now),
+            Self::Destroy(id) => rotation::destroy(ring, now, *id, Haste::Early),
+            Self::Merge => {
+                rotation::merge(ring, &fork.expect("it was chosen for that").ring, now).map(|merged| merged.revision)
+            }
             Self::SetRecipients(recipients) => rotation::set_recipients(ring, recipients),
         }
     }
@@ -407,11 +412,11 @@ struct Written {
 impl Written {
     /// `None` where it is no ring.
     fn new(plain: &[u8]) -> Option<Self> {
-        let json: Value = serde_json::from_slice(plain).unwrap();
+        let json = rings::value(plain);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let keys = json["keys"].as_array().unwrap().iter();
         let materials = keys.map(|key| (text(&key["check"]).unwrap(), text(&key["material"]))).collect();
-        Some(Self { ring: KeyRing::from_json(plain, |_, _| true).ok()?, materials })
+        Some(Self { ring: KeyRing::from_note(plain, |_, _| true, &[]).ok()?, materials })
     }
 
     fn status(&self, key: KeyId) -> Option<Status> {
@@ -512,7 +517,7 @@ impl<'p> Story<'p> {
     /// Whether the first generation was acknowledged.
     fn init(&mut self) -> bool {
         let recipients: Vec<_> = self.people.iter().take(self.random.below(2)).map(|it| it.recipient.clone()).collect();
-        let plain = rotation::init(self.now, "rules", "CN", &recipients).unwrap();
+        let plain = rotation::init(self.now, "rules", "CN", &recipients, Export::Never).unwrap();
         let plain = with_seeded_id(&plain, None, &mut self.random);
         let attempt = self.remember(Written::new(&plain).unwrap());
         match self.file.create(&plain) {
@@ -527,7 +532,8 @@ impl<'p> Story<'p> {
     fn update(&mut self, before: &Written, operation: &Operation, total: &mut Statistics) -> bool {
         let (now, fork, mut random) = (self.now, self.fork.as_ref(), Random::new(self.random.next()));
         let mut attempt = None;
-        let updated = self.file.update(now, |ring| {
+        let clock = || now;
+        let updated = self.file.update(clock, |ring, now| {
             assert_eq!(ring.hash(), before.ring.hash());
             let revision = operation.change(ring, fork, now, &mut random)?;
             attempt = Written::new(&revision.next);

@@ -8,10 +8,13 @@
 )]
 
 mod random;
+mod rings;
 mod support;
 
+mod approvals;
 mod audit;
 mod bulk;
+mod changes;
 mod clients;
 mod command_line;
 mod crashes;
@@ -19,6 +22,7 @@ mod deploy;
 mod doctor;
 mod export;
 mod fleet;
+mod forgery;
 mod golden;
 mod greedy;
 mod help;
