@@ -17,7 +17,7 @@ use crate::{
     support::{Folder, Server, run},
 };
 
-const FORGED: &str = "keyring.json is refused: `signing_key` is not the one of this `ring`; the signature \"callveil-ring\" does not fit";
+const FORGED: &str = "the signature \"callveil-ring\" does not fit: somebody altered it who cannot open this ring";
 
 /// An encrypted ring of one key, its recipient, and what `keys list` shows of it.
 fn sealed() -> (Folder, String, Value) {

@@ -119,10 +119,10 @@ fn files_that_are_refused_leave_the_ring_in_use() {
     let unsigned = |from: &str, to: &str| str::from_utf8(&good).unwrap().replace(from, to).into_bytes();
     let cases: [(&str, Vec<u8>, &str); 10] = [
         ("truncated", good[..good.len() / 2].to_vec(), "not a signed key ring"),
-        ("empty", Vec::new(), "not a signed key ring"),
-        ("no signature", rings::text(&good).as_bytes().to_vec(), "not a signed key ring"),
         ("altered", unsigned("\"generation\": 3", "\"generation\": 4"), "\"callveil-ring\" does not fit"),
+        ("empty", Vec::new(), "not a signed key ring"),
         ("another ring", stranger, "it is another ring"),
+        ("no signature", rings::text(&good).as_bytes().to_vec(), "not a signed key ring"),
         ("lower generation", old, "generation is 1, lower than 3"),
         (
             "same generation",

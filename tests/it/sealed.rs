@@ -179,7 +179,7 @@ fn passphrases_protect_people_and_not_rings() {
     let good = typed("hunter2");
     check_log(&String::from_utf8_lossy(&good.stdout));
     assert!(check(&good, 0, "").contains("ok: ring"));
-    assert!(check(&typed("wrong"), 78, "").contains("does not open the identity file"));
+    assert!(check(&typed("wrong"), 78, "").contains("the passphrase does not open it"));
 }
 
 #[test]
