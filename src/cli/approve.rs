@@ -18,9 +18,9 @@ use crate::{
         KeyRing, RING_NAME,
         difference::{Outline, difference},
         disk::{Disk as _, RealDisk},
-        file::{FileMode, RingFile, with_suffix},
+        file::{Content, FileMode, RingFile, with_suffix},
         note::{KEY_BYTES, Name, Signer},
-        sealed::{self, open_with_passphrase, seal_with_passphrase},
+        sealed::{open_with_passphrase, seal_with_passphrase},
     },
 };
 
@@ -183,13 +183,14 @@ fn read_approver(path: &Path, mode: FileMode) -> Result<Signer, Failure> {
     let failed =
         |reason: &dyn std::fmt::Display| Failure::config(format_args!("approver {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    let plain = if sealed::is_age(&file) {
-        let ask = || rpassword::prompt_password("Passphrase of the approver: ").map(SecretString::from);
-        open_with_passphrase(&file, Some(&ask)).map_err(|error| failed(&error))?
-    } else if mode.allows(access) {
-        file
-    } else {
-        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    let content = Content::of(&file);
+    if let Some(how) = mode.exposure(access, content) {
+        return Err(failed(&format_args!("it {how}")));
+    }
+    let ask = || rpassword::prompt_password("Passphrase of the approver: ").map(SecretString::from);
+    let plain = match content {
+        Content::Sealed => open_with_passphrase(&file, Some(&ask)).map_err(|error| failed(&error))?,
+        Content::Plain => file,
     };
     let signer = str::from_utf8(&plain).ok().and_then(Signer::parse);
     let signer = signer.filter(|signer| signer.verifier().name().as_str() != RING_NAME);

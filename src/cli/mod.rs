@@ -36,10 +36,10 @@ use crate::{
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
-        disk::{Disk as _, RealDisk},
-        file::{FileMode, RingFile, RingFileError, with_suffix},
+        disk::{Disk as _, RealDisk, give_to_owner_of_folder},
+        file::{Content, FileMode, RingFile, RingFileError, with_suffix},
         rotation::ChangeError,
-        sealed::{self, Identities, Recipient},
+        sealed::{Identities, Recipient},
     },
     memory,
     phone::TrunkZeroRegions,
@@ -219,9 +219,10 @@ impl RingArgs {
     /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
     /// beside the ring.
     fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
-        let to = self.configuration()?.and_then(|config| config.audit.to);
-        let beside = || Ok::<_, Failure>(with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit"));
-        Journal::open(command, to.map_or_else(beside, Ok)?)
+        match self.configuration()?.and_then(|config| config.audit.to) {
+            Some(log) => Journal::open(command, log),
+            None => Journal::beside(command, with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit")),
+        }
     }
 
     /// The ring, if it is one that the configuration allows, whether or not it is approved of.
@@ -265,8 +266,8 @@ fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure
 fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
     let failed = |reason: &dyn Display| Failure::config(format_args!("identity {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    if !sealed::is_age(&file) && !mode.allows(access) {
-        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    if let Some(how) = mode.exposure(access, Content::of(&file)) {
+        return Err(failed(&format_args!("it {how}")));
     }
     let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
     let passphrase: Option<&dyn Fn() -> io::Result<SecretString>> = match asking {
@@ -280,8 +281,8 @@ fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identi
 fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
     let failed = |reason: &dyn Display| Failure::config(format_args!("hmac_key {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    if !mode.allows(access) {
-        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    if let Some(how) = mode.exposure(access, Content::Plain) {
+        return Err(failed(&format_args!("it {how}")));
     }
     let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
     Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
@@ -340,7 +341,9 @@ fn make_folder_of(path: &Path) -> Result<(), Failure> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    for made in missing {
+    // The outermost first, whose owner the others get, too.
+    for made in missing.into_iter().rev() {
+        std::fs::File::open(made).and_then(|file| give_to_owner_of_folder(&file, made)).map_err(failed)?;
         let parent = made.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         RealDisk.sync_folder(parent).map_err(failed)?;
     }

@@ -38,6 +38,51 @@ const READ: &str = "read";
 /// Permission bits of a plain ring that mean that others on the system can reach it.
 const OTHERS: u32 = 0o007;
 
+/// Those that mean that they can write it.
+const OTHERS_WRITE: u32 = 0o002;
+
+/// What others on the system can do with a file that they must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Read, write or run it, with these permission bits.
+    Open(u32),
+    /// Write it, with these permission bits.
+    Writable(u32),
+    /// Put another in its place.
+    Replaceable,
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(mode) => write!(f, "is open to others on this system (mode {mode:04o}): chmod 0600 it")?,
+            Self::Writable(mode) => {
+                write!(f, "can be written by others on this system (mode {mode:04o}): chmod o-w it")?;
+            }
+            Self::Replaceable => {
+                f.write_str("stands in a folder that others on this system can write: chmod o-w or +t the folder")?;
+            }
+        }
+        f.write_str(", or set keyring_mode = \"any\"")
+    }
+}
+
+/// Whether a file's content is a secret to those who can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It is.
+    Plain,
+    /// It is encrypted.
+    Sealed,
+}
+
+impl Content {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        if is_age(bytes) { Self::Sealed } else { Self::Plain }
+    }
+}
+
 /// Who may be able to read a plain ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum FileMode {
@@ -51,7 +96,17 @@ pub enum FileMode {
 impl FileMode {
     /// Whether a file with secrets may have this access.
     pub fn allows(self, access: Access) -> bool {
-        self == Self::Any || access.mode & OTHERS == 0
+        self.exposure(access, Content::Plain).is_none()
+    }
+
+    /// What others can do with a file of this content that they must not.
+    pub fn exposure(self, access: Access, content: Content) -> Option<Exposure> {
+        match content {
+            _ if self == Self::Any => None,
+            Content::Plain if access.mode & OTHERS != 0 => Some(Exposure::Open(access.mode)),
+            _ if access.mode & OTHERS_WRITE != 0 => Some(Exposure::Writable(access.mode)),
+            _ => access.is_replaceable.then_some(Exposure::Replaceable),
+        }
     }
 
     /// The access of a file that takes the place of one with `access`: whoever could read that can read this.
@@ -199,14 +254,14 @@ impl RingFile {
     }
 
     fn open(&self, path: &Path, raw: Zeroizing<Vec<u8>>, access: Access) -> Result<Found, RingFileError> {
+        if let Some(how) = self.mode.exposure(access, Content::of(&raw)) {
+            return Err(RingFileError::Exposed { path: path.to_owned(), how });
+        }
         let plain = match (&self.identities, is_age(&raw)) {
             (Some(_), false) if self.plain == Plain::Refused => {
                 return Err(RingFileError::Plain { path: path.to_owned() });
             }
             (None, true) => return Err(RingFileError::IdentityWanted { path: path.to_owned() }),
-            (_, false) if !self.mode.allows(access) => {
-                return Err(RingFileError::Exposed { path: path.to_owned(), mode: access.mode });
-            }
             (_, false) => raw.clone(),
             (Some(identities), true) => {
                 identities.open(&raw).map_err(|error| RingFileError::Sealed { path: path.to_owned(), error })?
@@ -226,6 +281,9 @@ impl RingFile {
     /// [`RingFileError::Exists`] where there is anything at the path already.
     pub fn create(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
+        if self.mode != FileMode::Any && self.disk.is_replaceable(&self.path) {
+            return Err(RingFileError::Exposed { path: self.path.clone(), how: Exposure::Replaceable });
+        }
         let _lock = target.lock(None)?;
         if self.disk.exists(&self.path) {
             return Err(RingFileError::Exists { path: self.path.clone() });
@@ -411,12 +469,12 @@ pub enum RingFileError {
         /// Its reason.
         error: io::Error,
     },
-    /// Others on the system can reach a plain ring.
+    /// Others on the system can read a plain ring, or write or replace any.
     Exposed {
         /// The ring.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// What they can do.
+        how: Exposure,
     },
     /// An identity is configured, and the ring is plain: it could be anybody's.
     Plain {
@@ -492,11 +550,7 @@ impl fmt::Display for RingFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
-            Self::Exposed { path, mode } => write!(
-                f,
-                "key ring {} is open to others on this system (mode {mode:04o}): chmod 0600 it, or set keyring_mode = \"any\"",
-                path.display()
-            ),
+            Self::Exposed { path, how } => write!(f, "key ring {} {how}", path.display()),
             Self::Plain { path } => write!(
                 f,
                 "key ring {} is plain, and an identity is configured: it could be anybody's (`keys recipients --set` encrypts it)",

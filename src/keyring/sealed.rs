@@ -1,6 +1,7 @@
 //! A ring at rest: an age file (age-encryption.org/v1), for the holders of X25519 identities.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Read as _, Write as _},
     str::FromStr as _,
@@ -16,6 +17,12 @@ const MAGIC: &[u8] = b"age-encryption.org/";
 
 /// How every armoured one does.
 const MAGIC_ARMORED: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
+/// Bytes of an age file's header, at most: some 600 recipients. Each of them costs whoever opens it a multiplication.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// How the last line of a header begins.
+const HEADER_END: &[u8] = b"\n--- ";
 
 /// The greatest work factor (log2 N) of a passphrase that is tried: what rage and age write takes about a second.
 const WORK_FACTOR_MAX: u8 = 20;
@@ -66,7 +73,8 @@ impl Identities {
     /// # Errors
     /// [`SealError`], among them that it is encrypted with a passphrase: a passphrase opens no service.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let decryptor = Decryptor::new_buffered(ArmoredReader::new(sealed)).map_err(|_| SealError::NotAge)?;
+        let binary = dearmor(sealed)?;
+        let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
         if decryptor.is_scrypt() {
             return Err(SealError::Passphrase);
         }
@@ -87,7 +95,8 @@ pub type AskPassphrase<'a> = &'a dyn Fn() -> io::Result<SecretString>;
 /// # Errors
 /// [`SealError`], among them that there is nobody to `ask`.
 pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let decryptor = Decryptor::new_buffered(ArmoredReader::new(sealed)).map_err(|_| SealError::NotAge)?;
+    let binary = dearmor(sealed)?;
+    let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
     if !decryptor.is_scrypt() {
         return Err(SealError::IdentityForIdentity);
     }
@@ -123,7 +132,23 @@ pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError
         writer.finish().map(|_| ())
     };
     write(&mut sealed).map_err(|_: io::Error| SealError::NoRecipients)?;
+    // What we would not open ourselves.
+    dearmor(&sealed)?;
     Ok(sealed)
+}
+
+/// The binary form of an age file whose header is not too long to be tried.
+fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
+    let binary = if sealed.starts_with(MAGIC) {
+        Cow::Borrowed(sealed)
+    } else {
+        let mut binary = Vec::new();
+        ArmoredReader::new(sealed).take(FILE_BYTES_MAX).read_to_end(&mut binary).map_err(|_| SealError::NotAge)?;
+        Cow::Owned(binary)
+    };
+    let header = &binary[..binary.len().min(HEADER_BYTES_MAX)];
+    let ends = header.windows(HEADER_END.len()).any(|part| part == HEADER_END);
+    if ends || binary.len() < HEADER_BYTES_MAX { Ok(binary) } else { Err(SealError::LongHeader) }
 }
 
 /// Reads at most [`FILE_BYTES_MAX`] bytes, into a buffer that never grows.
@@ -146,7 +171,7 @@ pub enum SealError {
     PassphraseWanted,
     /// The passphrase does not open the file.
     WrongPassphrase,
-    /// Trying the passphrase would take too long: the file's work factor is above [`WORK_FACTOR_MAX`].
+    /// Trying the passphrase would take too long: the file's work factor is above 20.
     ExcessiveWork,
     /// The file is torn, altered, or of another version of age.
     NotAge,
@@ -154,6 +179,8 @@ pub enum SealError {
     Passphrase,
     /// None of our identities is among its recipients.
     NotForUs,
+    /// Its header is longer than 64 KiB: opening it would cost too much.
+    LongHeader,
     /// It holds more than [`FILE_BYTES_MAX`] bytes.
     TooLarge,
     /// There is nobody to encrypt for.
@@ -175,6 +202,7 @@ impl fmt::Display for SealError {
             Self::NotAge => "the age file is torn, altered, or of an unknown version",
             Self::Passphrase => "it is encrypted with a passphrase; a ring is encrypted for recipients",
             Self::NotForUs => "the identity is none of its recipients'",
+            Self::LongHeader => "its header is longer than 64 KiB: that many recipients are not tried",
             Self::TooLarge => "what is encrypted is too large",
             Self::NoRecipients => "there is no recipient to encrypt for",
         })
@@ -182,3 +210,53 @@ impl fmt::Display for SealError {
 }
 
 impl std::error::Error for SealError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An identity, as a file holds it, and its recipient.
+    fn person() -> (Identities, Recipient) {
+        use age::secrecy::ExposeSecret as _;
+        let identity = x25519::Identity::generate();
+        let identities = Identities::read(identity.to_string().expose_secret().as_bytes(), None).expect("an identity");
+        (identities, Recipient(identity.to_public()))
+    }
+
+    #[test]
+    fn a_long_header_costs_nothing() {
+        let (identities, recipient) = person();
+        let some = vec![recipient.clone(); 600];
+        assert!(seal(b"ring", &some).is_ok_and(|sealed| identities.open(&sealed).is_ok()));
+        assert_eq!(seal(b"ring", &vec![recipient.clone(); 4000]).map(|_| ()), Err(SealError::LongHeader));
+        // The same by somebody else, in both forms: stanzas of nobody, up to the size of a file.
+        let sealed = seal(b"ring", &[recipient]).expect("it is sealed");
+        let stanza =
+            b"-> X25519 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+        let begin = sealed.iter().position(|byte| *byte == b'\n').expect("a line ends") + 1;
+        let long = [&sealed[..begin], &stanza.repeat(40_000), &sealed[begin..]].concat();
+        let mut armored = Vec::new();
+        let mut writer = age::armor::ArmoredWriter::wrap_output(&mut armored, age::armor::Format::AsciiArmor)
+            .expect("a buffer takes it");
+        writer.write_all(&long[..700_000]).expect("a buffer takes it");
+        writer.finish().expect("a buffer takes it");
+        let since = std::time::Instant::now();
+        for long in [long, armored] {
+            assert_eq!(identities.open(&long).map(|_| ()), Err(SealError::LongHeader));
+        }
+        assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
+    }
+
+    #[test]
+    fn a_passphrase_that_costs_too_much_is_not_called_wrong() {
+        let mut recipient = age::scrypt::Recipient::new(SecretString::from("hunter2".to_owned()));
+        recipient.set_work_factor(10);
+        let mut sealed = age::encrypt(&recipient, b"identity").expect("it is sealed");
+        let ask: AskPassphrase<'_> = &|| Ok(SecretString::from("hunter2".to_owned()));
+        assert!(open_with_passphrase(&sealed, Some(ask)).is_ok());
+        let at = sealed.windows(4).position(|part| part == b" 10\n").expect("the header has the work factor");
+        sealed[at + 1] = b'2';
+        sealed[at + 2] = b'2';
+        assert_eq!(open_with_passphrase(&sealed, Some(ask)).map(|_| ()), Err(SealError::ExcessiveWork));
+    }
+}

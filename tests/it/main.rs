@@ -21,6 +21,7 @@ mod crashes;
 mod deploy;
 mod doctor;
 mod export;
+mod files;
 mod fleet;
 mod forgery;
 mod golden;
