@@ -290,7 +290,9 @@ fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
 
 /// Someone for whom something is to be encrypted.
 fn recipient(text: &str) -> Result<Recipient, String> {
-    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
+    Recipient::parse(text).ok_or_else(|| {
+        "an age public key is age1… or age1pq1…, as age-keygen prints it, or a hardware key's age1tag1…".to_owned()
+    })
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {

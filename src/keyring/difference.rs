@@ -1,11 +1,14 @@
 //! What a new ring changes, in words, for the people who sign it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 
 use super::{Key, KeyRing, Status};
 use crate::ids::KeyId;
+
+/// Characters at each end of a long public key, so many that nobody finds another key with the same ones.
+const SHOWN_CHARACTERS: usize = 32;
 
 /// As much of a ring as a replica tells of itself.
 #[derive(Clone, Debug)]
@@ -107,9 +110,19 @@ impl fmt::Display for Change {
             Self::Broken(id) => {
                 write!(f, "key {id} is gone, or another key has its id: replicas will refuse this ring")
             }
-            Self::RecipientAdded(who) => write!(f, "{who} is a recipient from now on, and can open every key"),
-            Self::RecipientRemoved(who) => write!(f, "{who} is no recipient any more"),
+            Self::RecipientAdded(who) => write!(f, "{} is a recipient from now on, and can open every key", short(who)),
+            Self::RecipientRemoved(who) => write!(f, "{} is no recipient any more", short(who)),
         }
+    }
+}
+
+/// A public key, without the middle of one that is too long to be read: post-quantum ones have 1,959 characters.
+fn short(recipient: &str) -> Cow<'_, str> {
+    let ends = recipient.get(..SHOWN_CHARACTERS).zip(recipient.len().checked_sub(SHOWN_CHARACTERS));
+    let ends = ends.and_then(|(begin, at)| Some((begin, recipient.get(at..)?)));
+    match ends.filter(|_| recipient.len() > 4 * SHOWN_CHARACTERS) {
+        Some((begin, end)) => format!("{begin}…{end}").into(),
+        None => recipient.into(),
     }
 }
 

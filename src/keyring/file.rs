@@ -376,10 +376,9 @@ impl RingFile {
     /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody
     /// locks themselves out.
     fn seal(&self, ring: &KeyRing, plain: &[u8]) -> Result<Zeroizing<Vec<u8>>, RingFileError> {
-        let failed = |error| RingFileError::Sealed { path: self.path.clone(), error };
         let recipients = ring.recipients().iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
         let recipients = recipients.filter(|recipients| !recipients.is_empty()).ok_or(RingFileError::NoRecipients)?;
-        let sealed = Zeroizing::new(seal(plain, &recipients).map_err(failed)?);
+        let sealed = Zeroizing::new(seal(plain, &recipients).map_err(RingFileError::Unsealable)?);
         if let Some(identities) = &self.identities
             && !identities.open(&sealed).is_ok_and(|opened| *opened == plain)
         {
@@ -486,13 +485,15 @@ pub enum RingFileError {
         /// The ring.
         path: PathBuf,
     },
-    /// The ring could not be opened, or encrypted.
+    /// The ring could not be opened.
     Sealed {
         /// The ring.
         path: PathBuf,
         /// Why.
         error: SealError,
     },
+    /// The ring could not be encrypted for those it is to be for.
+    Unsealable(SealError),
     /// The ring is encrypted, and does not say for whom the next one should be.
     NoRecipients,
     /// The new recipients leave out the identity at hand.
@@ -538,6 +539,7 @@ impl RingFileError {
             | Self::PreviousLeft { .. }
             | Self::Unfit(_)
             | Self::TooLarge
+            | Self::Unsealable(_)
             | Self::NoRecipients
             | Self::LocksUsOut
             | Self::Change(_)
@@ -560,6 +562,7 @@ impl fmt::Display for RingFileError {
                 write!(f, "key ring {} is encrypted with age: an identity is wanted", path.display())
             }
             Self::Sealed { path, error } => write!(f, "key ring {}: {error}", path.display()),
+            Self::Unsealable(error) => write!(f, "the key ring is not encrypted: {error}"),
             Self::NoRecipients => f.write_str(
                 "the key ring does not say for whom to encrypt the next one: tell it with `keys recipients --set`",
             ),

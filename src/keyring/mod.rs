@@ -6,6 +6,7 @@ pub mod difference;
 pub mod disk;
 pub mod fault;
 pub mod file;
+mod hybrid;
 pub mod json;
 pub mod note;
 pub mod rotation;

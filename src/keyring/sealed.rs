@@ -1,16 +1,18 @@
-//! A ring at rest: an age file (age-encryption.org/v1), for the holders of X25519 identities.
+//! A ring at rest: an age file (age-encryption.org/v1), for the holders of identities: X25519's, post-quantum ones, and
+//! keys of hardware.
 
 use std::{
     borrow::Cow,
     fmt,
     io::{self, Read as _, Write as _},
     str::FromStr as _,
+    sync::Arc,
 };
 
-use age::{Decryptor, Encryptor, IdentityFile, armor::ArmoredReader, secrecy::SecretString, x25519};
+use age::{Decryptor, EncryptError, Encryptor, IdentityFile, armor::ArmoredReader, secrecy::SecretString, x25519};
 use zeroize::Zeroizing;
 
-use super::disk::FILE_BYTES_MAX;
+use super::{disk::FILE_BYTES_MAX, hybrid};
 
 /// How every binary age file begins.
 const MAGIC: &[u8] = b"age-encryption.org/";
@@ -32,20 +34,35 @@ pub fn is_age(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED)
 }
 
-/// Someone for whom a ring is encrypted: an age public key, `age1…`.
+/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…` or `age1tagpq1…`.
 #[derive(Clone)]
-pub struct Recipient(x25519::Recipient);
+pub struct Recipient {
+    text: String,
+    age: Arc<dyn age::Recipient + Send + Sync>,
+}
 
 impl Recipient {
     /// The recipient of this public key; `None` where it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        x25519::Recipient::from_str(text.trim()).ok().map(Self)
+        let text = text.trim();
+        let kind = text.rsplit_once('1').map(|(kind, _)| kind)?;
+        match kind {
+            "age" => x25519::Recipient::from_str(text).ok().map(Self::of),
+            "age1pq" => hybrid::Recipient::from_str(text).ok().map(Self::of),
+            "age1tag" => age::tag::Recipient::from_str(text).ok().map(Self::of),
+            "age1tagpq" => age::tagpq::Recipient::from_str(text).ok().map(Self::of),
+            _ => None,
+        }
+    }
+
+    fn of(recipient: impl age::Recipient + fmt::Display + Send + Sync + 'static) -> Self {
+        Self { text: recipient.to_string(), age: Arc::new(recipient) }
     }
 }
 
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.text)
     }
 }
 
@@ -60,9 +77,7 @@ impl Identities {
     /// [`SealError`].
     pub fn read(file: &[u8], passphrase: Option<AskPassphrase<'_>>) -> Result<Self, SealError> {
         if !is_age(file) {
-            let identities =
-                IdentityFile::from_buffer(file).and_then(|file| file.into_identities().map_err(io::Error::other));
-            let identities = identities.map_err(|_| SealError::NotAnIdentity)?;
+            let identities = read_identities(file).ok_or(SealError::NotAnIdentity)?;
             return if identities.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self(identities)) };
         }
         Self::read(&open_with_passphrase(file, passphrase)?, None)
@@ -85,6 +100,19 @@ impl Identities {
         })?;
         read_bounded(reader)
     }
+}
+
+/// The identities of a plain file, a line each; `None` where a line is none, and no comment.
+fn read_identities(file: &[u8]) -> Option<Vec<Box<dyn age::Identity + Send + Sync>>> {
+    let mut identities: Vec<Box<dyn age::Identity + Send + Sync>> = Vec::new();
+    for line in str::from_utf8(file).ok()?.lines() {
+        if line.starts_with(hybrid::IDENTITY_LINE) {
+            identities.push(Box::new(hybrid::Identity::parse(line)?));
+        } else {
+            identities.extend(IdentityFile::from_buffer(line.as_bytes()).ok()?.into_identities().ok()?);
+        }
+    }
+    Some(identities)
 }
 
 /// Asks somebody for a passphrase.
@@ -121,10 +149,13 @@ pub fn seal_with_passphrase(plain: &[u8], passphrase: SecretString) -> Result<Ve
 /// An age file that any of `recipients` can open.
 ///
 /// # Errors
-/// [`SealError::NoRecipients`].
+/// [`SealError`]: there are none, too many, or some that age does not mix.
 pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError> {
-    let encryptor = Encryptor::with_recipients(recipients.iter().map(|recipient| &recipient.0 as &dyn age::Recipient))
-        .map_err(|_| SealError::NoRecipients)?;
+    let encryptor = Encryptor::with_recipients(recipients.iter().map(|it| &*it.age as &dyn age::Recipient));
+    let encryptor = encryptor.map_err(|error| match error {
+        EncryptError::IncompatibleRecipients { .. } => SealError::Mixed,
+        _ => SealError::NoRecipients,
+    })?;
     let mut sealed = Vec::new();
     let write = |sealed: &mut Vec<u8>| {
         let mut writer = encryptor.wrap_output(sealed)?;
@@ -183,6 +214,8 @@ pub enum SealError {
     LongHeader,
     /// It holds more than [`FILE_BYTES_MAX`] bytes.
     TooLarge,
+    /// Some recipients are post-quantum, and some are not.
+    Mixed,
     /// There is nobody to encrypt for.
     NoRecipients,
 }
@@ -191,7 +224,7 @@ impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAnIdentity => {
-                "the identity file holds no age identity (AGE-SECRET-KEY-1…), or something else beside"
+                "the identity file holds no age identity (AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…), or something else beside"
             }
             Self::IdentityForIdentity => "it is encrypted for another identity; only a passphrase is asked for",
             Self::PassphraseWanted => "it is protected by a passphrase, and there is no terminal to ask for it",
@@ -204,6 +237,9 @@ impl fmt::Display for SealError {
             Self::NotForUs => "the identity is none of its recipients'",
             Self::LongHeader => "its header is longer than 64 KiB: that many recipients are not tried",
             Self::TooLarge => "what is encrypted is too large",
+            Self::Mixed => {
+                "post-quantum recipients (age1pq1…, age1tagpq1…) stand beside no others: whoever breaks those could open it all the same"
+            }
             Self::NoRecipients => "there is no recipient to encrypt for",
         })
     }
@@ -220,7 +256,7 @@ mod tests {
         use age::secrecy::ExposeSecret as _;
         let identity = x25519::Identity::generate();
         let identities = Identities::read(identity.to_string().expose_secret().as_bytes(), None).expect("an identity");
-        (identities, Recipient(identity.to_public()))
+        (identities, Recipient::of(identity.to_public()))
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod hostile;
 mod logs;
 mod metrics;
 mod other_tools;
+mod post_quantum;
 mod properties;
 mod proxies;
 mod readme;
