@@ -249,6 +249,29 @@ enum Asking {
     Nobody,
 }
 
+/// Where plugins of age talk to people, and ask them for PINs.
+#[derive(Clone, Copy)]
+struct Terminal;
+
+impl age::Callbacks for Terminal {
+    fn display_message(&self, message: &str) {
+        tell(message.replace(|c: char| c.is_control(), " "));
+    }
+
+    fn confirm(&self, _message: &str, _yes: &str, _no: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn request_public_string(&self, _description: &str) -> Option<String> {
+        None
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let prompt = description.replace(|c: char| c.is_control(), " ");
+        rpassword::prompt_password(format!("{prompt}: ")).ok().map(SecretString::from)
+    }
+}
+
 /// The ring file of `config`. Without an identity there, systemd's credential of that name is one.
 fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure> {
     let credential = || {
@@ -270,11 +293,11 @@ fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identi
         return Err(failed(&format_args!("it {how}")));
     }
     let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
-    let passphrase: Option<&dyn Fn() -> io::Result<SecretString>> = match asking {
-        Asking::OnTheTerminal => Some(&ask),
-        Asking::Nobody => None,
+    let identities = match asking {
+        Asking::OnTheTerminal => Identities::read_with(&file, Some(&ask), Terminal),
+        Asking::Nobody => Identities::read(&file, None),
     };
-    Identities::read(&file, passphrase).map_err(|error| failed(&error))
+    identities.map_err(|error| failed(&error))
 }
 
 /// The key under which the audit log hashes items.

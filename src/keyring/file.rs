@@ -229,7 +229,14 @@ impl RingFile {
         }
         // Who may read the file can change without its content.
         let refused = |error| {
-            let content = Some(hash).filter(|_| !matches!(error, RingFileError::Exposed { .. }));
+            // And a token that was away may be back.
+            let may_open = self.identities.as_ref().is_some_and(|identities| identities.may_open_later());
+            let changes = match error {
+                RingFileError::Exposed { .. } => true,
+                RingFileError::Sealed { .. } => may_open,
+                _ => false,
+            };
+            let content = Some(hash).filter(|_| !changes);
             RefusedContent { error, content }
         };
         let found = self.open(&self.path, raw, access).map_err(refused)?;

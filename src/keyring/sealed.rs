@@ -9,7 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use age::{Decryptor, EncryptError, Encryptor, IdentityFile, armor::ArmoredReader, secrecy::SecretString, x25519};
+use age::{
+    Callbacks, DecryptError, Decryptor, EncryptError, Encryptor, IdentityFile, NoCallbacks,
+    armor::ArmoredReader,
+    plugin::{self, IdentityPluginV1, RecipientPluginV1},
+    secrecy::SecretString,
+    x25519,
+};
+use rustix::process::WaitOptions;
 use zeroize::Zeroizing;
 
 use super::{disk::FILE_BYTES_MAX, hybrid};
@@ -51,7 +58,12 @@ impl Recipient {
             "age1pq" => hybrid::Recipient::from_str(text).ok().map(Self::of),
             "age1tag" => age::tag::Recipient::from_str(text).ok().map(Self::of),
             "age1tagpq" => age::tagpq::Recipient::from_str(text).ok().map(Self::of),
-            _ => None,
+            _ => {
+                let recipient = plugin::Recipient::from_str(text).ok()?;
+                let name = recipient.plugin().to_owned();
+                let plugin = RecipientPluginV1::new(&name, &[recipient], &[], NoCallbacks).ok()?;
+                Some(Self { text: text.to_owned(), age: Arc::new(plugin) })
+            }
         }
     }
 
@@ -66,8 +78,18 @@ impl fmt::Display for Recipient {
     }
 }
 
+/// How the line of an identity begins that a plugin of age opens files with: `age-plugin-NAME`, found on the PATH.
+const PLUGIN_LINE: &str = "AGE-PLUGIN-";
+
+/// Characters of a plugin's message that are told.
+const MESSAGE_CHARS_MAX: usize = 200;
+
 /// The secret halves of recipients, any of which opens a ring.
-pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+pub struct Identities {
+    list: Vec<Box<dyn age::Identity + Send + Sync>>,
+    /// Whether some are a plugin's, whose token may be away for a while.
+    plugins: bool,
+}
 
 impl Identities {
     /// Reads an identity file, as `age-keygen` makes them. `passphrase` is asked for where the file is encrypted with
@@ -76,11 +98,37 @@ impl Identities {
     /// # Errors
     /// [`SealError`].
     pub fn read(file: &[u8], passphrase: Option<AskPassphrase<'_>>) -> Result<Self, SealError> {
-        if !is_age(file) {
-            let identities = read_identities(file).ok_or(SealError::NotAnIdentity)?;
-            return if identities.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self(identities)) };
+        Self::read_with(file, passphrase, NoCallbacks)
+    }
+
+    /// The same; plugins talk to `people`.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn read_with(
+        file: &[u8],
+        passphrase: Option<AskPassphrase<'_>>,
+        people: impl Callbacks,
+    ) -> Result<Self, SealError> {
+        let opened;
+        let plain = if is_age(file) {
+            opened = open_with_passphrase(file, passphrase)?;
+            &opened
+        } else {
+            file
+        };
+        let text = str::from_utf8(plain).map_err(|_| SealError::NotAnIdentity)?;
+        let (mut list, mut plugins) = (Vec::new(), false);
+        for line in text.lines() {
+            list.extend(read_line(line, people.clone())?);
+            plugins |= line.starts_with(PLUGIN_LINE);
         }
-        Self::read(&open_with_passphrase(file, passphrase)?, None)
+        if list.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self { list, plugins }) }
+    }
+
+    /// Whether what they do not open now they may open later: a token may be away.
+    pub fn may_open_later(&self) -> bool {
+        self.plugins
     }
 
     /// The plain file in the age file `sealed`.
@@ -93,26 +141,41 @@ impl Identities {
         if decryptor.is_scrypt() {
             return Err(SealError::Passphrase);
         }
-        let identities = self.0.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
-        let reader = decryptor.decrypt(identities).map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => SealError::NotForUs,
+        let identities = self.list.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
+        let opened = decryptor.decrypt(identities);
+        if self.plugins {
+            // The crate `age` leaves the plugins that it started to be waited for.
+            while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+        }
+        read_bounded(opened.map_err(|error| match error {
+            DecryptError::NoMatchingKeys => SealError::NotForUs,
+            DecryptError::Plugin(_) | DecryptError::Io(_) if self.plugins => SealError::Token(told_by(&error)),
             _ => SealError::NotAge,
-        })?;
-        read_bounded(reader)
+        })?)
     }
 }
 
-/// The identities of a plain file, a line each; `None` where a line is none, and no comment.
-fn read_identities(file: &[u8]) -> Option<Vec<Box<dyn age::Identity + Send + Sync>>> {
-    let mut identities: Vec<Box<dyn age::Identity + Send + Sync>> = Vec::new();
-    for line in str::from_utf8(file).ok()?.lines() {
-        if line.starts_with(hybrid::IDENTITY_LINE) {
-            identities.push(Box::new(hybrid::Identity::parse(line)?));
-        } else {
-            identities.extend(IdentityFile::from_buffer(line.as_bytes()).ok()?.into_identities().ok()?);
-        }
+/// The identity of a line of a file; `None` for a comment.
+fn read_line(line: &str, people: impl Callbacks) -> Result<Option<Box<dyn age::Identity + Send + Sync>>, SealError> {
+    if line.starts_with(hybrid::IDENTITY_LINE) {
+        let identity = hybrid::Identity::parse(line).ok_or(SealError::NotAnIdentity)?;
+        return Ok(Some(Box::new(identity)));
     }
-    Some(identities)
+    if line.starts_with(PLUGIN_LINE) {
+        let identity = plugin::Identity::from_str(line.trim()).map_err(|_| SealError::NotAnIdentity)?;
+        let name = identity.plugin().to_owned();
+        let plugin = IdentityPluginV1::new(&name, &[identity], people).map_err(|_| SealError::NoPlugin(name))?;
+        return Ok(Some(Box::new(plugin)));
+    }
+    let file = IdentityFile::from_buffer(line.as_bytes()).map_err(|_| SealError::NotAnIdentity)?;
+    let mut identities = file.into_identities().map_err(|_| SealError::NotAnIdentity)?;
+    Ok(identities.pop())
+}
+
+/// What a plugin says, on one line and without what a terminal would take for more than text.
+fn told_by(error: &DecryptError) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    error.to_string().chars().map(printable).take(MESSAGE_CHARS_MAX).collect()
 }
 
 /// Asks somebody for a passphrase.
@@ -133,7 +196,7 @@ pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Re
     key.set_max_work_factor(WORK_FACTOR_MAX);
     let opened = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
     read_bounded(opened.map_err(|error| match error {
-        age::DecryptError::ExcessiveWork { .. } => SealError::ExcessiveWork,
+        DecryptError::ExcessiveWork { .. } => SealError::ExcessiveWork,
         _ => SealError::WrongPassphrase,
     })?)
 }
@@ -191,11 +254,15 @@ fn read_bounded(reader: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> 
 }
 
 /// Why an age file was not opened or made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SealError {
     /// The identity file holds no identity.
     NotAnIdentity,
+    /// An identity is a plugin's, which is not on the PATH.
+    NoPlugin(String),
+    /// A plugin did not open it: its token may be away.
+    Token(String),
     /// The identity file is encrypted, but not with a passphrase.
     IdentityForIdentity,
     /// The identity file is encrypted with a passphrase, and there is nobody to ask.
@@ -223,6 +290,8 @@ pub enum SealError {
 impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoPlugin(name) => return write!(f, "the program age-plugin-{name} is not on the PATH"),
+            Self::Token(told) => return write!(f, "the token does not open it now: {told}"),
             Self::NotAnIdentity => {
                 "the identity file holds no age identity (AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…), or something else beside"
             }

@@ -26,6 +26,7 @@ mod fleet;
 mod forgery;
 mod golden;
 mod greedy;
+mod hardware;
 mod help;
 mod hostile;
 mod logs;
