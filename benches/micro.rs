@@ -7,7 +7,10 @@ use std::{borrow::Cow, hint::black_box};
 use aes_siv::{KeyInit, siv::Aes256Siv};
 use callveil::{
     ids::Context,
-    keyring::{KeyRing, rotation},
+    keyring::{
+        KeyRing,
+        rotation::{self, Export},
+    },
     number::{E164, Number},
     phone::{self, Numbering, TrunkZeroRegions},
     siv::{Cipher, NumberCipher, SEALED_NUMBER_BYTES},
@@ -24,8 +27,8 @@ const BATCH: u64 = 1000;
 const NUMBER: u64 = 8_613_988_888_888;
 
 fn tokenizer() -> Tokenizer {
-    let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[]).unwrap();
-    let ring = KeyRing::from_json(&ring, tokenizer::knows).unwrap();
+    let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[], Export::Never).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap())
 }
 
@@ -151,8 +154,9 @@ fn keys(criterion: &mut Criterion) {
         let (mut tokenizer, mut now) = (tokenizer(), Timestamp::UNIX_EPOCH);
         for _ in 1..keys {
             now += SignedDuration::from_hours(1);
-            let (_, revision) = rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN").unwrap();
-            let ring = KeyRing::from_json(&revision.next, tokenizer::knows).unwrap();
+            let (_, revision) =
+                rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN", Export::Never).unwrap();
+            let ring = KeyRing::from_note(&revision.next, tokenizer::knows, &[]).unwrap();
             tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
         }
         let phones: Vec<_> = (0..BATCH / keys).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();

@@ -26,7 +26,7 @@ use crate::{
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
-    keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
+    keyring::{GENERATION_MAX, KeyRing, RING_NAME, RingId, approval::Approval, file::FileMode, note::Verifier},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
@@ -87,12 +87,15 @@ pub struct KeyringConfig {
     pub ring_id: Option<RingId>,
     /// The least generation that it must have at the start.
     pub min_generation: u64,
+    /// Whose signatures it needs besides its own.
+    pub approval: Approval,
 }
 
 impl KeyringConfig {
     /// The ring at `path`, whichever it is.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, identity: None, mode: FileMode::default(), ring_id: None, min_generation: 0 }
+        let (mode, approval) = (FileMode::default(), Approval::default());
+        Self { path, identity: None, mode, ring_id: None, min_generation: 0, approval }
     }
 
     /// Whether `ring` is one that the configuration allows at the start.
@@ -108,6 +111,16 @@ impl KeyringConfig {
             return Err(ConfigError::new("min_generation", found));
         }
         Ok(())
+    }
+}
+
+impl KeyringConfig {
+    /// Whether `ring` is approved of by as many as the configuration wants.
+    ///
+    /// # Errors
+    /// [`ConfigError`] telling who has yet to sign it.
+    pub fn check_approval(&self, ring: &KeyRing) -> Result<(), ConfigError> {
+        self.approval.check(ring).map_err(|awaited| ConfigError::new("approvers", format!("the key ring's {awaited}")))
     }
 }
 
@@ -219,11 +232,33 @@ fn keyring(
     let ring_id = match top.string("ring_id")? {
         None => None,
         Some(text) => {
-            Some(RingId::from_hex(&text).ok_or_else(|| top.wrong("ring_id", "must be 32 lower-case hex digits"))?)
+            Some(RingId::from_hex(&text).ok_or_else(|| top.wrong("ring_id", "must be 64 lower-case hex digits"))?)
         }
     };
     let min_generation = top.integer("min_generation", 1..=GENERATION_MAX)?.unwrap_or(0);
-    Ok(KeyringConfig { path, identity, mode, ring_id, min_generation })
+    let approval = approval(top)?;
+    Ok(KeyringConfig { path, identity, mode, ring_id, min_generation, approval })
+}
+
+fn approval(top: &mut Section) -> Result<Approval, ConfigError> {
+    let texts = top.strings("approvers")?;
+    let Some(texts) = texts else {
+        return match top.take("approvals") {
+            None => Ok(Approval::default()),
+            Some(_) => Err(top.wrong("approvals", "says how many of `approvers` must have signed, and there are none")),
+        };
+    };
+    let approvers = texts.iter().map(|text| Verifier::parse(text)).collect::<Option<Vec<_>>>();
+    let approvers = approvers.filter(|approvers| !approvers.is_empty());
+    let approvers = approvers
+        .ok_or_else(|| top.wrong("approvers", "must be verifier keys, as `callveil keys approver` prints them"))?;
+    // Nobody counts twice, under two names or with two keys of one name; and the ring counts not at all.
+    let (mut names, mut keys) = (HashSet::from([RING_NAME]), HashSet::new());
+    if !approvers.iter().all(|approver| names.insert(approver.name().as_str()) && keys.insert(approver.key())) {
+        return Err(top.wrong("approvers", "has two with one name or one key, or one with the name of rings"));
+    }
+    let needed = top.integer("approvals", 1..=approvers.len())?.unwrap_or(1);
+    Ok(Approval::new(approvers, needed))
 }
 
 fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
@@ -566,7 +601,16 @@ mod tests {
         check(&top("path = 5"), "`path`");
         check(&top("keyring_mode = \"s3cret\""), "`keyring_mode`");
         check(&top("ring_id = \"s3cret\""), "`ring_id`");
+        check(&top(&format!("ring_id = \"{}\"", "a".repeat(32))), "`ring_id`");
         check(&top("min_generation = 0"), "`min_generation`");
+        let alice = "alice+4124365a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+        check(&top("approvals = 1"), "`approvals`");
+        check(&top("approvers = []"), "`approvers`");
+        check(&top("approvers = [\"s3cret\"]"), "`approvers`");
+        check(&top(&format!("approvers = [\"{alice}\", \"{alice}\"]")), "`approvers`");
+        check(&top(&format!("approvers = [\"{alice}\"]\napprovals = 2")), "`approvals`");
+        check(&top(&format!("approvers = [\"{alice}\"]\napprovals = 0")), "`approvals`");
+        assert!(read(&top(&format!("approvers = [\"{alice}\"]"))).is_ok_and(|it| it.keyring.approval.needed() == 1));
         check(&top("trunk_zero_regions = [\"s3cret\"]"), "`trunk_zero_regions`");
         check(&top("trunk_zero_regions = [\"ZZ\"]"), "`trunk_zero_regions`");
         check(&top("threads = 0"), "`threads`");

@@ -45,7 +45,7 @@ impl Mapping {
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
         };
-        let ring = KeyRing::from_json(ring_json(&ring(1)).as_bytes(), tokenizer::knows).unwrap();
+        let ring = KeyRing::from_note(ring_json(&ring(1)).as_bytes(), tokenizer::knows, &[]).unwrap();
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),

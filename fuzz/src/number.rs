@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::{pick, stripped};
+use crate::{pick, ring, stripped};
 
 /// Regions whose numbers differ in what precedes them, in length, and in what is written but not dialled.
 const REGIONS: [&str; 13] = ["CN", "US", "DE", "GB", "IT", "AR", "BR", "MX", "HU", "SG", "RU", "KZ", "HK"];
@@ -59,8 +59,8 @@ impl Region {
                 "material": BASE64.encode(&[material; 64]),
             })
         });
-        let ring = json!({"format": "callveil-keyring/1", "ring": "ab".repeat(16), "generation": 1, "keys": keys});
-        let ring = KeyRing::from_json(ring.to_string().as_bytes(), tokenizer::knows).expect("a valid ring");
+        let ring = ring::signed(json!({"generation": 1, "keys": keys}));
+        let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).expect("a valid ring");
         let numbering = || Numbering::new(NUMBERS_NEWEST, region).expect("a known region");
         Self {
             numbering: numbering(),

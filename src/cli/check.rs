@@ -1,6 +1,6 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use clap::Args;
 use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
@@ -19,8 +19,14 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Failure, connector::TlsArgs, countdown, print, print_table, tell};
-use crate::{ids::KeyId, keyring::Status};
+use super::{Failure, connector::AdminArgs, countdown, print, print_table, tell};
+use crate::{
+    ids::KeyId,
+    keyring::{
+        Status,
+        difference::{Outline, OutlineKey},
+    },
+};
 
 /// How long one replica is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,11 +54,8 @@ pub(super) struct CheckArgs {
     /// Fail if this key may not be disabled: a replica decoded with it
     #[arg(long, value_name = "ID", requires = "since")]
     disable: Option<KeyId>,
-    /// A file with the bearer token of the admin listeners
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     #[command(flatten)]
-    tls: TlsArgs,
+    admin: AdminArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -67,7 +70,9 @@ struct Replica {
     ring: String,
     ring_hash: String,
     generation: u64,
+    recipients: Vec<String>,
     refused: Option<String>,
+    awaits: Option<String>,
     keys: Vec<ReplicaKey>,
 }
 
@@ -76,13 +81,17 @@ struct ReplicaKey {
     id: String,
     status: Status,
     activates: Timestamp,
+    check: String,
     primary: bool,
     decoded: u64,
     last_decoded: Option<Timestamp>,
 }
 
+/// The place of a URL, and what the replica there says, or why it says nothing.
+type Answer = (usize, Result<Replica, String>);
+
 /// Replicas that answered, by URL, each instance once.
-struct Fleet {
+pub(super) struct Fleet {
     replicas: Vec<(String, Replica)>,
     asked: Timestamp,
     unasked: usize,
@@ -91,21 +100,37 @@ struct Fleet {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let token = args.token_file.as_ref().map(|path| {
-        let read = std::fs::read_to_string(path).map(|token| Zeroizing::new(token.trim().to_owned()));
-        read.map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
-    });
-    let token = token.transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let connector = args.tls.connector()?;
-    let asked = Timestamp::now();
-    if args.since.is_some_and(|since| since > asked) {
+    if args.since.is_some_and(|since| since > Timestamp::now()) {
         return Err(Failure::usage("--since is in the future"));
     }
-    let answers = runtime.block_on(async {
+    let mut fleet = Fleet::ask(&args.urls, &args.admin)?;
+    fleet.check_instances(args.expect);
+    fleet.check_rings(args.generation);
+    fleet.check_pending();
+    fleet.check_counters(args.since, args.disable);
+    fleet.report(args.json)
+}
+
+/// The ring that the replica at `url` uses.
+pub(super) fn outline(url: &Uri, admin: &AdminArgs) -> Result<Outline, Failure> {
+    let mut fleet = Fleet::ask(std::slice::from_ref(url), admin)?;
+    let Some((_, replica)) = fleet.replicas.pop() else { return Err(Failure::failed(fleet.problems.join("; "))) };
+    let keys = replica.keys.into_iter().map(|key| {
+        let id = key.id.parse().map_err(|_| Failure::failed(format_args!("{url} answers as no callveil does")))?;
+        Ok(OutlineKey { id, status: key.status, activates: key.activates, check: key.check })
+    });
+    let keys = keys.collect::<Result<_, Failure>>()?;
+    Ok(Outline { ring: replica.ring, generation: replica.generation, recipients: replica.recipients, keys })
+}
+
+/// What each of `urls` answers, in their order.
+fn ask_all(urls: &[Uri], admin: &AdminArgs) -> Result<Vec<Answer>, Failure> {
+    let (token, connector) = (admin.token()?, admin.connector()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    Ok(runtime.block_on(async {
         let mut answers = Vec::new();
         let mut asking = tokio::task::JoinSet::new();
-        for (at, url) in args.urls.iter().cloned().enumerate() {
+        for (at, url) in urls.iter().cloned().enumerate() {
             let (token, connector) = (token.clone(), connector.clone());
             asking.spawn(async move { (at, ask(url, token, connector).await) });
         }
@@ -114,16 +139,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         }
         answers.sort_by_key(|(at, _)| *at);
         answers
-    });
-    let mut fleet = Fleet { replicas: Vec::new(), asked, unasked: 0, problems: Vec::new(), notes: Vec::new() };
-    for (at, answer) in answers {
-        fleet.add(args.urls[at].to_string(), answer);
-    }
-    fleet.check_instances(args.expect);
-    fleet.check_rings(args.generation);
-    fleet.check_pending();
-    fleet.check_counters(args.since, args.disable);
-    fleet.report(args.json)
+    }))
 }
 
 async fn ask(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
@@ -172,6 +188,29 @@ where
 }
 
 impl Fleet {
+    /// Asks the replicas.
+    pub(super) fn ask(urls: &[Uri], admin: &AdminArgs) -> Result<Self, Failure> {
+        let mut fleet =
+            Self { replicas: Vec::new(), asked: Timestamp::now(), unasked: 0, problems: Vec::new(), notes: Vec::new() };
+        for (at, answer) in ask_all(urls, admin)? {
+            fleet.add(urls[at].to_string(), answer);
+        }
+        Ok(fleet)
+    }
+
+    /// When the replicas last opened a UID of this key, for people; nothing where none was asked.
+    pub(super) fn last_used(&self, id: KeyId) -> Vec<String> {
+        let id = id.to_string();
+        let told = self.replicas.iter().map(|(url, replica)| {
+            let used = replica.keys.iter().find(|key| key.id == id).and_then(|key| key.last_decoded);
+            match used {
+                Some(last) => format!("{url} last opened a UID of key {id} at {last}"),
+                None => format!("{url} opened no UID of key {id} since it started, at {}", replica.started),
+            }
+        });
+        told.chain(self.problems.iter().cloned()).collect()
+    }
+
     fn add(&mut self, url: String, answer: Result<Replica, String>) {
         match answer {
             Err(reason) => {
@@ -185,6 +224,9 @@ impl Fleet {
                 }
                 if let Some(reason) = &replica.refused {
                     self.problems.push(format!("{url} refused the file that it has now: {reason}"));
+                }
+                if let Some(awaited) = &replica.awaits {
+                    self.problems.push(format!("the file that {url} has now is not in use: {awaited}"));
                 }
                 let skew = replica.now.duration_since(self.asked);
                 if skew.abs() > SKEW_MAX {

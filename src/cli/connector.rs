@@ -1,4 +1,4 @@
-//! TLS towards listeners of ours: whom it trusts, and who it says it is.
+//! How the admin listeners of replicas are spoken with: the token, whom TLS trusts, and who we say we are.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,13 +12,17 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::Failure;
 use crate::keyring::disk::{Disk as _, RealDisk};
 
-/// How an https:// URL is spoken with.
+/// How admin listeners are spoken with.
 #[derive(Args)]
-pub(super) struct TlsArgs {
+pub(super) struct AdminArgs {
+    /// A file with the bearer token of the admin listeners
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// The CAs that an https:// listener's certificate may be of, as PEM, instead of those that this machine trusts
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -30,7 +34,15 @@ pub(super) struct TlsArgs {
     client_key: Option<PathBuf>,
 }
 
-impl TlsArgs {
+impl AdminArgs {
+    /// The bearer token, if one is given.
+    pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let text = read(path)?;
+        let token = str::from_utf8(&text).map_err(|_| wrong(path, "it holds no token"))?;
+        Ok(Some(Zeroizing::new(token.trim().to_owned())))
+    }
+
     /// Connects as these say.
     pub(super) fn connector(&self) -> Result<TlsConnector, Failure> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -70,7 +82,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     certificates.ok().filter(|some| !some.is_empty()).ok_or_else(|| wrong(path, "it holds no certificate as PEM"))
 }
 
-fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     RealDisk
         .read(path)
         .map(|(text, _)| text)

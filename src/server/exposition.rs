@@ -232,6 +232,9 @@ impl State {
         ] {
             gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
         }
+        let help = "Whether the key ring there is now on disk waits for approvals, and older is in use";
+        let awaits = u32::from(reloads.ring_awaits.is_some());
+        families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
         let help = "Whether a look at the files on disk has taken over 5 seconds already";
         families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;
         let expiries = self.tls.iter().filter_map(|tls| tls.validity()).map(|validity| validity.not_after);

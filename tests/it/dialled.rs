@@ -30,8 +30,8 @@ fn what_is_dialled_rings_what_was_meant() {
     let mut random = Random::new(20_261_126);
     let (mut numbers, mut unchanged) = (0, 0);
     for region in REGIONS {
-        let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[]).unwrap();
-        let ring = KeyRing::from_json(&ring, tokenizer::knows).unwrap();
+        let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], rotation::Export::Never).unwrap();
+        let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
         let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
         let of = Region::from_code(region).unwrap();
         let code = PHONE_NUMBER_UTIL.get_country_code_for_region(of).unwrap();

@@ -35,6 +35,7 @@ use self::{
 };
 use crate::{
     clients::is_here,
+    rings,
     support::{Folder, Server, run},
 };
 
@@ -160,7 +161,7 @@ struct Tally {
 
 impl Fleet {
     fn new(operator: &Folder) -> Self {
-        let ring: Value = serde_json::from_slice(&fs::read(operator.ring()).unwrap()).unwrap();
+        let ring = rings::read(&operator.ring());
         Self {
             replicas: [
                 // To this one even the first key has yet to activate, and is the primary for want of another.

@@ -8,10 +8,13 @@
 )]
 
 mod random;
+mod rings;
 mod support;
 
+mod approvals;
 mod audit;
 mod bulk;
+mod changes;
 mod clients;
 mod command_line;
 mod crashes;
@@ -19,17 +22,21 @@ mod deploy;
 mod dialled;
 mod doctor;
 mod export;
+mod files;
 mod fleet;
 mod floods;
+mod forgery;
 mod full_log;
 mod golden;
 mod greedy;
+mod hardware;
 mod help;
 mod hostile;
 mod logs;
 mod metrics;
 mod other_tools;
 mod plain;
+mod post_quantum;
 mod properties;
 mod proxies;
 mod readme;
