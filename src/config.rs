@@ -517,8 +517,8 @@ fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
     let words = text.lines().nth(line - 1).unwrap_or_default().split(|c: char| !c.is_alphanumeric());
     let message = error.message().lines().next().unwrap_or_default();
     let is_quoted = words.into_iter().any(|word| word.len() > 3 && message.contains(word));
-    let what = if is_quoted { "not TOML, or a key that stands twice" } else { message };
-    ConfigError { place: format!("line {line}, column {column}"), what: what.to_owned() }
+    let message = if is_quoted { "or a key that stands twice" } else { message };
+    ConfigError { place: format!("line {line}, column {column}"), what: format!("not TOML: {message}") }
 }
 
 fn into_string(value: Value) -> Option<String> {

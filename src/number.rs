@@ -43,11 +43,16 @@ pub const TEXT_BYTES_MAX: usize = 128;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a>(&'a str);
 
+/// `text` without what contact lists put around numbers, however long it is.
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || is_mark(c))
+}
+
 impl<'a> Text<'a> {
     /// `text` without what contact lists put around numbers; `None` where nothing is left, or too much, or a control
     /// character is inside.
     pub fn strip(text: &'a str) -> Option<Self> {
-        let text = text.trim_matches(|c: char| c.is_whitespace() || is_mark(c));
+        let text = trim(text);
         let fits = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(char::is_control);
         fits.then_some(Self(text))
     }

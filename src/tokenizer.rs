@@ -12,7 +12,7 @@ use crate::{
     ids::{Context, KeyId},
     keyring::{Key, KeyRing, Status},
     memory,
-    number::{E164, InvalidNumber, NUMBER_BYTES, Number, Text},
+    number::{E164, InvalidNumber, NUMBER_BYTES, Number, trim},
     phone::{Numbering, TrunkZeroRegions},
     siv::{Cipher, NotAuthentic, NumberCipher, Prefix, SEALED_NUMBER_BYTES},
     uid::{self, Plaintext, Sealed, Uid},
@@ -452,8 +452,7 @@ impl Batch<'_> {
             let text = text?;
             if matches!(uids, Uids::Stay)
                 && text.len() >= uid::CHARS_MIN
-                && let Some(stripped) = Text::strip(text)
-                && let Some(uid) = self.authentic(stripped.as_str())
+                && let Some(uid) = self.authentic(trim(text))
             {
                 return Ok(ToSeal::Already(Box::new(uid)));
             }

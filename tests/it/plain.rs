@@ -130,6 +130,8 @@ fn the_uid_of_a_uid_is_that_uid() {
 #[test]
 fn a_uid_stays_what_it_is_within_marks() {
     let server = Server::start(&Folder::new(), "", MODES);
+    let long = server.values("PhoneToUID", &[&*"x".repeat(128)]).remove(0);
+    assert_eq!(server.values("PhoneToUID", &[&*long]), [&*long]);
     let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
     for around in [format!("\u{202A}{uid}\u{202C}"), format!("\u{FEFF} {}\u{200F}", uid.to_uppercase())] {
         assert_eq!(server.values("PhoneToUID", &[&around]), [&*uid]);
