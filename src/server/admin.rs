@@ -161,7 +161,9 @@ impl Respond for Admin {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };
-        let granted = response.status() == StatusCode::OK;
+        // Where there is a token, those who have shown none stay strangers: health is for everybody.
+        let is_known = self.token_sha256.is_none() || !matches!(request.uri().path(), "/healthz" | "/readyz");
+        let granted = response.status() == StatusCode::OK && is_known;
         Answer { response, granted, share: None }
     }
 
