@@ -7,7 +7,10 @@ use std::{borrow::Cow, hint::black_box};
 use aes_siv::{KeyInit, siv::Aes256Siv};
 use callveil::{
     ids::Context,
-    keyring::{KeyRing, rotation},
+    keyring::{
+        KeyRing,
+        rotation::{self, Export},
+    },
     number::{E164, Number},
     phone::{self, Numbering, TrunkZeroRegions},
     siv::{Cipher, NumberCipher, SEALED_NUMBER_BYTES},
@@ -24,8 +27,8 @@ const BATCH: u64 = 1000;
 const NUMBER: u64 = 8_613_988_888_888;
 
 fn tokenizer() -> Tokenizer {
-    let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[]).unwrap();
-    let ring = KeyRing::from_json(&ring, tokenizer::knows).unwrap();
+    let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[], Export::Never).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap())
 }
 
@@ -108,6 +111,40 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Numbers of each kind, as people write them.
+fn kinds(criterion: &mut Criterion) {
+    let (tokenizer, context, now) = (tokenizer(), Context::default(), Timestamp::UNIX_EPOCH);
+    let digits = |at: u64, count: u32| format!("{:0count$}", at * 61_803 % 10_u64.pow(count), count = count as usize);
+    let mobile = |at| format!("139{}", digits(at, 8));
+    let landline = |at| format!("0755-86{}", digits(at, 6));
+    let foreign = |at| match at % 4 {
+        0 => format!("+44 20 79{}", digits(at, 6)),
+        1 => format!("001415 55{}", digits(at, 5)),
+        2 => format!("+49 30 90{}", digits(at, 6)),
+        _ => format!("+81-90-12{}", digits(at, 6)),
+    };
+    let hotline = |at| format!("95{}", digits(at, 3));
+    let kinds: [(_, &dyn Fn(u64) -> String); 4] =
+        [("mobiles", &mobile), ("landlines", &landline), ("foreign", &foreign), ("hotlines", &hotline)];
+    let mut group = criterion.benchmark_group("1000 of a kind");
+    group.throughput(Throughput::Elements(BATCH));
+    for (kind, number) in kinds {
+        let phones: Vec<_> = (0..BATCH).map(number).collect();
+        let mut mapped = Mapped::default();
+        tokenizer.batch(&context, now).map(Mode::PhoneToUid, &phones, &mut mapped);
+        let uids: Vec<_> = mapped.iter().map(|uid| uid.unwrap().to_owned()).collect();
+        for (mode, items) in [(Mode::PhoneToUid, &phones), (Mode::UidToPhone, &uids)] {
+            group.bench_function(format!("{kind}: {}", mode.name()), |bencher| {
+                bencher.iter(|| {
+                    mapped.clear();
+                    tokenizer.batch(&context, now).map(mode, black_box(items), &mut mapped);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// UIDs of all keys of a large ring, in turn: the worst order for a cipher that wants many blocks of one key.
 fn keys(criterion: &mut Criterion) {
     let context = Context::default();
@@ -117,8 +154,9 @@ fn keys(criterion: &mut Criterion) {
         let (mut tokenizer, mut now) = (tokenizer(), Timestamp::UNIX_EPOCH);
         for _ in 1..keys {
             now += SignedDuration::from_hours(1);
-            let (_, revision) = rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN").unwrap();
-            let ring = KeyRing::from_json(&revision.next, tokenizer::knows).unwrap();
+            let (_, revision) =
+                rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN", Export::Never).unwrap();
+            let ring = KeyRing::from_note(&revision.next, tokenizer::knows, &[]).unwrap();
             tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
         }
         let phones: Vec<_> = (0..BATCH / keys).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();
@@ -136,5 +174,5 @@ fn keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parts, elsewhere, batches, keys);
+criterion_group!(benches, parts, elsewhere, batches, kinds, keys);
 criterion_main!(benches);

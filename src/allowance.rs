@@ -108,6 +108,18 @@ impl Allowance {
         }
         Ok(())
     }
+
+    /// Gives back `items` that were admitted just now, for a call that is refused after all.
+    pub fn give_back(&self, mut items: u64) {
+        let mut spent = lock(&self.spent);
+        let Spent { admitted, total } = &mut *spent;
+        for past in admitted.iter_mut().rev() {
+            let some = past.count.min(items);
+            past.count -= some;
+            *total -= some;
+            items -= some;
+        }
+    }
 }
 
 /// Guesses a minute that one address has.
@@ -175,6 +187,18 @@ mod tests {
         assert_eq!(allowance.admit(999, at(99)), Ok(()));
         assert_eq!(allowance.admit(1, at(60_050)), Err(Refused::For(Duration::from_millis(49))));
         assert_eq!(allowance.admit(1000, at(60_099)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_had_again() {
+        let (allowance, start) = (Allowance::new(Some(10)), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(allowance.admit(4, start), Ok(()));
+        assert_eq!(allowance.admit(6, at(20)), Ok(()));
+        allowance.give_back(6);
+        assert_eq!(allowance.admit(7, at(21)), Err(Refused::For(Duration::from_secs(39))));
+        assert_eq!(allowance.admit(6, at(21)), Ok(()));
+        assert_eq!(allowance.admit(4, at(60)), Ok(()));
     }
 
     #[test]

@@ -7,7 +7,12 @@ use sha2::{Digest, Sha256};
 use smallvec::{SmallVec, smallvec};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::{allowance::Allowance, ids::Context, memory, tokenizer::Mode};
+use crate::{
+    allowance::Allowance,
+    ids::Context,
+    memory,
+    tokenizer::{Mode, PlainNumbers},
+};
 
 /// Bytes of the longest username.
 pub const USERNAME_BYTES_MAX: usize = 64;
@@ -33,6 +38,8 @@ pub struct Client {
     pub modes: Vec<Mode>,
     /// What `Code` an answer has in which some items failed.
     pub partial: Partial,
+    /// What UIDToPhone does with numbers.
+    pub plain_numbers: PlainNumbers,
     /// How many numbers may become UIDs.
     pub tokenize: Arc<Allowance>,
     /// How many UIDs may become numbers.
@@ -219,6 +226,7 @@ mod tests {
             context: Context::default(),
             modes: Vec::new(),
             partial: Partial::Lenient,
+            plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
         }

@@ -26,11 +26,11 @@ use crate::{
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
-    keyring::{GENERATION_MAX, KeyRing, RingId, file::FileMode},
+    keyring::{GENERATION_MAX, KeyRing, RING_NAME, RingId, approval::Approval, file::FileMode, note::Verifier},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
-    tokenizer::Mode,
+    tokenizer::{Mode, PlainNumbers},
 };
 
 /// Numbers a minute that a client may have mapped to UIDs, unless it is told otherwise.
@@ -87,12 +87,15 @@ pub struct KeyringConfig {
     pub ring_id: Option<RingId>,
     /// The least generation that it must have at the start.
     pub min_generation: u64,
+    /// Whose signatures it needs besides its own.
+    pub approval: Approval,
 }
 
 impl KeyringConfig {
     /// The ring at `path`, whichever it is.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, identity: None, mode: FileMode::default(), ring_id: None, min_generation: 0 }
+        let (mode, approval) = (FileMode::default(), Approval::default());
+        Self { path, identity: None, mode, ring_id: None, min_generation: 0, approval }
     }
 
     /// Whether `ring` is one that the configuration allows at the start.
@@ -108,6 +111,16 @@ impl KeyringConfig {
             return Err(ConfigError::new("min_generation", found));
         }
         Ok(())
+    }
+}
+
+impl KeyringConfig {
+    /// Whether `ring` is approved of by as many as the configuration wants.
+    ///
+    /// # Errors
+    /// [`ConfigError`] telling who has yet to sign it.
+    pub fn check_approval(&self, ring: &KeyRing) -> Result<(), ConfigError> {
+        self.approval.check(ring).map_err(|awaited| ConfigError::new("approvers", format!("the key ring's {awaited}")))
     }
 }
 
@@ -219,11 +232,33 @@ fn keyring(
     let ring_id = match top.string("ring_id")? {
         None => None,
         Some(text) => {
-            Some(RingId::from_hex(&text).ok_or_else(|| top.wrong("ring_id", "must be 32 lower-case hex digits"))?)
+            Some(RingId::from_hex(&text).ok_or_else(|| top.wrong("ring_id", "must be 64 lower-case hex digits"))?)
         }
     };
     let min_generation = top.integer("min_generation", 1..=GENERATION_MAX)?.unwrap_or(0);
-    Ok(KeyringConfig { path, identity, mode, ring_id, min_generation })
+    let approval = approval(top)?;
+    Ok(KeyringConfig { path, identity, mode, ring_id, min_generation, approval })
+}
+
+fn approval(top: &mut Section) -> Result<Approval, ConfigError> {
+    let texts = top.strings("approvers")?;
+    let Some(texts) = texts else {
+        return match top.take("approvals") {
+            None => Ok(Approval::default()),
+            Some(_) => Err(top.wrong("approvals", "says how many of `approvers` must have signed, and there are none")),
+        };
+    };
+    let approvers = texts.iter().map(|text| Verifier::parse(text)).collect::<Option<Vec<_>>>();
+    let approvers = approvers.filter(|approvers| !approvers.is_empty());
+    let approvers = approvers
+        .ok_or_else(|| top.wrong("approvers", "must be verifier keys, as `callveil keys approver` prints them"))?;
+    // Nobody counts twice, under two names or with two keys of one name; and the ring counts not at all.
+    let (mut names, mut keys) = (HashSet::from([RING_NAME]), HashSet::new());
+    if !approvers.iter().all(|approver| names.insert(approver.name().as_str()) && keys.insert(approver.key())) {
+        return Err(top.wrong("approvers", "has two with one name or one key, or one with the name of rings"));
+    }
+    let needed = top.integer("approvals", 1..=approvers.len())?.unwrap_or(1);
+    Ok(Approval::new(approvers, needed))
 }
 
 fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
@@ -344,10 +379,15 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
         Some("strict") => Partial::Strict,
         Some(_) => return Err(section.wrong("partial", "must be \"lenient\" or \"strict\"")),
     };
+    let plain_numbers = match section.string("plain_numbers")?.as_deref() {
+        None | Some("refuse") => PlainNumbers::Refuse,
+        Some("pass") => PlainNumbers::Pass,
+        Some(_) => return Err(section.wrong("plain_numbers", "must be \"refuse\" or \"pass\"")),
+    };
     let tokenize = section.rate("tokenize_per_minute", TOKENIZE_PER_MINUTE)?;
     let detokenize = section.rate("detokenize_per_minute", DETOKENIZE_PER_MINUTE)?;
     section.finish()?;
-    Ok(Client { username, password_sha256, context, modes, partial, tokenize, detokenize })
+    Ok(Client { username, password_sha256, context, modes, partial, plain_numbers, tokenize, detokenize })
 }
 
 fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
@@ -370,10 +410,7 @@ struct Section {
 
 impl Section {
     fn parse(text: &str) -> Result<Self, ConfigError> {
-        let table = text.parse::<Table>().map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            ConfigError { place: format!("line {line}"), what: "not TOML, or a key that stands twice".to_owned() }
-        })?;
+        let table = text.parse::<Table>().map_err(|error| not_toml(text, &error))?;
         Ok(Self { prefix: String::new(), table })
     }
 
@@ -472,6 +509,18 @@ impl Section {
     }
 }
 
+/// Where `text` is no TOML, and what the parser makes of that, unless it says a word of that line, which may be a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    let (line, column) = (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count());
+    let words = text.lines().nth(line - 1).unwrap_or_default().split(|c: char| !c.is_alphanumeric());
+    let message = error.message().lines().next().unwrap_or_default();
+    let is_quoted = words.into_iter().any(|word| word.len() > 3 && message.contains(word));
+    let message = if is_quoted { "or a key that stands twice" } else { message };
+    ConfigError { place: format!("line {line}, column {column}"), what: format!("not TOML: {message}") }
+}
+
 fn into_string(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
@@ -552,7 +601,16 @@ mod tests {
         check(&top("path = 5"), "`path`");
         check(&top("keyring_mode = \"s3cret\""), "`keyring_mode`");
         check(&top("ring_id = \"s3cret\""), "`ring_id`");
+        check(&top(&format!("ring_id = \"{}\"", "a".repeat(32))), "`ring_id`");
         check(&top("min_generation = 0"), "`min_generation`");
+        let alice = "alice+4124365a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+        check(&top("approvals = 1"), "`approvals`");
+        check(&top("approvers = []"), "`approvers`");
+        check(&top("approvers = [\"s3cret\"]"), "`approvers`");
+        check(&top(&format!("approvers = [\"{alice}\", \"{alice}\"]")), "`approvers`");
+        check(&top(&format!("approvers = [\"{alice}\"]\napprovals = 2")), "`approvals`");
+        check(&top(&format!("approvers = [\"{alice}\"]\napprovals = 0")), "`approvals`");
+        assert!(read(&top(&format!("approvers = [\"{alice}\"]"))).is_ok_and(|it| it.keyring.approval.needed() == 1));
         check(&top("trunk_zero_regions = [\"s3cret\"]"), "`trunk_zero_regions`");
         check(&top("trunk_zero_regions = [\"ZZ\"]"), "`trunk_zero_regions`");
         check(&top("threads = 0"), "`threads`");
@@ -586,11 +644,16 @@ mod tests {
         check(&in_client("context = \"S3CRET\""), "`clients[0].context`");
         check(&in_client("modes = [\"s3cret\"]"), "`clients[0].modes`");
         check(&in_client("partial = \"s3cret\""), "`clients[0].partial`");
+        check(&in_client("plain_numbers = \"s3cret\""), "`clients[0].plain_numbers`");
         check(&in_client("tokenize_per_minute = 0"), "`clients[0].tokenize_per_minute`");
         check(&in_client("detokenize_per_minute = \"s3cret\""), "`clients[0].detokenize_per_minute`");
         check(&in_client(CLIENT), "`clients`");
         check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
-        check(&top("x = \"s3cret"), "line 2");
+        check(&top("x = \"s3cret"), "line 2, column 12");
+        check(&top("x = s3cret"), "line 2, column 5");
+        check(&top("path = \"s3cret\"\npath = \"/\""), "line 3, column 1");
+        check(&top("[limits\nnumbers = 5"), "line 2, column 8");
+        check(&top("\"s3cret\" 5"), "line 2, column 10");
         check(&in_client("[[clients]]\nusername = \"s3:cret\""), "`clients[1].username`");
         check(
             &in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = \"s3cret\""),

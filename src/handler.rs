@@ -38,7 +38,7 @@ use crate::{
     peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
     strict,
-    tokenizer::{KeyUse, Mapped, Mode, Tokenizer},
+    tokenizer::{KeyUse, Mapped, Mode, PlainNumbers, Tokenizer, has_uid_form},
     wire::{self, Call},
 };
 
@@ -126,7 +126,7 @@ impl Handler {
 
     /// Takes a call of this `size` out of what `client` may have.
     fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
-        client.allowance(call.mode).admit(size.values as u64, Instant::now()).map_err(|refused| {
+        spend(client, call, size.values, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
@@ -196,18 +196,34 @@ impl Handler {
             tokenizer = self.live.tokenizer();
             done = Done::map(&tokenizer, call, client).await;
         }
-        let Done { mapped, uses, now } = done;
+        let Done { mapped, uses, passed, now } = done;
         self.live.count_decoded(&uses, now);
         let record = &mut entry.record;
         record.time = Some(now);
         record.failures = mapped.failures();
-        record.mapped = mapped.len() - record.failures.total();
+        record.passed = passed;
+        record.mapped = mapped.len() - record.failures.total() - passed;
         record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
         if let Some(key) = entry.item_key() {
             entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
         }
         mapped
     }
+}
+
+/// Takes `values` that `client` calls for out of what it may have. Numbers that pass where UIDs are wanted reveal nothing,
+/// and count as making UIDs.
+fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Result<(), Refused> {
+    let passing = match (call.mode, client.plain_numbers) {
+        (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
+        _ => 0,
+    };
+    client.allowance(call.mode).admit((values - passing) as u64, now)?;
+    if passing > 0 {
+        let passed = client.allowance(Mode::PhoneToUid).admit(passing as u64, now);
+        passed.inspect_err(|_| client.allowance(call.mode).give_back((values - passing) as u64))?;
+    }
+    Ok(())
 }
 
 /// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.
@@ -270,6 +286,7 @@ fn keep_room(mut mapped: Mapped) {
 struct Done {
     mapped: Mapped,
     uses: SmallVec<[(KeyId, KeyUse); 2]>,
+    passed: usize,
     now: Timestamp,
 }
 
@@ -277,7 +294,7 @@ impl Done {
     /// Maps all of `call`, and lets others have their turn now and then.
     async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
         let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
-        let mut batch = tokenizer.batch(&client.context, now);
+        let mut batch = tokenizer.batch(&client.context, now).with_plain_numbers(client.plain_numbers);
         let items_a_turn = (VALUES_A_TURN / values_an_item(call.mode, tokenizer)).max(1);
         for (at, items) in call.numbers.chunks(items_a_turn).enumerate() {
             if at > 0 {
@@ -285,7 +302,7 @@ impl Done {
             }
             batch.map(call.mode, items, &mut mapped);
         }
-        Self { mapped, uses: batch.uses().collect(), now }
+        Self { mapped, uses: batch.uses().collect(), passed: batch.passed(), now }
     }
 }
 

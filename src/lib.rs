@@ -16,10 +16,11 @@
 //! that place up.
 //!
 //! ```
-//! use callveil::{ids::Context, keyring::{KeyRing, rotation}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};
+//! use callveil::{ids::Context, keyring::{KeyRing, rotation::{Export, init}}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};
 //!
 //! let now = "2026-11-23T00:00:00Z".parse()?;
-//! let ring = KeyRing::from_json(&rotation::init(now, phone::NUMBERS_NEWEST, "CN", &[])?, tokenizer::knows)?;
+//! let ring = init(now, phone::NUMBERS_NEWEST, "CN", &[], Export::Never)?;
+//! let ring = KeyRing::from_note(&ring, tokenizer::knows, &[])?;
 //! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);

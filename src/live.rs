@@ -60,6 +60,8 @@ pub struct Decoded {
 pub struct Reloads {
     /// Why the key ring that is there now is not in use, where it is not.
     pub ring_refused: Option<String>,
+    /// Whose signatures the key ring that is there now waits for, where it does.
+    pub ring_awaits: Option<String>,
     /// Why the configuration that is there now is not in use, where it is not.
     pub config_refused: Option<String>,
     /// Why the certificate that is there now is not in use, where it is not.
@@ -128,6 +130,14 @@ impl Live {
         let news = reloads.ring_refused != refused;
         reloads.failures += u64::from(news && refused.is_some());
         reloads.ring_refused = refused;
+        news
+    }
+
+    /// Notes whose signatures the ring that is there waits for, or that it waits for none; says whether that is news.
+    pub fn note_awaited(&self, awaited: Option<String>) -> bool {
+        let mut reloads = lock(&self.reloads);
+        let news = reloads.ring_awaits != awaited;
+        reloads.ring_awaits = awaited;
         news
     }
 

@@ -17,8 +17,8 @@ pub(crate) const BOUNDS: [u64; 14] =
 /// Modes, and in the last place requests that never told theirs.
 const MODES: usize = Mode::ALL.len() + 1;
 
-/// What becomes of an item: mapped, or each of the errors.
-const RESULTS: usize = ItemError::ALL.len() + 1;
+/// What becomes of an item: mapped, passed, or each of the errors.
+const RESULTS: usize = ItemError::ALL.len() + 2;
 
 /// What became of the requests since the start.
 #[derive(Default)]
@@ -45,11 +45,12 @@ impl Metrics {
     }
 
     /// Counts what became of the items of a request.
-    pub fn count_items(&self, mode: Mode, mapped: usize, failures: &Failures) {
+    pub fn count_items(&self, mode: Mode, mapped: usize, passed: usize, failures: &Failures) {
         let items = &self.items[mode as usize];
         add(&items[0], mapped as u64);
+        add(&items[1], passed as u64);
         for (error, count) in failures.iter() {
-            add(&items[1 + error as usize], count as u64);
+            add(&items[2 + error as usize], count as u64);
         }
     }
 

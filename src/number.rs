@@ -43,11 +43,16 @@ pub const TEXT_BYTES_MAX: usize = 128;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a>(&'a str);
 
+/// `text` without what contact lists put around numbers, however long it is.
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || is_mark(c))
+}
+
 impl<'a> Text<'a> {
     /// `text` without what contact lists put around numbers; `None` where nothing is left, or too much, or a control
     /// character is inside.
     pub fn strip(text: &'a str) -> Option<Self> {
-        let text = text.trim_matches(|c: char| c.is_whitespace() || is_mark(c));
+        let text = trim(text);
         let fits = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(char::is_control);
         fits.then_some(Self(text))
     }
@@ -68,12 +73,41 @@ fn is_mark(c: char) -> bool {
     matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
+/// Digits of the longest hotline.
+pub const HOTLINE_DIGITS_MAX: usize = 15;
+
+/// A short number of a region, such as 10086 in China: the ASCII digits that are dialled there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hotline {
+    /// ASCII, and zero bytes behind.
+    digits: [u8; HOTLINE_DIGITS_MAX],
+    count: usize,
+}
+
+impl Hotline {
+    /// The hotline of these digits; `None` where they are no ASCII digits, none at all, or more than
+    /// [`HOTLINE_DIGITS_MAX`].
+    pub fn new(digits: &str) -> Option<Self> {
+        let (bytes, count) = (digits.as_bytes(), digits.len());
+        let mut digits = [0; HOTLINE_DIGITS_MAX];
+        digits.get_mut(..count)?.copy_from_slice(bytes);
+        (count > 0 && bytes.iter().all(u8::is_ascii_digit)).then_some(Self { digits, count })
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.digits[..self.count]).expect("digits are ASCII")
+    }
+}
+
 /// What a UID stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Number<'a> {
     /// A phone number.
     E164(E164),
-    /// Any other text: an extension, a hotline, a withheld caller, a SIP URI.
+    /// A short number of the region of the key that read it. Its UID is that of its digits as a text.
+    Hotline(Hotline),
+    /// Any other text: an extension, a withheld caller, a SIP URI.
     Verbatim(Text<'a>),
 }
 

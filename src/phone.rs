@@ -5,6 +5,8 @@
 //! file can stand beside the first.
 
 mod digits;
+mod short;
+mod spelling;
 mod usual;
 
 use std::{
@@ -15,24 +17,38 @@ use std::{
 
 use prost::Message as _;
 use rlibphonenumber::{
-    NumberLengthType, PhoneMetadataCollection, PhoneNumberFormat, PhoneNumberType, PhoneNumberUtil, Region,
-    get_national_significant_number_owned,
+    NumberLengthType, PhoneMetadataCollection, PhoneNumber, PhoneNumberFormat, PhoneNumberType, PhoneNumberUtil,
+    Region, get_national_significant_number_owned,
 };
 use zeroize::Zeroizing;
 
-use self::usual::Usual;
-use crate::number::{E164, InvalidNumber, Number, Text};
+use self::{
+    short::ShortNumbers,
+    spelling::{Prefix, Spelling},
+    usual::{Table, Usual, Written},
+};
+use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
 
 /// The rules that a new key gets.
-pub const NUMBERS_NEWEST: &str = "libphonenumber-9.0.42";
+pub const NUMBERS_NEWEST: &str = "callveil-2/libphonenumber-9.0.42";
 
-/// All rules that this program knows, each with the metadata that it was released with, and the table of what these say
-/// of numbers in their usual spellings.
-static RULES: [(&str, LazyLock<PhoneNumberUtil>, &str); 1] = [(
-    NUMBERS_NEWEST,
-    LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
-    include_str!("phone/usual-9.0.42.tsv"),
-)];
+/// A way to read and write numbers, which a key keeps for as long as it lives.
+struct Rules {
+    name: &'static str,
+    /// The metadata that it was released with.
+    util: LazyLock<PhoneNumberUtil>,
+    short: LazyLock<ShortNumbers>,
+    /// What all that says of numbers in their usual spellings.
+    usual: Table,
+}
+
+/// All rules that this program knows.
+static RULES: [Rules; 1] = [Rules {
+    name: NUMBERS_NEWEST,
+    util: LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
+    short: LazyLock::new(|| ShortNumbers::new(include_str!("phone/short-numbers-9.0.42.tsv"))),
+    usual: Table::new(include_bytes!("phone/usual-9.0.42.bin")),
+}];
 
 fn load(metadata: &[u8]) -> PhoneNumberUtil {
     let metadata = PhoneMetadataCollection::decode(metadata).expect("the metadata is a file of this repository");
@@ -42,33 +58,26 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
-/// 1, 10, and so on, up to the first number that is too long.
-const POWERS_OF_TEN: [u64; E164_DIGITS_MAX + 1] = {
-    let mut powers = [1; E164_DIGITS_MAX + 1];
-    let mut digits = 1;
-    while digits < powers.len() {
-        powers[digits] = powers[digits - 1] * 10;
-        digits += 1;
-    }
-    powers
-};
-
 /// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
 /// number names no country.
 pub struct Numbering {
     util: &'static PhoneNumberUtil,
     region: Region,
-    /// What is read without libphonenumber, where there is such a thing in this region.
+    country_code: i32,
+    /// The region's short numbers, where it has any.
+    short: Option<&'static short::OfRegion>,
+    /// What is read and written without libphonenumber.
     usual: Option<Usual>,
 }
 
 impl Numbering {
     /// The numbering of a key with these `numbers` and this `region`; `None` where this program does not know them.
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
-        let (_, util, usual) = RULES.iter().find(|(name, ..)| *name == numbers)?;
-        let util = LazyLock::force(util);
-        let known = known_region(util, region)?;
-        Some(Self { util, region: known, usual: Usual::of_region(usual, region) })
+        let rules = RULES.iter().find(|rules| rules.name == numbers)?;
+        let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
+        let usual = Usual::of_region(rules.usual, region);
+        let (region, country_code) = known_region(util, region)?;
+        Some(Self { util, region, country_code, short, usual })
     }
 
     /// The same, with libphonenumber alone: what the short way must agree with.
@@ -87,88 +96,170 @@ impl Numbering {
             return Ok(Number::E164(number));
         }
         let text = Text::strip(text).ok_or(InvalidNumber)?;
-        let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str()).and_then(|x| self.settle(x))));
-        Ok(number.map_err(|_| InvalidNumber)?.map_or(Number::Verbatim(text), Number::E164))
+        let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str())));
+        Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
     }
 
     /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
-    /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`.
-    pub fn dial(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+    /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
+    /// text, that text, unless it is a hotline.
+    pub fn dial(&self, number: Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+        let hotline = match number {
+            Number::E164(number) => return self.dial_e164(number, trunk_zero, dialled),
+            Number::Hotline(hotline) => hotline,
+            Number::Verbatim(text) => {
+                match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
+                    Some(hotline) => hotline,
+                    None => return dialled.push_str(text.as_str()),
+                }
+            }
+        };
+        dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
+    }
+
+    fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number.digits());
         // No country code begins with another, so that the digits tell at once whether it is one of these.
-        let may_have_trunk_prefix = trunk_zero.country_codes.iter().any(|code| digits.starts_with(&**code))
-            && !self.usual.as_ref().is_some_and(|usual| usual.is_plain(number));
-        if may_have_trunk_prefix
-            && let Ok(Some(found)) =
-                catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number, trunk_zero).map(Zeroizing::new)))
-        {
-            dialled.push_str(&found);
-        } else {
-            dialled.push_str("00");
-            dialled.push_str(digits);
+        let code = trunk_zero.country_codes.iter().find(|code| digits.starts_with(&***code));
+        let known = code.and_then(|_| self.usual.as_ref()?.written(digits));
+        match (code, known) {
+            (None, _) | (Some(_), Some(Written::Plain)) => dialled.extend(["00", digits]),
+            (Some(code), Some(Written::BehindZero)) => dialled.extend(["00", code, "0", &digits[code.len()..]]),
+            (Some(_), None) => {
+                let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
+                match found.ok().flatten().map(Zeroizing::new) {
+                    Some(found) => dialled.push_str(&found),
+                    None => dialled.extend(["00", digits]),
+                }
+            }
         }
     }
 
     /// Has libphonenumber compile what numbers of this region need, which it otherwise does at the first of them.
     pub fn warm_up(&self) {
-        let trunk_zero = TrunkZeroRegions::of(self.util, vec![self.region]);
         for kind in [PhoneNumberType::FixedLine, PhoneNumberType::Mobile, PhoneNumberType::TollFree] {
             let Ok(example) = self.util.get_example_number_for_type_and_region(self.region, kind) else { continue };
             let national = self.util.format(&example, PhoneNumberFormat::National);
-            if let Some(number) = self.read(&national).and_then(|number| self.settle(number)) {
-                self.with_trunk_prefix(number, &trunk_zero);
+            if let Some(Number::E164(number)) = self.read(&national) {
+                self.with_trunk_prefix(number);
             }
         }
+        self.hotline("112");
     }
 
-    /// The candidate for what `text` means: SPEC 2, step 2, up to its last two sentences.
-    fn read(&self, text: &str) -> Option<E164> {
-        let text = dialable(text)?;
-        let international = after_double_zero(&text).and_then(|rest| self.parse(&format!("+{rest}")));
-        international.or_else(|| self.parse(&text))
+    /// The number that `text` means, unless it is verbatim: SPEC 2, step 2.
+    fn read(&self, text: &str) -> Option<Number<'static>> {
+        let spelling = Spelling::of(text)?;
+        let with_plus = spelling.with_plus().and_then(|spelling| self.decide(&spelling));
+        with_plus.or_else(|| self.decide(&spelling))
     }
 
-    /// The number that `candidate` is once read again: itself, or what it reads as where that reads as itself.
-    fn settle(&self, candidate: E164) -> Option<E164> {
-        let again = |number: E164| self.parse(&format!("+{}", number.digits()));
-        let settled = again(candidate)?;
-        (settled == candidate || again(settled) == Some(settled)).then_some(settled)
-    }
-
-    fn parse(&self, text: &str) -> Option<E164> {
-        let number = self.util.parse(text, Some(self.region)).ok()?;
-        let possible = self.util.is_possible_number_with_reason(&number) == Ok(NumberLengthType::IsPossible);
-        if !possible || number.extension.is_some() {
+    /// What `spelling` means as it stands: the first of SPEC's a to d that holds.
+    fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
+        let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
+        if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed)) {
+            return Some(Number::E164(valid));
+        }
+        if spelling.has_plus_inside {
             return None;
         }
+        let has_plus = spelling.prefix == Prefix::Plus;
+        let country_code = self.country_code.to_string();
+        let at_home = if has_plus { digits.strip_prefix(&country_code) } else { Some(digits.as_str()) };
+        if let Some(hotline) = at_home.and_then(|digits| self.hotline(digits)) {
+            return Some(Number::Hotline(hotline));
+        }
+        let parsed = parsed?;
+        let is_of_a_new_range = match spelling.prefix {
+            Prefix::Plus => parsed.is_possible(self.util) && *digits == parsed.digits,
+            Prefix::DoubleZero => false,
+            Prefix::None => self.is_like_a_mobile(&parsed, &digits) && self.comes_back(&parsed),
+        };
+        is_of_a_new_range.then_some(Number::E164(parsed.e164))
+    }
+
+    /// The number that `parsed` is, if it is a valid one, or the one that its digits are. No number is taken that its own
+    /// digits are not read as.
+    fn valid(&self, parsed: &Parsed) -> Option<E164> {
+        let again = self.parse(&format!("+{}", parsed.digits))?;
+        let comes_back = again.e164 == parsed.e164 || (!parsed.is_valid(self.util) && self.comes_back(&again));
+        (comes_back && again.is_valid(self.util)).then_some(again.e164)
+    }
+
+    /// Whether its digits are read as `parsed`.
+    fn comes_back(&self, parsed: &Parsed) -> bool {
+        self.parse(&format!("+{}", parsed.digits)).is_some_and(|again| again.e164 == parsed.e164)
+    }
+
+    /// The hotline of these digits in this region. Where they would be another number behind the country code, they are
+    /// none, since UIDToPhone writes them so.
+    fn hotline(&self, digits: &str) -> Option<Hotline> {
+        let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
+        let explicit = self.parse(&format!("+{}{digits}", self.country_code))?;
+        self.valid(&explicit).is_none().then_some(hotline)
+    }
+
+    /// Whether `digits`, with or without the region's country code, have the length and the first digit of its mobile
+    /// numbers, of which new ones come into use before the metadata know them.
+    fn is_like_a_mobile(&self, parsed: &Parsed, digits: &str) -> bool {
+        let national = parsed.national();
+        if parsed.number.country_code != self.country_code || (digits != national && digits != parsed.digits) {
+            return false;
+        }
+        let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);
+        example.is_ok_and(|example| {
+            let example = get_national_significant_number_owned(&example);
+            example.len() == national.len() && example.as_bytes().first() == national.as_bytes().first()
+        })
+    }
+
+    fn parse(&self, text: &str) -> Option<Parsed> {
+        let number = self.util.parse(text, Some(self.region)).ok().filter(|number| number.extension.is_none())?;
         let digits = format!("{}{}", number.country_code, get_national_significant_number_owned(&number));
         if digits.len() > E164_DIGITS_MAX {
             return None;
         }
-        digits.parse().ok().and_then(E164::new)
+        let e164 = digits.parse().ok().and_then(E164::new)?;
+        Some(Parsed { number, digits, e164 })
     }
 
-    /// `number` with its trunk prefix, where there is one to add and the result means `number` again.
-    fn with_trunk_prefix(&self, number: E164, trunk_zero: &TrunkZeroRegions) -> Option<String> {
-        let parsed = self.util.parse(format!("+{}", number.digits()), Some(self.region)).ok()?;
-        let main_region = self.util.get_region_for_country_code(parsed.country_code)?;
-        if !trunk_zero.regions.contains(&main_region) {
-            return None;
-        }
-        let national = self.util.format(&parsed, PhoneNumberFormat::National);
+    /// `number` with its trunk prefix, where it is valid, has one to add, and the result means `number` again.
+    fn with_trunk_prefix(&self, number: E164) -> Option<String> {
+        let parsed = self.parse(&format!("+{}", number.digits())).filter(|parsed| parsed.is_valid(self.util))?;
+        let national = self.util.format(&parsed.number, PhoneNumberFormat::National);
         let national: String = national.chars().filter(char::is_ascii_digit).collect();
-        let dialled = format!("00{}{national}", parsed.country_code);
-        let means_it_again = self.read(&dialled).and_then(|candidate| self.settle(candidate)) == Some(number);
-        means_it_again.then_some(dialled)
+        let dialled = format!("00{}{national}", parsed.number.country_code);
+        (self.read(&dialled) == Some(Number::E164(number))).then_some(dialled)
+    }
+}
+
+/// A number as libphonenumber reads it, without an extension, and of at most [`E164_DIGITS_MAX`] digits.
+struct Parsed {
+    number: PhoneNumber,
+    /// The country code and the national number.
+    digits: String,
+    e164: E164,
+}
+
+impl Parsed {
+    fn is_valid(&self, util: &PhoneNumberUtil) -> bool {
+        util.is_valid_number(&self.number)
+    }
+
+    fn is_possible(&self, util: &PhoneNumberUtil) -> bool {
+        util.is_possible_number_with_reason(&self.number) == Ok(NumberLengthType::IsPossible)
+    }
+
+    fn national(&self) -> String {
+        get_national_significant_number_owned(&self.number)
     }
 }
 
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
 #[derive(Clone, Default)]
 pub struct TrunkZeroRegions {
-    regions: Vec<Region>,
-    /// Their country codes, as digits.
+    /// Those of which one of the regions is the main one, as digits.
     country_codes: Vec<Box<str>>,
 }
 
@@ -178,15 +269,15 @@ impl TrunkZeroRegions {
     /// # Errors
     /// [`UnknownRegion`] where libphonenumber knows no region of such a code.
     pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownRegion> {
-        let (_, newest, _) = RULES.last().expect("there are rules");
-        let regions = codes.into_iter().map(|code| known_region(newest, code));
-        regions.collect::<Option<_>>().map(|regions| Self::of(newest, regions)).ok_or(UnknownRegion)
-    }
-
-    fn of(util: &PhoneNumberUtil, regions: Vec<Region>) -> Self {
-        let codes = regions.iter().filter_map(|region| util.get_country_code_for_region(*region));
-        let country_codes = codes.map(|code| code.to_string().into()).collect();
-        Self { regions, country_codes }
+        let newest = &RULES.last().expect("there are rules").util;
+        let mut trunk_zero = Self::default();
+        for code in codes {
+            let (region, country_code) = known_region(newest, code).ok_or(UnknownRegion)?;
+            if newest.get_region_for_country_code(country_code) == Some(region) {
+                trunk_zero.country_codes.push(country_code.to_string().into());
+            }
+        }
+        Ok(trunk_zero)
     }
 }
 
@@ -202,41 +293,11 @@ impl fmt::Display for UnknownRegion {
 
 impl std::error::Error for UnknownRegion {}
 
-fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<Region> {
+/// The region of this code, and its country code.
+fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<(Region, i32)> {
     if code.len() != 2 || !code.bytes().all(|c| c.is_ascii_uppercase()) {
         return None;
     }
     let region = Region::from_code(code).ok()?;
-    util.get_country_code_for_region(region).map(|_| region)
-}
-
-/// `text`, or what follows its `tel:`, with ASCII digits and plus signs; `None` where it holds anything but digits,
-/// plus signs and the punctuation of numbers.
-fn dialable(text: &str) -> Option<String> {
-    let text = match text.split_at_checked(4) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tel:") => rest,
-        _ => text,
-    };
-    let ascii = |c| match c {
-        '+' | '\u{FF0B}' => Some('+'),
-        _ if is_punctuation(c) => Some(c),
-        _ => digits::digit_value(c).map(|value| char::from(b'0' + value)),
-    };
-    text.chars().map(ascii).collect()
-}
-
-/// libphonenumber's punctuation, without the tildes and the letter x: those may begin an extension.
-fn is_punctuation(c: char) -> bool {
-    matches!(c, ' ' | '-' | '.' | '/' | '(' | ')' | '[' | ']')
-        || matches!(c, '\u{A0}' | '\u{AD}' | '\u{200B}' | '\u{2010}'..='\u{2015}' | '\u{2060}' | '\u{2212}')
-        || matches!(
-            c,
-            '\u{3000}' | '\u{30FC}' | '\u{FF08}' | '\u{FF09}' | '\u{FF0D}'..='\u{FF0F}' | '\u{FF3B}' | '\u{FF3D}'
-        )
-}
-
-/// What follows a leading `00`, which CCC writes for `+`; opening brackets and spaces may precede it.
-fn after_double_zero(text: &str) -> Option<&str> {
-    let opening = |c| matches!(c, ' ' | '\u{A0}' | '\u{200B}' | '\u{3000}' | '(' | '[' | '\u{FF08}' | '\u{FF3B}');
-    text.trim_start_matches(opening).strip_prefix("00")
+    Some((region, util.get_country_code_for_region(region)?))
 }

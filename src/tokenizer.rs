@@ -12,7 +12,7 @@ use crate::{
     ids::{Context, KeyId},
     keyring::{Key, KeyRing, Status},
     memory,
-    number::{E164, InvalidNumber, NUMBER_BYTES, Number},
+    number::{E164, InvalidNumber, NUMBER_BYTES, Number, trim},
     phone::{Numbering, TrunkZeroRegions},
     siv::{Cipher, NotAuthentic, NumberCipher, Prefix, SEALED_NUMBER_BYTES},
     uid::{self, Plaintext, Sealed, Uid},
@@ -168,6 +168,8 @@ impl Failures {
 pub enum ItemError {
     /// Empty, over 128 bytes, or with a control character inside.
     InvalidNumber,
+    /// A number where a UID is wanted: somebody dialled by hand.
+    PlainNumber,
     /// Not the text of a UID, or one that holds what tokenizing never wrote.
     MalformedUid,
     /// A UID of a key that is not in this ring.
@@ -182,8 +184,9 @@ pub enum ItemError {
 
 impl ItemError {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::InvalidNumber,
+        Self::PlainNumber,
         Self::MalformedUid,
         Self::UnknownKey,
         Self::KeyDisabled,
@@ -200,6 +203,7 @@ impl ItemError {
     pub fn code(self) -> &'static str {
         match self {
             Self::InvalidNumber => "invalid_number",
+            Self::PlainNumber => "plain_number",
             Self::MalformedUid => "malformed_uid",
             Self::UnknownKey => "unknown_key",
             Self::KeyDisabled => "key_disabled",
@@ -207,6 +211,21 @@ impl ItemError {
             Self::NotAuthentic => "not_authentic",
         }
     }
+}
+
+/// What UIDToPhone does with a number where a UID is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlainNumbers {
+    /// It fails, with [`ItemError::PlainNumber`].
+    #[default]
+    Refuse,
+    /// It comes back, as UIDToPhone writes it.
+    Pass,
+}
+
+/// Whether `text` has a UID's form, whoever made it. What has it is never taken for a number.
+pub fn has_uid_form(text: &str) -> bool {
+    text.len() >= uid::CHARS_MIN && Uid::parse(text).is_ok()
 }
 
 /// Whether this program knows a key's `numbers` and `region`: what every ring is read with.
@@ -299,6 +318,8 @@ impl Tokenizer {
             spaces,
             space,
             primary,
+            plain_numbers: PlainNumbers::default(),
+            passed: 0,
             uses: smallvec![KeyUse::default(); self.mappers.len()],
         }
     }
@@ -352,6 +373,8 @@ pub struct Batch<'t> {
     space: usize,
     /// Its place in the ring, as all places here.
     primary: usize,
+    plain_numbers: PlainNumbers,
+    passed: usize,
     uses: SmallVec<[KeyUse; 4]>,
 }
 
@@ -365,15 +388,23 @@ pub struct KeyUse {
 }
 
 impl Batch<'_> {
+    /// The same, with this done to numbers where UIDs are wanted.
+    #[must_use]
+    pub fn with_plain_numbers(self, plain_numbers: PlainNumbers) -> Self {
+        Self { plain_numbers, ..self }
+    }
+
     /// Adds to `mapped` what `mode` makes of each of the `items`.
     pub fn map(&mut self, mode: Mode, items: &[impl AsRef<str>], mapped: &mut Mapped) {
         match mode {
-            Mode::PhoneToUid => self.seal(self.primary, items.iter().map(|item| Ok(item.as_ref())), mapped),
-            Mode::UidToPhone => self.open(items, mapped),
+            Mode::PhoneToUid => {
+                self.seal(self.primary, items.iter().map(|item| Ok(item.as_ref())), Uids::Stay, mapped);
+            }
+            Mode::UidToPhone => self.open(items, self.plain_numbers, mapped),
             Mode::RewrapUid => {
                 let mut dialled = Mapped::with_capacity(items.len());
-                self.open(items, &mut dialled);
-                self.seal(self.primary, dialled.iter(), mapped);
+                self.open(items, PlainNumbers::Refuse, &mut dialled);
+                self.seal(self.primary, dialled.iter(), Uids::AreTexts, mapped);
             }
             Mode::PhoneToAliases => self.aliases(items, mapped),
         }
@@ -382,11 +413,12 @@ impl Batch<'_> {
     /// Adds to `mapped` the number in each of the `uids` in the form that no configuration changes: `+` and the digits of
     /// its E.164 form, or the verbatim text.
     pub fn canonical(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
-        self.open_with(uids, mapped, |_, number, text| match number {
+        self.open_with(uids, PlainNumbers::Refuse, mapped, |_, number, text| match number {
             Number::E164(number) => {
                 text.push('+');
                 text.push_str(itoa::Buffer::new().format(number.digits()));
             }
+            Number::Hotline(hotline) => text.push_str(hotline.as_str()),
             Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
         });
     }
@@ -397,65 +429,109 @@ impl Batch<'_> {
         keys.filter(|(_, uses)| **uses != KeyUse::default()).map(|(key, uses)| (key.id, *uses))
     }
 
+    /// How many items were what was asked for already: UIDs where UIDs are made, and numbers that were passed.
+    pub fn passed(&self) -> usize {
+        self.passed
+    }
+
     /// Adds the UID of each of the `texts` under the key at `place`, which must be enabled.
-    fn seal<'i>(&mut self, place: usize, texts: impl Iterator<Item = Result<&'i str, ItemError>>, mapped: &mut Mapped) {
+    fn seal<'i>(
+        &mut self,
+        place: usize,
+        texts: impl Iterator<Item = Result<&'i str, ItemError>>,
+        uids: Uids,
+        mapped: &mut Mapped,
+    ) {
         let Mapper { numbering, cipher } = &self.tokenizer.mappers[place];
         let (Some(cipher), Some(prefix)) = (cipher, self.prefix(place)) else {
             let error = self.tokenizer.unusable(place);
             return texts.for_each(|text| mapped.push(|_| text.and(Err(error))));
         };
         let key_id = self.tokenizer.ring.keys()[place].id;
-        let plaintext = |text: Result<&str, ItemError>| {
-            let number = numbering.normalize(text?).map_err(|InvalidNumber| ItemError::InvalidNumber)?;
-            Ok(Plaintext::of(&number))
-        };
-        let mut texts = texts.map(plaintext);
+        let mut texts = texts.map(|text| {
+            let text = text?;
+            if matches!(uids, Uids::Stay)
+                && text.len() >= uid::CHARS_MIN
+                && let Some(uid) = self.authentic(trim(text))
+            {
+                return Ok(ToSeal::Already(Box::new(uid)));
+            }
+            let number = numbering.normalize(text).map_err(|InvalidNumber| ItemError::InvalidNumber)?;
+            Ok(ToSeal::Plaintext(Plaintext::of(&number)))
+        });
         let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
-        let mut plaintexts: SmallVec<[Result<Plaintext, ItemError>; 1]> = SmallVec::with_capacity(window);
+        let mut to_seal: SmallVec<[Result<ToSeal, ItemError>; 1]> = SmallVec::with_capacity(window);
         let mut short: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
-        let mut count = 0;
+        let (mut count, mut already) = (0, 0);
         loop {
-            plaintexts.extend(texts.by_ref().take(window));
-            if plaintexts.is_empty() {
+            to_seal.extend(texts.by_ref().take(window));
+            if to_seal.is_empty() {
                 break;
             }
-            short.extend(plaintexts.iter().filter_map(|plaintext| match plaintext {
-                Ok(Plaintext::Short(short)) => Some(*short),
+            short.extend(to_seal.iter().filter_map(|item| match item {
+                Ok(ToSeal::Plaintext(Plaintext::Short(short))) => Some(*short),
                 _ => None,
             }));
             sealed.resize(short.len(), [0; SEALED_NUMBER_BYTES]);
             cipher.seal(prefix, &short, &mut sealed);
             let mut next_sealed = sealed.iter();
-            for plaintext in plaintexts.drain(..) {
-                count += u64::from(plaintext.is_ok());
+            for item in to_seal.drain(..) {
                 mapped.push(|text| {
-                    let sealed = match plaintext? {
-                        Plaintext::Short(_) => Sealed::Short(*next_sealed.next().expect("each was sealed")),
-                        Plaintext::Long(long) => Sealed::Long(self.reference(place)?.seal(&long)),
+                    let sealed = match item? {
+                        ToSeal::Plaintext(Plaintext::Short(_)) => {
+                            Sealed::Short(*next_sealed.next().expect("each was sealed"))
+                        }
+                        ToSeal::Plaintext(Plaintext::Long(long)) => Sealed::Long(self.reference(place)?.seal(&long)),
+                        ToSeal::Already(uid) => {
+                            uid.push_to(text);
+                            already += 1;
+                            return Ok(());
+                        }
                     };
                     Uid { key_id, sealed }.push_to(text);
+                    count += 1;
                     Ok(())
                 });
             }
             short.clear();
         }
         self.uses[place].sealed += count;
+        if place == self.primary {
+            self.passed += already;
+        }
+    }
+
+    /// The UID that `text` is, where an enabled key made it in this context.
+    fn authentic(&self, text: &str) -> Option<Uid> {
+        let (place, sealed) = self.tokenizer.find(text).ok()?;
+        let (mut short, long);
+        let plaintext: &[u8] = match &sealed {
+            Sealed::Short(sealed) => {
+                short = [None];
+                self.tokenizer.mappers[place].cipher.as_ref()?.open(self.prefix(place)?, &[*sealed], &mut short);
+                short[0].as_ref()?
+            }
+            Sealed::Long(sealed) => {
+                long = self.reference(place).ok()?.open(sealed).ok()?;
+                &long
+            }
+        };
+        let is_written = uid::from_plaintext(plaintext).is_ok();
+        is_written.then(|| Uid { key_id: self.tokenizer.ring.keys()[place].id, sealed })
     }
 
     /// Adds the number in each of the `uids`, as CCC dials it.
-    fn open(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
+    fn open(&mut self, uids: &[impl AsRef<str>], plain_numbers: PlainNumbers, mapped: &mut Mapped) {
         let trunk_zero = &self.tokenizer.trunk_zero;
-        self.open_with(uids, mapped, |numbering, number, text| match number {
-            Number::E164(number) => numbering.dial(number, trunk_zero, text),
-            Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
-        });
+        self.open_with(uids, plain_numbers, mapped, |numbering, number, text| numbering.dial(number, trunk_zero, text));
     }
 
     /// Opens `uids`, those of one key together, and has `write` add the number of each to the texts of `mapped`.
     fn open_with(
         &mut self,
         uids: &[impl AsRef<str>],
+        plain_numbers: PlainNumbers,
         mapped: &mut Mapped,
         write: impl Fn(&Numbering, Number<'_>, &mut String),
     ) {
@@ -493,6 +569,13 @@ impl Batch<'_> {
             short.clear();
             for (at, found) in found.drain(..).enumerate() {
                 mapped.push(|text| {
+                    if found.as_ref().err() == Some(&ItemError::MalformedUid) {
+                        let numbering = &self.tokenizer.mappers[self.primary].numbering;
+                        let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
+                        write(numbering, number, text);
+                        self.passed += 1;
+                        return Ok(());
+                    }
                     let (place, sealed) = found?;
                     let long;
                     let plaintext: &[u8] = match &sealed {
@@ -521,7 +604,7 @@ impl Batch<'_> {
             let mut under_each = Vec::with_capacity(places.len());
             for place in &places {
                 let mut uids = Mapped::with_capacity(items.len());
-                self.seal(*place, items.iter().map(|item| Ok(item.as_ref())), &mut uids);
+                self.seal(*place, items.iter().map(|item| Ok(item.as_ref())), Uids::Stay, &mut uids);
                 under_each.push(uids);
             }
             let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
@@ -533,11 +616,17 @@ impl Batch<'_> {
                     if let Some(error) = uids.iter().find_map(|uid| uid.err()) {
                         return Err(error);
                     }
-                    for (at, uid) in uids.into_iter().flatten().enumerate() {
-                        if at > 0 {
-                            text.push(Mapped::SEPARATOR);
+                    let begin = text.len();
+                    for uid in uids.into_iter().flatten() {
+                        match &text[begin..] {
+                            "" => text.push_str(uid),
+                            // What was a UID already is the same under each key.
+                            first if first == uid => {}
+                            _ => {
+                                text.push(Mapped::SEPARATOR);
+                                text.push_str(uid);
+                            }
                         }
-                        text.push_str(uid);
                     }
                     Ok(())
                 });
@@ -555,6 +644,31 @@ impl Batch<'_> {
         let key = &self.tokenizer.ring.keys()[place];
         let material = key.material().ok_or_else(|| self.tokenizer.unusable(place))?;
         Ok(Cipher::new(material.expose(), key.id, self.context))
+    }
+}
+
+/// What becomes of texts that are UIDs of the same context.
+#[derive(Clone, Copy)]
+enum Uids {
+    /// Each stays the UID that it is, so that what is mapped twice is no UID of a UID.
+    Stay,
+    /// They are texts as any other: they were what a UID stands for.
+    AreTexts,
+}
+
+/// What becomes a UID.
+enum ToSeal {
+    Plaintext(Plaintext),
+    /// It is one.
+    Already(Box<Uid>),
+}
+
+/// The number that stands where a UID is wanted, if there stands one that may pass.
+fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers) -> Result<Number<'t>, ItemError> {
+    match (numbering.normalize(text), passing) {
+        (Ok(number @ (Number::E164(_) | Number::Hotline(_))), PlainNumbers::Pass) => Ok(number),
+        (Ok(Number::E164(_) | Number::Hotline(_)), PlainNumbers::Refuse) => Err(ItemError::PlainNumber),
+        (Ok(Number::Verbatim(_)) | Err(InvalidNumber), _) => Err(ItemError::MalformedUid),
     }
 }
 

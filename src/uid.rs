@@ -48,28 +48,32 @@ pub enum Plaintext {
 
 impl Plaintext {
     /// The plaintext that goes into the UID of `number`.
+    #[inline]
     pub fn of(number: &Number<'_>) -> Self {
         match number {
             Number::E164(number) => {
                 let [_, low @ ..] = number.digits().to_be_bytes();
                 Self::Short(low)
             }
-            Number::Verbatim(text) => {
-                let bytes = plaintext_bytes_for(text.as_str().len());
-                let mut plaintext = Zeroizing::new(Vec::with_capacity(bytes));
-                plaintext.push(VERBATIM);
-                plaintext.extend_from_slice(text.as_str().as_bytes());
-                plaintext.resize(bytes, 0);
-                match plaintext.as_slice().try_into() {
-                    Ok(short) => Self::Short(short),
-                    Err(_) => Self::Long(plaintext),
-                }
-            }
+            Number::Hotline(hotline) => Self::of_text(hotline.as_str()),
+            Number::Verbatim(text) => Self::of_text(text.as_str()),
+        }
+    }
+
+    fn of_text(text: &str) -> Self {
+        let bytes = plaintext_bytes_for(text.len());
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(bytes));
+        plaintext.push(VERBATIM);
+        plaintext.extend_from_slice(text.as_bytes());
+        plaintext.resize(bytes, 0);
+        match plaintext.as_slice().try_into() {
+            Ok(short) => Self::Short(short),
+            Err(_) => Self::Long(plaintext),
         }
     }
 }
 
-/// The number in `plaintext`.
+/// The number in `plaintext`. A hotline is the text of its digits there.
 ///
 /// # Errors
 /// [`MalformedUid`] for every plaintext that [`Plaintext::of`] does not write.

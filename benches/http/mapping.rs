@@ -9,7 +9,7 @@ use callveil::{
     ids::Context,
     keyring::KeyRing,
     phone::TrunkZeroRegions,
-    tokenizer::{self, Mapped, Tokenizer},
+    tokenizer::{self, Mapped, PlainNumbers, Tokenizer},
     wire,
 };
 use http::{
@@ -41,10 +41,11 @@ impl Mapping {
             context: Context::default(),
             modes: Vec::new(),
             partial: Partial::Lenient,
+            plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
         };
-        let ring = KeyRing::from_json(ring_json(&ring(1)).as_bytes(), tokenizer::knows).unwrap();
+        let ring = KeyRing::from_note(ring_json(&ring(1)).as_bytes(), tokenizer::knows, &[]).unwrap();
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),

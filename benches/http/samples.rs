@@ -2,7 +2,13 @@
 
 use std::collections::HashSet;
 
-use callveil::phone;
+use callveil::{
+    keyring::{
+        FORMAT, RING_NAME,
+        note::{KEY_BYTES, Name, Signer},
+    },
+    phone,
+};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -79,7 +85,11 @@ pub fn ring_json(keys: &[RingKey]) -> String {
         })
     });
     let keys: Vec<_> = keys.collect();
-    json!({"format": "callveil-keyring/1", "ring": "ab".repeat(16), "generation": 1, "keys": keys}).to_string()
+    let signer = Signer::new(Name::new(RING_NAME).unwrap(), &[7; KEY_BYTES]);
+    let (ring, seed) = (HEXLOWER.encode(signer.verifier().key()), BASE64.encode(signer.seed()));
+    let ring = json!({"format": FORMAT, "ring": ring, "signing_key": seed, "generation": 1, "keys": keys});
+    let text = format!("{ring}\n");
+    format!("{text}\n{}", signer.line(text.as_bytes()))
 }
 
 /// A number as it is written, as E.164 digits, and as UIDToPhone gives it.

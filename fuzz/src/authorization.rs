@@ -7,6 +7,7 @@ use callveil::{
     allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     ids::Context,
+    tokenizer::PlainNumbers,
 };
 use sha2::{Digest, Sha256};
 
@@ -26,6 +27,7 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         context: Context::default(),
         modes: Vec::new(),
         partial: Partial::Lenient,
+        plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
     };

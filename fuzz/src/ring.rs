@@ -1,14 +1,16 @@
-//! The ring file: any bytes are a ring or faults that quote nothing, and what the `keys` commands make of a ring is a
-//! ring that may follow it.
+//! The ring file: any bytes are a ring or faults that quote nothing, a ring that was touched is none, and what the `keys`
+//! commands make of a ring is a ring that may follow it.
 
 use std::collections::HashSet;
 
 use callveil::{
     ids::KeyId,
     keyring::{
-        GENERATION_MAX, Key, KeyRing, Status,
-        json::{Fault, Faults},
-        rotation::{self, ChangeError, Previous, Revision},
+        FORMAT, GENERATION_MAX, Key, KeyRing, RING_NAME, Status,
+        fault::Faults,
+        json::with_line,
+        note::{KEY_BYTES, Name, Note, Signer},
+        rotation::{self, ChangeError, DISABLED_MIN, Export, Haste, Previous, Revision},
     },
     phone::NUMBERS_NEWEST,
     tokenizer,
@@ -26,32 +28,78 @@ const NUMBER_MARKER: u64 = 7_770_001_777_123;
 /// Keys that each change is tried on.
 const KEYS_MAX: usize = 6;
 
-/// `data` is a ring file.
-pub fn check(data: &[u8]) {
-    let read = KeyRing::from_json(data, tokenizer::knows);
-    check_torn(data);
-    let Ok(value) = serde_json::from_slice::<Value>(data) else {
-        let Err(Faults(faults)) = read else { panic!("no JSON was read as a ring") };
-        assert!(matches!(faults[..], [Fault::NotARing { .. }]));
-        return;
-    };
-    check_quiet(&value, data);
-    if let Ok(ring) = read {
-        check_ring(&ring, data);
+/// An approver, whose signature is on every other ring.
+fn approver() -> Signer {
+    Signer::new(Name::new("approver").expect("a name"), &[2; KEY_BYTES])
+}
+
+/// Ours: `ring` in the format of today, named and signed by a key that everybody here knows.
+pub fn signed(mut ring: Value) -> Vec<u8> {
+    let signer = Signer::new(Name::new(RING_NAME).expect("a name"), &[1; KEY_BYTES]);
+    if let Some(ring) = ring.as_object_mut() {
+        ring.insert("format".to_owned(), FORMAT.into());
+        ring.insert("ring".to_owned(), HEXLOWER.encode(signer.verifier().key()).into());
+        ring.insert("signing_key".to_owned(), BASE64.encode(signer.seed()).into());
     }
-    // Nearly no change to a key's material would otherwise get beyond its check.
-    let mended = mended(value).to_string();
-    if let Ok(ring) = KeyRing::from_json(mended.as_bytes(), tokenizer::knows) {
-        check_ring(&ring, mended.as_bytes());
+    note(&format!("{ring}\n"), &signer)
+}
+
+fn note(text: &str, signer: &Signer) -> Vec<u8> {
+    format!("{text}\n{}", signer.line(text.as_bytes())).into_bytes()
+}
+
+fn read(note: &[u8]) -> Result<KeyRing, Faults> {
+    KeyRing::from_note(note, tokenizer::knows, &[approver().verifier().clone()])
+}
+
+/// `data` is a ring file, or the text of one.
+pub fn check(data: &[u8]) {
+    if let Ok(ring) = read(data) {
+        check_ring(&ring, data);
+        check_signatures(data);
+    }
+    check_torn(data);
+    let text = match Note::parse(data) {
+        Some(note) => note.text,
+        None => data,
+    };
+    let Ok(value) = serde_json::from_slice::<Value>(text) else { return };
+    check_quiet(&value, data);
+    // Nearly no change to a text would otherwise get beyond its signature, nor one to a key's material beyond its check.
+    for value in [value.clone(), mended(value)] {
+        let signed = signed(value);
+        if let Ok(ring) = read(&signed) {
+            check_ring(&ring, &signed);
+            check_signatures(&signed);
+        }
     }
 }
 
-/// With the marker put somewhere.
+/// A ring with one byte of it changed is none, and one more signature is one more, once.
+fn check_signatures(ring: &[u8]) {
+    let mut changed = ring.to_vec();
+    let at = pick(ring, changed.len());
+    changed[at] ^= 1 << (at % 8);
+    // A line of somebody unknown may say anything.
+    let own = Note::parse(ring).is_some_and(|note| note.lines().len() == 1);
+    assert!(!own || read(&changed).is_err(), "byte {at}");
+    let Some(more) = with_line(ring, &approver()) else { return };
+    let (before, after) = (read(ring).expect("it was read"), read(&more).expect("it is signed once more"));
+    assert_eq!((before.hash(), before.approvals().len() + 1), (after.hash(), after.approvals().len()));
+    assert!(with_line(&more, &approver()).is_none());
+}
+
+/// With the marker put somewhere, as it is, and in a text that is signed.
 fn check_torn(data: &[u8]) {
+    let signer = Signer::new(Name::new(RING_NAME).expect("a name"), &[1; KEY_BYTES]);
     let (before, after) = data.split_at(pick(data, data.len() + 1));
     for marker in [MARKER.to_owned(), format!("\"{MARKER}\""), format!("\"{MARKER}\":"), format!("{NUMBER_MARKER}")] {
-        if let Err(faults) = KeyRing::from_json(&[before, marker.as_bytes(), after].concat(), tokenizer::knows) {
-            check_message(&faults);
+        let torn = [before, marker.as_bytes(), after].concat();
+        let text = String::from_utf8_lossy(&torn);
+        for torn in [&*torn, &note(&format!("{}\n", text.trim_end()), &signer)] {
+            if let Err(faults) = read(torn) {
+                check_message(&faults);
+            }
         }
     }
 }
@@ -70,6 +118,7 @@ fn check_quiet(value: &Value, data: &[u8]) {
             _ => found.push(value),
         }
     }
+    let signer = Signer::new(Name::new(RING_NAME).expect("a name"), &[1; KEY_BYTES]);
     for marker in [Value::from(MARKER), Value::from(NUMBER_MARKER), Value::from(vec![MARKER])] {
         let mut value = value.clone();
         let mut found = Vec::new();
@@ -78,7 +127,7 @@ fn check_quiet(value: &Value, data: &[u8]) {
         if let Some(leaf) = found.into_iter().nth(at) {
             *leaf = marker;
         }
-        if let Err(faults) = KeyRing::from_json(value.to_string().as_bytes(), tokenizer::knows) {
+        if let Err(faults) = read(&note(&format!("{value}\n"), &signer)) {
             check_message(&faults);
         }
     }
@@ -95,12 +144,13 @@ fn mended(mut ring: Value) -> Value {
     ring
 }
 
-fn check_ring(ring: &KeyRing, json: &[u8]) {
-    let value: Value = serde_json::from_slice(json).expect("what was read is JSON");
+fn check_ring(ring: &KeyRing, note: &[u8]) {
+    let text = Note::parse(note).expect("what was read is a note").text;
+    let value: Value = serde_json::from_slice(text).expect("what was read is JSON");
     assert_eq!(value["ring"], ring.ring().to_string());
     assert_eq!(value["generation"], ring.generation());
     assert!((1..=GENERATION_MAX).contains(&ring.generation()));
-    assert_eq!(ring.hash().to_string(), HEXLOWER.encode(&Sha256::digest(json)[..8]));
+    assert_eq!(ring.hash().to_string(), HEXLOWER.encode(&Sha256::digest(text)[..8]));
     let keys = value["keys"].as_array().expect("an array");
     assert_eq!(keys.len(), ring.keys().len());
     for (value, key) in keys.iter().zip(ring.keys()) {
@@ -155,8 +205,12 @@ fn check_changes(ring: &KeyRing, now: Timestamp) {
             assert_eq!(next.primary(now).id, ring.primary(now).id, "the primary stays");
             check_merge(ring, &next, now);
         }
-        let destroyed = rotation::destroy(ring, key.id);
-        assert_eq!(destroyed.is_ok(), key.status == Status::Disabled && ring.generation() < GENERATION_MAX);
+        let may_be_destroyed = key.status == Status::Disabled && ring.generation() < GENERATION_MAX;
+        let waited = key.disabled.is_some_and(|since| now.duration_since(since) >= DISABLED_MIN);
+        let due = rotation::destroy(ring, now, key.id, Haste::Wait);
+        assert_eq!(due.is_ok(), may_be_destroyed && waited);
+        let destroyed = rotation::destroy(ring, now, key.id, Haste::Early);
+        assert_eq!(destroyed.is_ok(), may_be_destroyed);
         if let Some(next) = accepted(ring, now, destroyed) {
             assert_eq!(next.key(key.id).map(|key| key.status), Some(Status::Destroyed));
             check_merge(ring, &next, now);
@@ -169,7 +223,7 @@ fn check_changes(ring: &KeyRing, now: Timestamp) {
 }
 
 fn check_rotation(ring: &KeyRing, now: Timestamp, activates: Timestamp) {
-    let Ok((id, revision)) = rotation::rotate(ring, now, activates, NUMBERS_NEWEST, "CN") else {
+    let Ok((id, revision)) = rotation::rotate(ring, now, activates, NUMBERS_NEWEST, "CN", Export::Never) else {
         let calendar_ends = now.checked_add(SignedDuration::from_secs(1)).is_err();
         let may_fail = calendar_ends || ring.pending(now).next().is_some() || ring.generation() == GENERATION_MAX;
         assert!(may_fail, "a ring with nothing ahead rotates");
@@ -187,7 +241,8 @@ fn check_rotation(ring: &KeyRing, now: Timestamp, activates: Timestamp) {
 /// What one ring and a later one of its kind join to follows both, whichever of them is at hand.
 fn check_merge(ring: &KeyRing, later: &KeyRing, now: Timestamp) {
     for (ours, theirs) in [(ring, later), (later, ring)] {
-        let Some(next) = accepted(ours, now, rotation::merge(ours, theirs, now)) else { continue };
+        let merged = rotation::merge(ours, theirs, now).map(|merged| merged.revision);
+        let Some(next) = accepted(ours, now, merged) else { continue };
         assert_eq!(theirs.check_successor(&next, now), Ok(()));
     }
 }
@@ -195,11 +250,11 @@ fn check_merge(ring: &KeyRing, later: &KeyRing, now: Timestamp) {
 /// The ring that a revision makes of `ring`, which must be one that may follow it.
 fn accepted(ring: &KeyRing, now: Timestamp, revision: Result<Revision, ChangeError>) -> Option<KeyRing> {
     let Ok(Revision { next, previous }) = revision else { return None };
-    let next = KeyRing::from_json(&next, tokenizer::knows).expect("a change makes a ring");
+    let next = read(&next).expect("a change makes a ring");
     assert_eq!(ring.check_successor(&next, now), Ok(()));
     assert!(next.generation() > ring.generation());
     if let Previous::Rewritten(previous) = previous {
-        let previous = KeyRing::from_json(&previous, tokenizer::knows).expect("what is kept is a ring");
+        let previous = read(&previous).expect("what is kept is a ring");
         assert_eq!(previous.generation(), ring.generation());
         let gone = |key: &Key| next.key(key.id).is_some_and(|key| key.status == Status::Destroyed);
         assert!(previous.keys().iter().all(|key| !gone(key) || key.status == Status::Destroyed));

@@ -62,6 +62,7 @@ fn check_plaintext(plaintext: &[u8]) {
     let number = uid::from_plaintext(plaintext).ok();
     let meaning = number.as_ref().map(|number| match number {
         Number::E164(number) => Meaning::Digits(number.digits()),
+        Number::Hotline(hotline) => Meaning::Text(hotline.as_str().to_owned()),
         Number::Verbatim(text) => Meaning::Text(text.as_str().to_owned()),
     });
     assert_eq!(meaning, obvious_meaning(plaintext), "{plaintext:?}");

@@ -340,7 +340,7 @@ impl Drop for Entry<'_> {
         let microseconds = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.audit.metrics.count_request(self.record.mode, self.record.status, microseconds);
         if let Some(mode) = self.record.mode {
-            self.audit.metrics.count_items(mode, self.record.mapped, &self.record.failures);
+            self.audit.metrics.count_items(mode, self.record.mapped, self.record.passed, &self.record.failures);
         }
         if self.record.client.is_none() {
             return self.audit.shared.count_stranger(self.record.peer, self.record.status);

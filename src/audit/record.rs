@@ -59,6 +59,8 @@ pub struct Record<'a> {
     pub items: usize,
     /// How many of them were mapped.
     pub mapped: usize,
+    /// How many came back since they were what was asked for already: UIDs in PhoneToUID, plain numbers in UIDToPhone.
+    pub passed: usize,
     /// Why the others were not.
     pub failures: Failures,
     /// How many items each key opened or sealed.
@@ -80,6 +82,7 @@ impl Record<'_> {
             code: 0,
             items: 0,
             mapped: 0,
+            passed: 0,
             failures: Failures::default(),
             keys: SmallVec::new(),
             hashes: Vec::new(),
@@ -112,6 +115,7 @@ impl Record<'_> {
         field(b",\"code\":", self.code.into());
         field(b",\"items\":", self.items as u64);
         field(b",\"mapped\":", self.mapped as u64);
+        field(b",\"passed\":", self.passed as u64);
         field(b",\"microseconds\":", self.microseconds);
         out.extend_from_slice(b",\"errors\":");
         object(out, self.failures.iter().map(|(error, count)| (error.code(), count as u64)));

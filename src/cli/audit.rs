@@ -88,6 +88,8 @@ struct Line<'a> {
     #[serde(default)]
     mapped: u64,
     #[serde(default)]
+    passed: u64,
+    #[serde(default)]
     keys: BTreeMap<String, u64>,
     #[serde(default, borrow)]
     hashes: Vec<(&'a str, &'a str)>,
@@ -152,6 +154,7 @@ struct Sum {
     requests: u64,
     items: u64,
     mapped: u64,
+    passed: u64,
     keys: BTreeMap<String, u64>,
 }
 
@@ -165,6 +168,7 @@ fn sum(args: &SumArgs) -> Result<(), Failure> {
                 sum.requests += 1;
                 sum.items += line.items;
                 sum.mapped += line.mapped;
+                sum.passed += line.passed;
                 for (key, count) in line.keys {
                     *sum.keys.entry(key).or_default() += count;
                 }
@@ -179,7 +183,7 @@ fn sum(args: &SumArgs) -> Result<(), Failure> {
         let sums = sums.iter().map(|((client, mode), sum)| {
             json!({
                 "client": client, "mode": mode, "requests": sum.requests, "items": sum.items, "mapped": sum.mapped,
-                "keys": sum.keys,
+                "passed": sum.passed, "keys": sum.keys,
             })
         });
         return print(json!({"sums": sums.collect::<Vec<Value>>(), "unrecorded": dropped}));
@@ -187,12 +191,12 @@ fn sum(args: &SumArgs) -> Result<(), Failure> {
     let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let row = |((client, mode), sum): (&(String, String), &Sum)| {
         let keys: Vec<_> = sum.keys.iter().map(|(key, count)| format!("{key}:{count}")).collect();
-        let counts = [sum.requests, sum.items, sum.mapped].map(|count| count.to_string());
-        let [requests, items, mapped] = counts;
-        [shown(client), shown(mode), requests, items, mapped, shown(&keys.join(" "))]
+        let counts = [sum.requests, sum.items, sum.mapped, sum.passed].map(|count| count.to_string());
+        let [requests, items, mapped, passed] = counts;
+        [shown(client), shown(mode), requests, items, mapped, passed, shown(&keys.join(" "))]
     };
     let rows: Vec<_> = sums.iter().map(row).collect();
-    print_table(["CLIENT", "MODE", "REQUESTS", "ITEMS", "MAPPED", "BY KEY"], &rows)?;
+    print_table(["CLIENT", "MODE", "REQUESTS", "ITEMS", "MAPPED", "PASSED", "BY KEY"], &rows)?;
     if dropped > 0 {
         tell(format_args!("{dropped} requests went unrecorded while the log could not be written"));
     }

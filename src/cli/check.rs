@@ -1,6 +1,6 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use clap::Args;
 use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
@@ -8,13 +8,25 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Failure, countdown, print, print_table, tell};
-use crate::{ids::KeyId, keyring::Status};
+use super::{Failure, connector::AdminArgs, countdown, print, print_table, tell};
+use crate::{
+    ids::KeyId,
+    keyring::{
+        Status,
+        difference::{Outline, OutlineKey},
+    },
+};
 
 /// How long one replica is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +39,7 @@ const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// The admin listeners of all replicas, such as http://10.0.0.7:9640
+    /// The admin listeners of all replicas, such as http://10.0.0.7:9640 or, with [admin.tls], https://
     #[arg(required = true, value_name = "URL")]
     urls: Vec<Uri>,
     /// How many replicas there are: fewer instances that answer are a failure
@@ -42,9 +54,8 @@ pub(super) struct CheckArgs {
     /// Fail if this key may not be disabled: a replica decoded with it
     #[arg(long, value_name = "ID", requires = "since")]
     disable: Option<KeyId>,
-    /// A file with the bearer token of the admin listeners
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -59,7 +70,9 @@ struct Replica {
     ring: String,
     ring_hash: String,
     generation: u64,
+    recipients: Vec<String>,
     refused: Option<String>,
+    awaits: Option<String>,
     keys: Vec<ReplicaKey>,
 }
 
@@ -68,13 +81,17 @@ struct ReplicaKey {
     id: String,
     status: Status,
     activates: Timestamp,
+    check: String,
     primary: bool,
     decoded: u64,
     last_decoded: Option<Timestamp>,
 }
 
+/// The place of a URL, and what the replica there says, or why it says nothing.
+type Answer = (usize, Result<Replica, String>);
+
 /// Replicas that answered, by URL, each instance once.
-struct Fleet {
+pub(super) struct Fleet {
     replicas: Vec<(String, Replica)>,
     asked: Timestamp,
     unasked: usize,
@@ -83,33 +100,10 @@ struct Fleet {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let token = args.token_file.as_ref().map(|path| {
-        let read = std::fs::read_to_string(path).map(|token| Zeroizing::new(token.trim().to_owned()));
-        read.map_err(|error| Failure::config(format_args!("{}: {error}", path.display())))
-    });
-    let token = token.transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let asked = Timestamp::now();
-    if args.since.is_some_and(|since| since > asked) {
+    if args.since.is_some_and(|since| since > Timestamp::now()) {
         return Err(Failure::usage("--since is in the future"));
     }
-    let answers = runtime.block_on(async {
-        let mut answers = Vec::new();
-        let mut asking = tokio::task::JoinSet::new();
-        for (at, url) in args.urls.iter().cloned().enumerate() {
-            let token = token.clone();
-            asking.spawn(async move { (at, ask(url, token).await) });
-        }
-        while let Some(Ok(answer)) = asking.join_next().await {
-            answers.push(answer);
-        }
-        answers.sort_by_key(|(at, _)| *at);
-        answers
-    });
-    let mut fleet = Fleet { replicas: Vec::new(), asked, unasked: 0, problems: Vec::new(), notes: Vec::new() };
-    for (at, answer) in answers {
-        fleet.add(args.urls[at].to_string(), answer);
-    }
+    let mut fleet = Fleet::ask(&args.urls, &args.admin)?;
     fleet.check_instances(args.expect);
     fleet.check_rings(args.generation);
     fleet.check_pending();
@@ -117,22 +111,58 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     fleet.report(args.json)
 }
 
-async fn ask(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
-    let answer = timeout(PATIENCE, get_keyring(url, token)).await;
+/// The ring that the replica at `url` uses.
+pub(super) fn outline(url: &Uri, admin: &AdminArgs) -> Result<Outline, Failure> {
+    let mut fleet = Fleet::ask(std::slice::from_ref(url), admin)?;
+    let Some((_, replica)) = fleet.replicas.pop() else { return Err(Failure::failed(fleet.problems.join("; "))) };
+    let keys = replica.keys.into_iter().map(|key| {
+        let id = key.id.parse().map_err(|_| Failure::failed(format_args!("{url} answers as no callveil does")))?;
+        Ok(OutlineKey { id, status: key.status, activates: key.activates, check: key.check })
+    });
+    let keys = keys.collect::<Result<_, Failure>>()?;
+    Ok(Outline { ring: replica.ring, generation: replica.generation, recipients: replica.recipients, keys })
+}
+
+/// What each of `urls` answers, in their order.
+fn ask_all(urls: &[Uri], admin: &AdminArgs) -> Result<Vec<Answer>, Failure> {
+    let (token, connector) = (admin.token()?, admin.connector()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    Ok(runtime.block_on(async {
+        let mut answers = Vec::new();
+        let mut asking = tokio::task::JoinSet::new();
+        for (at, url) in urls.iter().cloned().enumerate() {
+            let (token, connector) = (token.clone(), connector.clone());
+            asking.spawn(async move { (at, ask(url, token, connector).await) });
+        }
+        while let Some(Ok(answer)) = asking.join_next().await {
+            answers.push(answer);
+        }
+        answers.sort_by_key(|(at, _)| *at);
+        answers
+    }))
+}
+
+async fn ask(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
+    let answer = timeout(PATIENCE, get_keyring(url, token, connector)).await;
     answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
 }
 
-async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Replica, String> {
-    if url.scheme_str().is_some_and(|scheme| scheme != "http") {
-        return Err("the admin listener speaks plain http://".to_owned());
-    }
+async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
+    let over_tls = match url.scheme_str() {
+        None | Some("http") => false,
+        Some("https") => true,
+        Some(_) => return Err("the admin listener speaks http:// or https://".to_owned()),
+    };
     let authority = url.authority().ok_or("the URL names no host")?;
-    let port = authority.port_u16().unwrap_or(80);
-    let socket = TcpStream::connect((authority.host().trim_matches(['[', ']']), port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
+    let (host, port) = (authority.host().trim_matches(['[', ']']), if over_tls { 443 } else { 80 });
+    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(port))).await;
+    let socket = socket.map_err(|error| error.to_string())?;
+    let mut sender = if over_tls {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| "the URL names no host")?;
+        speak(connector.connect(name, socket).await.map_err(|error| error.to_string())?).await?
+    } else {
+        speak(socket).await?
+    };
     let path = format!("{}/keyring", url.path().trim_end_matches('/'));
     let mut request = Request::get(path).header(HOST, authority.as_str());
     if let Some(token) = token {
@@ -147,7 +177,40 @@ async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>) -> Result<Repli
     serde_json::from_slice(&body.to_bytes()).map_err(|_| "it answers as no callveil does".to_owned())
 }
 
+/// Speaks HTTP over `socket`.
+async fn speak<S>(socket: S) -> Result<http1::SendRequest<Empty<Bytes>>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
 impl Fleet {
+    /// Asks the replicas.
+    pub(super) fn ask(urls: &[Uri], admin: &AdminArgs) -> Result<Self, Failure> {
+        let mut fleet =
+            Self { replicas: Vec::new(), asked: Timestamp::now(), unasked: 0, problems: Vec::new(), notes: Vec::new() };
+        for (at, answer) in ask_all(urls, admin)? {
+            fleet.add(urls[at].to_string(), answer);
+        }
+        Ok(fleet)
+    }
+
+    /// When the replicas last opened a UID of this key, for people; nothing where none was asked.
+    pub(super) fn last_used(&self, id: KeyId) -> Vec<String> {
+        let id = id.to_string();
+        let told = self.replicas.iter().map(|(url, replica)| {
+            let used = replica.keys.iter().find(|key| key.id == id).and_then(|key| key.last_decoded);
+            match used {
+                Some(last) => format!("{url} last opened a UID of key {id} at {last}"),
+                None => format!("{url} opened no UID of key {id} since it started, at {}", replica.started),
+            }
+        });
+        told.chain(self.problems.iter().cloned()).collect()
+    }
+
     fn add(&mut self, url: String, answer: Result<Replica, String>) {
         match answer {
             Err(reason) => {
@@ -161,6 +224,9 @@ impl Fleet {
                 }
                 if let Some(reason) = &replica.refused {
                     self.problems.push(format!("{url} refused the file that it has now: {reason}"));
+                }
+                if let Some(awaited) = &replica.awaits {
+                    self.problems.push(format!("the file that {url} has now is not in use: {awaited}"));
                 }
                 let skew = replica.now.duration_since(self.asked);
                 if skew.abs() > SKEW_MAX {

@@ -134,7 +134,8 @@ fn material(ring: &KeyRing, id: KeyId) -> Result<&Material, Failure> {
     let failed = |reason| Err(Failure::failed(format_args!("key {id} {reason}")));
     let Some(key) = ring.key(id) else { return failed("is not in this ring") };
     match key.material() {
-        Some(material) => Ok(material),
+        Some(material) if key.exportable => Ok(material),
+        Some(_) => failed("was not made to be given away (`keys rotate --exportable` makes one that is)"),
         None if key.status == Status::Destroyed => failed("is destroyed: there is nothing left to export"),
         None => failed("is disabled, and only enabled keys are given out: `keys enable` it first"),
     }

@@ -14,7 +14,9 @@ const PAGES: &[(&str, &str)] = &[
         "callveil keys init",
         "Examples:
   callveil keys init
-  callveil keys init --region US --recipient age1… --recipient age1…",
+  callveil keys init --region US --recipient age1… --recipient age1…
+
+It prints `ring_id`, a line for the configuration: replicas then take this ring and no other.",
     ),
     (
         "callveil keys rotate",
@@ -42,7 +44,13 @@ const PAGES: &[(&str, &str)] = &[
     (
         "callveil keys destroy",
         "Examples:
-  callveil keys destroy 3fa1 --yes",
+  callveil keys destroy 3fa1 --yes --replica http://10.0.0.7:9640
+
+After 7 days of `disabled`: by then, whoever still needs its UIDs has missed it. --early does
+not wait.
+
+Records outlive keys: call records at CCC keep the UID of their day. Export them and join by
+today's UIDs first: callveil rewrap records.csv --format csv --column uid --on-error keep",
     ),
     (
         "callveil keys verify",
@@ -60,6 +68,28 @@ const PAGES: &[(&str, &str)] = &[
         "callveil keys merge",
         "Examples:
   callveil keys merge bob/keyring.json",
+    ),
+    (
+        "callveil keys approver",
+        "Examples:
+  callveil keys approver new alice --output identities/alice.approver",
+    ),
+    (
+        "callveil keys approver new",
+        "Examples:
+  callveil keys approver new alice --output identities/alice.approver
+
+The line that it prints is a verifier key (C2SP signed-note), for `approvers` in replicas'
+configurations.",
+    ),
+    (
+        "callveil keys approve",
+        "Examples:
+  callveil keys approve --approver identities/alice.approver --replica http://10.0.0.7:9640
+  callveil keys approve --approver identities/alice.approver --against used/keyring.json --yes
+
+Without --yes it only shows what the ring in the file changes. Replicas whose configuration
+has `approvers` take a ring once `approvals` of them have signed it.",
     ),
     (
         "callveil keys check",

@@ -1,17 +1,20 @@
 //! The record of a command that changes or exports something: who ran it, when, and what came of it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::fd::AsFd as _,
-    path::PathBuf,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Failure, make_folder_of};
-use crate::audit::{event_line, open};
+use crate::{
+    audit::{event_line, open},
+    keyring::disk::{Disk as _, RealDisk, give_to_owner_of_folder, open_companion},
+};
 
 /// How /proc says that nobody logged in for a process.
 const NO_LOGIN: u64 = u32::MAX as u64;
@@ -24,7 +27,29 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// In the file that the configuration names.
     pub(super) fn open(command: &'static str, path: PathBuf) -> Result<Self, Failure> {
+        Self::opened_by(open, command, path)
+    }
+
+    /// In a file beside the ring, which is never a link: who can make one there could have others' files written to.
+    pub(super) fn beside(command: &'static str, path: PathBuf) -> Result<Self, Failure> {
+        let open = |path: &Path| {
+            let is_new = !RealDisk.exists(path);
+            let file = open_companion(OpenOptions::new().append(true).create(true).mode(0o640), path)?;
+            if is_new {
+                give_to_owner_of_folder(&file, path)?;
+            }
+            Ok(file)
+        };
+        Self::opened_by(open, command, path)
+    }
+
+    fn opened_by(
+        open: impl FnOnce(&Path) -> io::Result<File>,
+        command: &'static str,
+        path: PathBuf,
+    ) -> Result<Self, Failure> {
         let failed = |error| Failure::failed(format_args!("cannot record this in {}: {error}", path.display()));
         make_folder_of(&path)?;
         let file = open(&path).map_err(failed)?;
@@ -79,16 +104,18 @@ fn sync(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
 }
 
-/// Who runs this process, as far as the system knows: sudo and su do not change the user who logged in.
+/// Who runs this process, as far as the system knows: sudo and su do not change the user who logged in. What the
+/// environment says is what somebody claims.
 fn who() -> Map<String, Value> {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let login = number("/proc/self/loginuid").filter(|uid| *uid != NO_LOGIN);
     let sudo = std::env::var("SUDO_USER").ok();
     let folder = std::env::current_dir().ok().map(|folder| folder.display().to_string());
     let entries = [
-        ("uid", Some(rustix::process::getuid().as_raw().into())),
+        ("uid", Some(rustix::process::geteuid().as_raw().into())),
+        ("real_uid", Some(rustix::process::getuid().as_raw().into())),
         ("login_uid", login.map(Value::from)),
-        ("sudo_user", sudo.map(Value::from)),
+        ("claimed", sudo.map(|sudo| json!({"sudo_user": sudo}))),
         ("folder", folder.map(Value::from)),
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

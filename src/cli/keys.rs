@@ -3,16 +3,22 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use http::Uri;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Failure, RingArgs, check, countdown, export, make_folder_of, print, print_table, recipient, tell};
+use super::{
+    Failure, RingArgs, approve, check, connector::AdminArgs, countdown, export, make_folder_of, print, print_table,
+    recipient, tell,
+};
 use crate::{
+    config::KeyringConfig,
     ids::KeyId,
     keyring::{
         Key, KeyRing, Status,
-        file::RingFileError,
-        rotation::{self, ChangeError, Revision},
+        file::{RingFile, RingFileError},
+        note::Name,
+        rotation::{self, ChangeError, Export, Haste, Merged, Revision, StatusChange},
         sealed::Recipient,
     },
     phone,
@@ -33,6 +39,9 @@ pub(super) enum KeysCommand {
         /// Encrypt the ring for this age public key; may be repeated
         #[arg(long, value_name = "AGE1…", value_parser = recipient)]
         recipient: Vec<Recipient>,
+        /// Let `keys export-tink` give the key away, now and for all time
+        #[arg(long)]
+        exportable: bool,
         /// What was done, as JSON
         #[arg(long)]
         json: bool,
@@ -46,6 +55,9 @@ pub(super) enum KeysCommand {
         /// The new key's region [default: the primary's]
         #[arg(long, value_name = "CC")]
         region: Option<String>,
+        /// Let `keys export-tink` give the new key away, now and for all time
+        #[arg(long)]
+        exportable: bool,
     },
     /// Show the keys
     List {
@@ -77,6 +89,14 @@ pub(super) enum KeysCommand {
         /// Yes, for good
         #[arg(long)]
         yes: bool,
+        /// Do not wait until it has been disabled for 7 days
+        #[arg(long)]
+        early: bool,
+        /// The admin listener of a replica, to tell when it last used the key; may be repeated
+        #[arg(long, value_name = "URL")]
+        replica: Vec<Uri>,
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// Tell everything that is wrong with the key ring
     Verify {
@@ -100,7 +120,14 @@ pub(super) enum KeysCommand {
         file: PathBuf,
         #[command(flatten)]
         change: ChangeArgs,
+        /// Yes, disable and destroy what was disabled and destroyed in the other copy
+        #[arg(long)]
+        yes: bool,
     },
+    /// Make the key with which an approver signs
+    Approver(approve::ApproverArgs),
+    /// Show what a new ring changes, and sign it
+    Approve(approve::ApproveArgs),
     /// Ask replicas which ring they use, and what may be done next
     Check(check::CheckArgs),
     /// Give a key away as a Tink keyset, for tools that open UIDs without callveil
@@ -144,15 +171,24 @@ fn lead(text: &str) -> Result<SignedDuration, String> {
 
 pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
     match command {
-        KeysCommand::Init { ring, region, recipient, json } => init(&ring, &region, &recipient, json),
-        KeysCommand::Rotate { change, lead, region } => rotate(&change, region.as_deref(), &lead),
-        KeysCommand::List { ring, json } => list(&ring.ring()?, Timestamp::now(), json),
+        KeysCommand::Init { ring, region, recipient, exportable, json } => {
+            init(&ring, &region, &recipient, export_of(exportable), json)
+        }
+        KeysCommand::Rotate { change, lead, region, exportable } => {
+            rotate(&change, region.as_deref(), &lead, export_of(exportable))
+        }
+        KeysCommand::List { ring, json } => list(&ring.ring()?, &ring.locate()?.0, Timestamp::now(), json),
         KeysCommand::Enable { id, change, lead } => enable(&change, id, &lead),
         KeysCommand::Disable { id, change } => disable(&change, id),
-        KeysCommand::Destroy { id, change, yes } => destroy(&change, id, yes),
+        KeysCommand::Destroy { id, change, yes, early, replica, admin } => {
+            let haste = if early { Haste::Early } else { Haste::Wait };
+            destroy(&change, id, yes, haste, &check::Fleet::ask(&replica, &admin)?)
+        }
         KeysCommand::Verify { ring, json } => verify(&ring, json),
         KeysCommand::Recipients { change, set } => recipients(&change, &set),
-        KeysCommand::Merge { file, change } => merge(&change, &file),
+        KeysCommand::Merge { file, change, yes } => merge(&change, &file, yes),
+        KeysCommand::Approver(args) => approve::make(&args),
+        KeysCommand::Approve(args) => approve::approve(&args),
         KeysCommand::Check(args) => check::run(&args),
         KeysCommand::ExportTink(args) => export_tink(&args),
     }
@@ -168,12 +204,26 @@ impl ChangeArgs {
         change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), Failure> {
         let (file, config) = self.ring.file()?;
-        config.check_pins(&file.read()?)?;
-        let act = || {
-            // The time of the change, not of the command: a passphrase may have been waited for.
-            let now = Timestamp::now();
-            Ok(file.update(now, |ring| change(ring, now))?)
+        self.update_file(&file, &config, command, about, change)
+    }
+
+    /// The same with a file of one's own making.
+    fn update_file<T>(
+        &self,
+        file: &RingFile,
+        config: &KeyringConfig,
+        command: &'static str,
+        about: impl FnOnce(&T) -> Value,
+        change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
+    ) -> Result<(KeyRing, T), Failure> {
+        let checked = file.read()?;
+        config.check_pins(&checked)?;
+        // The ring that is changed is the one that was checked, however much later the lock is free.
+        let change = |ring: &KeyRing, now| match ring.ring() == checked.ring() {
+            true => change(ring, now),
+            false => Err(ChangeError::OtherRing),
         };
+        let act = || Ok(file.update(Timestamp::now, change)?);
         self.ring.journal(command)?.around(act, |(ring, made)| with_ring(ring, about(made)))
     }
 
@@ -181,7 +231,11 @@ impl ChangeArgs {
     fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
         if !self.json {
             print(text)?;
-            tell(format_args!("generation {}: hand the file to every replica", ring.generation()));
+            let next = match self.ring.locate()?.0.approval.check(ring) {
+                Ok(()) => format!("generation {}: hand the file to every replica", ring.generation()),
+                Err(awaited) => format!("{awaited} (`keys approve`)"),
+            };
+            tell(next);
             return Ok(());
         }
         fields["generation"] = ring.generation().into();
@@ -191,7 +245,7 @@ impl ChangeArgs {
 }
 
 /// What is recorded of every change, beside what it was about.
-fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
+pub(super) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
     about["ring"] = ring.ring().to_string().into();
     about["generation"] = ring.generation().into();
     about["ring_hash"] = ring.hash().to_string().into();
@@ -202,7 +256,11 @@ fn about_key(id: KeyId) -> Value {
     json!({"key": id.to_string()})
 }
 
-fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> Result<(), Failure> {
+fn export_of(exportable: bool) -> Export {
+    if exportable { Export::Allowed } else { Export::Never }
+}
+
+fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export, json: bool) -> Result<(), Failure> {
     let now = Timestamp::now();
     check_region(region)?;
     let (file, _) = ring.file()?;
@@ -213,7 +271,7 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> 
     }
     make_folder_of(file.path())?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
-    let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients).map_err(Failure::failed)?;
+    let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients, export).map_err(Failure::failed)?;
     let about = |made: &KeyRing| with_ring(made, about_key(made.primary(now).id));
     let made = ring.journal("keys init")?.around(|| Ok(file.create(&plain)?), about)?;
     let key = made.primary(now).id;
@@ -221,18 +279,21 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], json: bool) -> 
         return print(json!({"key": key.to_string(), "ring": made.ring().to_string(), "generation": 1}));
     }
     print(format_args!("made {} with the key {key}, which is active", file.path().display()))?;
+    print(format_args!("ring_id = \"{}\"", made.ring()))?;
+    tell("that line in the configuration has replicas take this ring, and no other");
     tell("keep a copy where it cannot be lost: without it no UID can be opened");
     Ok(())
 }
 
-fn rotate(change: &ChangeArgs, region: Option<&str>, lead: &LeadArgs) -> Result<(), Failure> {
+fn rotate(change: &ChangeArgs, region: Option<&str>, lead: &LeadArgs, export: Export) -> Result<(), Failure> {
     region.map_or(Ok(()), check_region)?;
     let (ring, id) = change.update(
         "keys rotate",
         |id| about_key(*id),
         |ring, now| {
             let same = &ring.primary(now).region;
-            rotation::rotate(ring, now, lead.activates(now)?, phone::NUMBERS_NEWEST, region.unwrap_or(same))
+            let region = region.unwrap_or(same);
+            rotation::rotate(ring, now, lead.activates(now)?, phone::NUMBERS_NEWEST, region, export)
         },
     )?;
     tell_activation(change, &ring, id)
@@ -281,14 +342,18 @@ fn disable(change: &ChangeArgs, id: KeyId) -> Result<(), Failure> {
     change.done(&ring, &text, json!({"key": id.to_string(), "status": "disabled"}))
 }
 
-fn destroy(change: &ChangeArgs, id: KeyId, yes: bool) -> Result<(), Failure> {
+fn destroy(change: &ChangeArgs, id: KeyId, yes: bool, haste: Haste, fleet: &check::Fleet) -> Result<(), Failure> {
+    fleet.last_used(id).iter().for_each(tell);
     if !yes {
         return Err(Failure::usage(format_args!(
-            "no UID of key {id} can ever be opened again: say --yes if that is meant"
+            "no UID of key {id} can ever be opened again, in CCC's call records neither: rewrap exports of them first, and say --yes if that is meant"
         )));
     }
-    let (ring, ()) =
-        change.update("keys destroy", |()| about_key(id), |ring, _| Ok(((), rotation::destroy(ring, id)?)))?;
+    let (ring, ()) = change.update(
+        "keys destroy",
+        |()| json!({"key": id.to_string(), "early": haste == Haste::Early}),
+        |ring, now| Ok(((), rotation::destroy(ring, now, id, haste)?)),
+    )?;
     let text = format!("key {id} is destroyed, here and in the ring before");
     change.done(&ring, &text, json!({"key": id.to_string(), "status": "destroyed"}))?;
     tell(
@@ -315,13 +380,12 @@ fn recipients(change: &ChangeArgs, set: &[Recipient]) -> Result<(), Failure> {
         return Err(Failure::usage("say with --identity how you will open it: nobody locks themselves out"));
     }
     let file = file.or_plain();
-    config.check_pins(&file.read()?)?;
     let mut texts: Vec<_> = set.iter().map(ToString::to_string).collect();
     texts.sort();
     texts.dedup();
-    let act = || Ok(file.update(Timestamp::now(), |ring| Ok(((), rotation::set_recipients(ring, &texts)?)))?);
-    let about = |(ring, ()): &(KeyRing, ())| with_ring(ring, json!({"recipients": texts}));
-    let (ring, ()) = change.ring.journal("keys recipients")?.around(act, about)?;
+    let about = |(): &()| json!({"recipients": texts});
+    let set = |ring: &KeyRing, _| Ok(((), rotation::set_recipients(ring, &texts)?));
+    let (ring, ()) = change.update_file(&file, &config, "keys recipients", about, set)?;
     let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
     change.done(&ring, &text, json!({"recipients": texts}))?;
     tell(
@@ -331,19 +395,41 @@ fn recipients(change: &ChangeArgs, set: &[Recipient]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn merge(change: &ChangeArgs, other: &std::path::Path) -> Result<(), Failure> {
+/// What a merge did, for those who ran it and for the record.
+struct Joined {
+    now: Timestamp,
+    was_primary: KeyId,
+    added: Vec<String>,
+    changes: Vec<StatusChange>,
+}
+
+impl Joined {
+    fn fields(&self) -> Value {
+        let changed = self.changes.iter().map(
+            |change| json!({"key": change.id.to_string(), "from": change.from.to_string(), "to": change.to.to_string()}),
+        );
+        json!({"added": self.added, "changed": changed.collect::<Vec<_>>()})
+    }
+}
+
+fn merge(change: &ChangeArgs, other: &std::path::Path, yes: bool) -> Result<(), Failure> {
     let (file, config) = change.ring.file()?;
-    config.check_pins(&file.read()?)?;
-    let (theirs, now) = (file.read_other(other)?, Timestamp::now());
-    let join = |ring: &KeyRing| {
-        let added = theirs.keys().iter().filter(|key| ring.key(key.id).is_none()).map(|key| key.id.to_string());
-        Ok(((added.collect(), ring.primary(now).id), rotation::merge(ring, &theirs, now)?))
+    let theirs = file.read_other(other)?;
+    let join = |ring: &KeyRing, now| {
+        let was_primary = ring.primary(now).id;
+        let Merged { revision, added, changes } = rotation::merge(ring, &theirs, now)?;
+        if !yes && changes.iter().any(StatusChange::closes) {
+            return Err(ChangeError::Unconfirmed(changes));
+        }
+        let added = added.iter().map(ToString::to_string).collect();
+        Ok((Joined { now, was_primary, added, changes }, revision))
     };
-    let about = |(ring, (added, _)): &(KeyRing, (Vec<String>, KeyId))| with_ring(ring, json!({"added": added}));
-    let joined = change.ring.journal("keys merge")?.around(|| Ok(file.update(now, join)?), about)?;
-    let (ring, (added, was_primary)) = joined;
-    let text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
-    change.done(&ring, &text, json!({"added": added}))?;
+    let (ring, joined) = change.update_file(&file, &config, "keys merge", Joined::fields, join)?;
+    let Joined { now, was_primary, added, changes } = &joined;
+    let (now, was_primary) = (*now, *was_primary);
+    let mut text = format!("joined: {} keys, of them {} from the other copy", ring.keys().len(), added.len());
+    changes.iter().for_each(|change| text += &format!("\n{change}"));
+    change.done(&ring, &text, joined.fields())?;
     if theirs.recipients() != ring.recipients() {
         tell(
             "the two copies are for different recipients: those of ours were kept (`keys recipients --set` changes them)",
@@ -378,7 +464,7 @@ fn check_region(region: &str) -> Result<(), Failure> {
     phone::TrunkZeroRegions::new([region]).map(|_| ()).map_err(Failure::usage)
 }
 
-fn list(ring: &KeyRing, now: Timestamp, json: bool) -> Result<(), Failure> {
+fn list(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: bool) -> Result<(), Failure> {
     let primary = ring.primary(now).id;
     let state = |key: &Key| match key.status {
         Status::Enabled if key.id == primary => "primary".to_owned(),
@@ -391,15 +477,24 @@ fn list(ring: &KeyRing, now: Timestamp, json: bool) -> Result<(), Failure> {
                 "id": key.id.to_string(), "status": key.status, "primary": key.id == primary,
                 "pending": key.is_pending(now), "created": key.created.to_string(),
                 "activates": key.activates.to_string(), "numbers": key.numbers, "region": key.region,
-                "check": key.check.to_string(),
+                "check": key.check.to_string(), "disabled": key.disabled.map(|time| time.to_string()),
+                "exportable": key.exportable,
             })
         });
+        let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         return print(json!({
             "ring": ring.ring().to_string(), "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
-            "recipients": ring.recipients(), "keys": keys.collect::<Vec<_>>(),
+            "recipients": ring.recipients(), "approvals": names(ring.approvals()),
+            "unverified": names(ring.claims()), "keys": keys.collect::<Vec<_>>(),
         }));
     }
     print(format_args!("ring {}  generation {}  hash {}", ring.ring(), ring.generation(), ring.hash()))?;
+    let approvals = ring.approvals().iter().map(|name| format!("approved by {name}"));
+    let claims = ring.claims().iter().map(|name| format!("signed as {name}, which nothing here can verify"));
+    approvals.chain(claims).try_for_each(print)?;
+    if let Err(awaited) = config.approval.check(ring) {
+        print(awaited)?;
+    }
     let row = |key: &Key| {
         let (created, activates) = (key.created.to_string(), key.activates.to_string());
         [key.id.to_string(), state(key), created, activates, key.region.to_string(), key.numbers.to_string()]
@@ -413,6 +508,7 @@ fn verify(ring: &RingArgs, json: bool) -> Result<(), Failure> {
     let error = match file.read() {
         Ok(ring) => {
             config.check_pins(&ring)?;
+            config.check_approval(&ring)?;
             let (id, generation, keys) = (ring.ring().to_string(), ring.generation(), ring.keys().len());
             if json {
                 return print(json!({"ok": true, "ring": id, "generation": generation, "keys": keys}));

@@ -1,10 +1,12 @@
 //! The command line: one file a command. It talks to people and owns stdout.
 
+mod approve;
 mod audit;
 mod bulk;
 mod check;
 mod clients;
 mod completions;
+mod connector;
 mod doctor;
 mod export;
 mod help;
@@ -35,9 +37,10 @@ use crate::{
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
-        disk::{Disk as _, RealDisk},
-        file::{FileMode, RingFile, RingFileError, with_suffix},
-        sealed::{self, Identities, Recipient},
+        disk::{Disk as _, RealDisk, give_to_owner_of_folder},
+        file::{Content, FileMode, RingFile, RingFileError, with_suffix},
+        rotation::ChangeError,
+        sealed::{Identities, Recipient},
     },
     memory,
     phone::TrunkZeroRegions,
@@ -160,6 +163,9 @@ impl From<ConfigError> for Failure {
 
 impl From<RingFileError> for Failure {
     fn from(error: RingFileError) -> Self {
+        if let RingFileError::Change(ChangeError::Unconfirmed(_)) = error {
+            return Self::usage(error);
+        }
         if error.is_bad_ring() { Self::config(error) } else { Self::failed(error) }
     }
 }
@@ -214,12 +220,13 @@ impl RingArgs {
     /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
     /// beside the ring.
     fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
-        let to = self.configuration()?.and_then(|config| config.audit.to);
-        let beside = || Ok::<_, Failure>(with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit"));
-        Journal::open(command, to.map_or_else(beside, Ok)?)
+        match self.configuration()?.and_then(|config| config.audit.to) {
+            Some(log) => Journal::open(command, log),
+            None => Journal::beside(command, with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit")),
+        }
     }
 
-    /// The ring, if it is one that the configuration allows.
+    /// The ring, if it is one that the configuration allows, whether or not it is approved of.
     fn ring(&self) -> Result<KeyRing, Failure> {
         let (file, config) = self.file()?;
         let ring = file.read()?;
@@ -227,8 +234,12 @@ impl RingArgs {
         Ok(ring)
     }
 
+    /// What maps as replicas do, with a ring that they would use.
     fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        Ok(Tokenizer::new(self.ring()?, self.locate()?.1))
+        let (config, trunk_zero) = self.locate()?;
+        let ring = self.ring()?;
+        config.check_approval(&ring)?;
+        Ok(Tokenizer::new(ring, trunk_zero))
     }
 }
 
@@ -237,6 +248,29 @@ impl RingArgs {
 enum Asking {
     OnTheTerminal,
     Nobody,
+}
+
+/// Where plugins of age talk to people, and ask them for PINs.
+#[derive(Clone, Copy)]
+struct Terminal;
+
+impl age::Callbacks for Terminal {
+    fn display_message(&self, message: &str) {
+        tell(message.replace(|c: char| c.is_control(), " "));
+    }
+
+    fn confirm(&self, _message: &str, _yes: &str, _no: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn request_public_string(&self, _description: &str) -> Option<String> {
+        None
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let prompt = description.replace(|c: char| c.is_control(), " ");
+        rpassword::prompt_password(format!("{prompt}: ")).ok().map(SecretString::from)
+    }
 }
 
 /// The ring file of `config`. Without an identity there, systemd's credential of that name is one.
@@ -249,29 +283,30 @@ fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure
     };
     let identity = config.identity.clone().or_else(credential);
     let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
-    Ok(RingFile::new(&config.path, config.mode, tokenizer::knows, identities))
+    let file = RingFile::new(&config.path, config.mode, tokenizer::knows, identities);
+    Ok(file.approved_by(config.approval.clone()))
 }
 
 fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
     let failed = |reason: &dyn Display| Failure::config(format_args!("identity {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    if !sealed::is_age(&file) && !mode.allows(access) {
-        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    if let Some(how) = mode.exposure(access, Content::of(&file)) {
+        return Err(failed(&format_args!("it {how}")));
     }
     let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
-    let passphrase: Option<&dyn Fn() -> io::Result<SecretString>> = match asking {
-        Asking::OnTheTerminal => Some(&ask),
-        Asking::Nobody => None,
+    let identities = match asking {
+        Asking::OnTheTerminal => Identities::read_with(&file, Some(&ask), Terminal),
+        Asking::Nobody => Identities::read(&file, None),
     };
-    Identities::read(&file, passphrase).map_err(|error| failed(&error))
+    identities.map_err(|error| failed(&error))
 }
 
 /// The key under which the audit log hashes items.
 fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
     let failed = |reason: &dyn Display| Failure::config(format_args!("hmac_key {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    if !mode.allows(access) {
-        return Err(failed(&"it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\""));
+    if let Some(how) = mode.exposure(access, Content::Plain) {
+        return Err(failed(&format_args!("it {how}")));
     }
     let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
     Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
@@ -279,7 +314,9 @@ fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
 
 /// Someone for whom something is to be encrypted.
 fn recipient(text: &str) -> Result<Recipient, String> {
-    Recipient::parse(text).ok_or_else(|| "an age public key is age1…, as age-keygen prints it".to_owned())
+    Recipient::parse(text).ok_or_else(|| {
+        "an age public key is age1… or age1pq1…, as age-keygen prints it, or a hardware key's age1tag1…".to_owned()
+    })
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {
@@ -330,7 +367,9 @@ fn make_folder_of(path: &Path) -> Result<(), Failure> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    for made in missing {
+    // The outermost first, whose owner the others get, too.
+    for made in missing.into_iter().rev() {
+        std::fs::File::open(made).and_then(|file| give_to_owner_of_folder(&file, made)).map_err(failed)?;
         let parent = made.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         RealDisk.sync_folder(parent).map_err(failed)?;
     }

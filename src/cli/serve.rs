@@ -55,7 +55,7 @@ use crate::{
         tls::{Tls, TlsFiles},
         workers::Workers,
     },
-    tokenizer::{Mode, Tokenizer},
+    tokenizer::{Mode, PlainNumbers, Tokenizer},
 };
 
 /// The key ring of `--dev`.
@@ -202,6 +202,7 @@ fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash
     let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
     let (ring, seen) = found.expect("a ring is other than none");
     config.keyring.check_pins(&ring)?;
+    config.keyring.check_approval(&ring)?;
     let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
     tokenizer.self_test().map_err(Failure::failed)?;
     Ok((tokenizer, seen))
@@ -279,6 +280,9 @@ async fn serve(
     let ring = tokenizer.ring();
     info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
+    if config.keyring.ring_id.is_none() && !dev {
+        warn!(ring_id = %ring.ring(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
+    }
     record_start(&audit, &live, &tokenizer, address);
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
@@ -395,6 +399,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         context: Context::default(),
         modes: Mode::ALL.into(),
         partial: Partial::Lenient,
+        plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
     };
@@ -434,7 +439,8 @@ fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {
         return Ok(());
     }
     make_folder_of(file.path())?;
-    let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[]).map_err(Failure::failed)?;
+    let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never)
+        .map_err(Failure::failed)?;
     file.create(&plain)?;
     Ok(())
 }

@@ -3,14 +3,19 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Bytes of the largest file that is read: room for some ten thousand keys.
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Permission bits of a folder: others can write it; they can replace no files of it that are not theirs.
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// Who may do what with a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub struct Access {
     pub uid: u32,
     /// The group.
     pub gid: u32,
+    /// Whether others may put another file in its place: they can write its folder, and that has no sticky bit.
+    pub is_replaceable: bool,
 }
 
 /// Keeps files. [`RealDisk`] is the system's.
@@ -28,8 +35,13 @@ pub trait Disk: Send + Sync {
     /// The file that `path` is in the end, where it is a symbolic link.
     fn resolve(&self, path: &Path) -> PathBuf;
 
+    /// Whether others may put another file in the place of the one at `path`, or make one there.
+    fn is_replaceable(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// Waits for all other holders of the lock file. It is made where it is missing, for whoever owns a file with the
-    /// access `like`, and never deleted: a second lock on a new file would exclude nobody.
+    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody.
     ///
     /// # Errors
     /// The system's.
@@ -50,7 +62,8 @@ pub trait Disk: Send + Sync {
     /// The system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a file that was not there, for its owner and whoever `like` lets in.
+    /// Makes a file that was not there, for its owner and whoever `like` lets in. Without `like`, what root makes is for
+    /// the owner of the folder: a service reads what was made for it.
     ///
     /// # Errors
     /// The system's.
@@ -103,13 +116,23 @@ impl Disk for RealDisk {
         fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
     }
 
+    fn is_replaceable(&self, path: &Path) -> bool {
+        // The folder of a link, too: who can replace the link need not reach the file.
+        [path.to_owned(), self.resolve(path)].iter().any(|path| {
+            fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
+        })
+    }
+
     fn lock(&self, path: &Path, like: Option<Access>) -> io::Result<Lock> {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        if let (Ok(file), Some(like)) = (&made, like) {
+        if let Ok(file) = &made {
             // Best effort: only root can give a file away.
-            let _ = std::os::unix::fs::fchown(file, Some(like.uid), Some(like.gid));
+            let _ = match like {
+                Some(like) => fchown(file, Some(like.uid), Some(like.gid)),
+                None => give_to_owner_of_folder(file, path),
+            };
         }
-        let file = made.or_else(|_| OpenOptions::new().write(true).open(path))?;
+        let file = made.or_else(|_| open_companion(OpenOptions::new().write(true), path))?;
         file.lock()?;
         Ok(Lock(Some(file)))
     }
@@ -129,7 +152,8 @@ impl Disk for RealDisk {
         if !metadata.is_file() {
             return Err(not_a_file());
         }
-        let access = Access { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() };
+        let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        let access = Access { mode, uid, gid, is_replaceable: self.is_replaceable(path) };
         Ok((read_bounded(&file, metadata.len())?, access))
     }
 
@@ -145,13 +169,15 @@ impl Disk for RealDisk {
         if let Some(like) = like {
             // A group that may read the ring (Kubernetes' fsGroup, a service's own) must be able to read the next one.
             // Only root can give a file away; whoever is in its group can let the group have it.
-            let given = std::os::unix::fs::fchown(&file, Some(like.uid), Some(like.gid));
-            let given = given.or_else(|_| std::os::unix::fs::fchown(&file, None, Some(like.gid)));
+            let given = fchown(&file, Some(like.uid), Some(like.gid));
+            let given = given.or_else(|_| fchown(&file, None, Some(like.gid)));
             if like.mode & 0o070 != 0 && file.metadata()?.gid() != like.gid {
                 let error = given.err().unwrap_or_else(|| io::ErrorKind::PermissionDenied.into());
                 return Err(io::Error::new(error.kind(), "its group, which may read it, could not read the next one"));
             }
             file.set_permissions(fs::Permissions::from_mode(0o600 | like.mode))?;
+        } else {
+            give_to_owner_of_folder(&file, path)?;
         }
         file.write_all(bytes)
     }
@@ -166,6 +192,35 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Gives a file that root made at `path` to whoever owns the folder: only they can read there what is theirs.
+///
+/// # Errors
+/// The system's.
+pub fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = fs::metadata(folder_of(path))?;
+    if folder.uid() == 0 { Ok(()) } else { fchown(file, Some(folder.uid()), Some(folder.gid())) }
+}
+
+/// Opens a file beside a ring, which is never a link, nor anything else that leads elsewhere or waits.
+///
+/// # Errors
+/// The system's.
+pub fn open_companion(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = how.custom_flags(i32::try_from(flags.bits()).map_err(io::Error::other)?).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
     }
 }
 

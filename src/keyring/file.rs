@@ -22,9 +22,12 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyRing, Known, NotASuccessor,
+    Fingerprint, KeyRing, Known, NotASuccessor,
+    approval::Approval,
     disk::{Access, Disk, FILE_BYTES_MAX, Lock, RealDisk},
-    json::Faults,
+    fault::Faults,
+    json::with_line,
+    note::Signer,
     rotation::{ChangeError, Previous, Revision},
     sealed::{Identities, Recipient, SealError, is_age, seal},
 };
@@ -34,6 +37,51 @@ const READ: &str = "read";
 
 /// Permission bits of a plain ring that mean that others on the system can reach it.
 const OTHERS: u32 = 0o007;
+
+/// Those that mean that they can write it.
+const OTHERS_WRITE: u32 = 0o002;
+
+/// What others on the system can do with a file that they must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Read, write or run it, with these permission bits.
+    Open(u32),
+    /// Write it, with these permission bits.
+    Writable(u32),
+    /// Put another in its place.
+    Replaceable,
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(mode) => write!(f, "is open to others on this system (mode {mode:04o}): chmod 0600 it")?,
+            Self::Writable(mode) => {
+                write!(f, "can be written by others on this system (mode {mode:04o}): chmod o-w it")?;
+            }
+            Self::Replaceable => {
+                f.write_str("stands in a folder that others on this system can write: chmod o-w or +t the folder")?;
+            }
+        }
+        f.write_str(", or set keyring_mode = \"any\"")
+    }
+}
+
+/// Whether a file's content is a secret to those who can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It is.
+    Plain,
+    /// It is encrypted.
+    Sealed,
+}
+
+impl Content {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        if is_age(bytes) { Self::Sealed } else { Self::Plain }
+    }
+}
 
 /// Who may be able to read a plain ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,7 +96,17 @@ pub enum FileMode {
 impl FileMode {
     /// Whether a file with secrets may have this access.
     pub fn allows(self, access: Access) -> bool {
-        self == Self::Any || access.mode & OTHERS == 0
+        self.exposure(access, Content::Plain).is_none()
+    }
+
+    /// What others can do with a file of this content that they must not.
+    pub fn exposure(self, access: Access, content: Content) -> Option<Exposure> {
+        match content {
+            _ if self == Self::Any => None,
+            Content::Plain if access.mode & OTHERS != 0 => Some(Exposure::Open(access.mode)),
+            _ if access.mode & OTHERS_WRITE != 0 => Some(Exposure::Writable(access.mode)),
+            _ => access.is_replaceable.then_some(Exposure::Replaceable),
+        }
     }
 
     /// The access of a file that takes the place of one with `access`: whoever could read that can read this.
@@ -68,6 +126,7 @@ pub struct RingFile {
     mode: FileMode,
     known: Known,
     identities: Option<Arc<Identities>>,
+    approval: Approval,
     plain: Plain,
     disk: Arc<dyn Disk>,
 }
@@ -110,7 +169,14 @@ impl RingFile {
     /// The ring at `path`. With `identities` it must be encrypted, for one of them.
     pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known, identities: Option<Identities>) -> Self {
         let (path, identities) = (path.into(), identities.map(Arc::new));
-        Self { path, mode, known, identities, plain: Plain::Refused, disk: Arc::new(RealDisk) }
+        let (approval, plain, disk) = (Approval::default(), Plain::Refused, Arc::new(RealDisk));
+        Self { path, mode, known, identities, approval, plain, disk }
+    }
+
+    /// The same, whose signatures are those of these approvers.
+    #[must_use]
+    pub fn approved_by(self, approval: Approval) -> Self {
+        Self { approval, ..self }
     }
 
     /// The same, also where it is still plain although there are identities: for the change that encrypts it.
@@ -128,6 +194,11 @@ impl RingFile {
     /// Whether the ring must be encrypted: there are identities to open it with.
     pub fn wants_sealed(&self) -> bool {
         self.identities.is_some()
+    }
+
+    /// Whose signatures a ring needs before it is used.
+    pub fn approval(&self) -> &Approval {
+        &self.approval
     }
 
     /// The path, as it was given.
@@ -158,14 +229,21 @@ impl RingFile {
         }
         // Who may read the file can change without its content.
         let refused = |error| {
-            let content = Some(hash).filter(|_| !matches!(error, RingFileError::Exposed { .. }));
+            // And a token that was away may be back.
+            let may_open = self.identities.as_ref().is_some_and(|identities| identities.may_open_later());
+            let changes = match error {
+                RingFileError::Exposed { .. } => true,
+                RingFileError::Sealed { .. } => may_open,
+                _ => false,
+            };
+            let content = Some(hash).filter(|_| !changes);
             RefusedContent { error, content }
         };
         let found = self.open(&self.path, raw, access).map_err(refused)?;
         Ok(Some((found.ring, hash)))
     }
 
-    /// Reads any other ring file under the same rules, for `keys merge`.
+    /// Reads any other ring file under the same rules.
     ///
     /// # Errors
     /// Those of [`RingFile::read`].
@@ -183,22 +261,25 @@ impl RingFile {
     }
 
     fn open(&self, path: &Path, raw: Zeroizing<Vec<u8>>, access: Access) -> Result<Found, RingFileError> {
+        if let Some(how) = self.mode.exposure(access, Content::of(&raw)) {
+            return Err(RingFileError::Exposed { path: path.to_owned(), how });
+        }
         let plain = match (&self.identities, is_age(&raw)) {
             (Some(_), false) if self.plain == Plain::Refused => {
                 return Err(RingFileError::Plain { path: path.to_owned() });
             }
             (None, true) => return Err(RingFileError::IdentityWanted { path: path.to_owned() }),
-            (_, false) if !self.mode.allows(access) => {
-                return Err(RingFileError::Exposed { path: path.to_owned(), mode: access.mode });
-            }
             (_, false) => raw.clone(),
             (Some(identities), true) => {
                 identities.open(&raw).map_err(|error| RingFileError::Sealed { path: path.to_owned(), error })?
             }
         };
-        let ring = KeyRing::from_json(&plain, self.known)
-            .map_err(|faults| RingFileError::Refused { path: path.to_owned(), faults })?;
+        let ring = self.parse(&plain).map_err(|faults| RingFileError::Refused { path: path.to_owned(), faults })?;
         Ok(Found { ring, plain, raw, access })
+    }
+
+    fn parse(&self, plain: &[u8]) -> Result<KeyRing, Faults> {
+        KeyRing::from_note(plain, self.known, self.approval.approvers())
     }
 
     /// Writes the first generation of a ring, encrypted for the recipients that it names, if it names any.
@@ -207,6 +288,9 @@ impl RingFile {
     /// [`RingFileError::Exists`] where there is anything at the path already.
     pub fn create(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
+        if self.mode != FileMode::Any && self.disk.is_replaceable(&self.path) {
+            return Err(RingFileError::Exposed { path: self.path.clone(), how: Exposure::Replaceable });
+        }
         let _lock = target.lock(None)?;
         if self.disk.exists(&self.path) {
             return Err(RingFileError::Exists { path: self.path.clone() });
@@ -226,23 +310,21 @@ impl RingFile {
 
     /// Replaces the ring by the one that `change` makes of it, and keeps the one before as `<name>.previous`.
     ///
-    /// The lock is held from before the ring is read until the new one is safe on disk. `change` gives, beside the
-    /// revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
+    /// The lock is held from before the ring is read until the new one is safe on disk, and `clock` is asked within.
+    /// `change` gives, beside the revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
     /// plain one stays plain, unless the revision names recipients and it named none before.
     ///
     /// # Errors
     /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, the new one.
     pub fn update<T>(
         &self,
-        now: Timestamp,
-        change: impl FnOnce(&KeyRing) -> Result<(T, Revision), ChangeError>,
+        clock: impl FnOnce() -> Timestamp,
+        change: impl FnOnce(&KeyRing, Timestamp) -> Result<(T, Revision), ChangeError>,
     ) -> Result<(KeyRing, T), RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
-        let before = self.read_raw(&target.ring)?.1;
-        let _lock = target.lock(Some(self.mode.kept(before)))?;
-        target.tidy()?;
-        let old = self.find(&target.ring)?;
-        let (made, revision) = change(&old.ring).map_err(RingFileError::Change)?;
+        let (_lock, old) = self.find_locked(&target)?;
+        let now = clock();
+        let (made, revision) = change(&old.ring, now).map_err(RingFileError::Change)?;
         let new = self.check(&revision.next)?;
         old.ring.check_successor(&new, now).map_err(RingFileError::Successor)?;
         let newly_sealed = !new.recipients().is_empty() && old.ring.recipients().is_empty();
@@ -263,21 +345,47 @@ impl RingFile {
         Ok((new, made))
     }
 
+    /// Adds the signature of `signer` to the ring, whose content must be the one of `hash`: the one that was shown. The
+    /// content stays as it is, and so does the ring before.
+    ///
+    /// # Errors
+    /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, signed.
+    pub fn approve(&self, signer: &Signer, hash: Fingerprint) -> Result<KeyRing, RingFileError> {
+        let target = Target::of(&self.path, &*self.disk)?;
+        let (_lock, old) = self.find_locked(&target)?;
+        if old.ring.hash() != hash {
+            return Err(RingFileError::Change(ChangeError::Moved));
+        }
+        let signed = with_line(&old.plain, signer).ok_or(RingFileError::Change(ChangeError::Approved))?;
+        let new = self.check(&signed)?;
+        let next = if old.is_sealed() { self.seal(&new, &signed)? } else { signed };
+        target.replace(&target.ring, &next, Some(self.mode.kept(old.access)))?;
+        target.sync_folder()?;
+        Ok(new)
+    }
+
+    /// The ring as it is under the lock, which nobody else can change until the lock is dropped.
+    fn find_locked(&self, target: &Target<'_>) -> Result<(Lock, Found), RingFileError> {
+        let before = self.read_raw(&target.ring)?.1;
+        let lock = target.lock(Some(self.mode.kept(before)))?;
+        target.tidy()?;
+        Ok((lock, self.find(&target.ring)?))
+    }
+
     /// What is about to be written must be readable, by us and by every replica.
     fn check(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         if plain.len() as u64 >= FILE_BYTES_MAX {
             return Err(RingFileError::TooLarge);
         }
-        KeyRing::from_json(plain, self.known).map_err(RingFileError::Unfit)
+        self.parse(plain).map_err(RingFileError::Unfit)
     }
 
     /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody
     /// locks themselves out.
     fn seal(&self, ring: &KeyRing, plain: &[u8]) -> Result<Zeroizing<Vec<u8>>, RingFileError> {
-        let failed = |error| RingFileError::Sealed { path: self.path.clone(), error };
         let recipients = ring.recipients().iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
         let recipients = recipients.filter(|recipients| !recipients.is_empty()).ok_or(RingFileError::NoRecipients)?;
-        let sealed = Zeroizing::new(seal(plain, &recipients).map_err(failed)?);
+        let sealed = Zeroizing::new(seal(plain, &recipients).map_err(RingFileError::Unsealable)?);
         if let Some(identities) = &self.identities
             && !identities.open(&sealed).is_ok_and(|opened| *opened == plain)
         {
@@ -367,12 +475,12 @@ pub enum RingFileError {
         /// Its reason.
         error: io::Error,
     },
-    /// Others on the system can reach a plain ring.
+    /// Others on the system can read a plain ring, or write or replace any.
     Exposed {
         /// The ring.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// What they can do.
+        how: Exposure,
     },
     /// An identity is configured, and the ring is plain: it could be anybody's.
     Plain {
@@ -384,13 +492,15 @@ pub enum RingFileError {
         /// The ring.
         path: PathBuf,
     },
-    /// The ring could not be opened, or encrypted.
+    /// The ring could not be opened.
     Sealed {
         /// The ring.
         path: PathBuf,
         /// Why.
         error: SealError,
     },
+    /// The ring could not be encrypted for those it is to be for.
+    Unsealable(SealError),
     /// The ring is encrypted, and does not say for whom the next one should be.
     NoRecipients,
     /// The new recipients leave out the identity at hand.
@@ -436,6 +546,7 @@ impl RingFileError {
             | Self::PreviousLeft { .. }
             | Self::Unfit(_)
             | Self::TooLarge
+            | Self::Unsealable(_)
             | Self::NoRecipients
             | Self::LocksUsOut
             | Self::Change(_)
@@ -448,11 +559,7 @@ impl fmt::Display for RingFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
-            Self::Exposed { path, mode } => write!(
-                f,
-                "key ring {} is open to others on this system (mode {mode:04o}): chmod 0600 it, or set keyring_mode = \"any\"",
-                path.display()
-            ),
+            Self::Exposed { path, how } => write!(f, "key ring {} {how}", path.display()),
             Self::Plain { path } => write!(
                 f,
                 "key ring {} is plain, and an identity is configured: it could be anybody's (`keys recipients --set` encrypts it)",
@@ -462,6 +569,7 @@ impl fmt::Display for RingFileError {
                 write!(f, "key ring {} is encrypted with age: an identity is wanted", path.display())
             }
             Self::Sealed { path, error } => write!(f, "key ring {}: {error}", path.display()),
+            Self::Unsealable(error) => write!(f, "the key ring is not encrypted: {error}"),
             Self::NoRecipients => f.write_str(
                 "the key ring does not say for whom to encrypt the next one: tell it with `keys recipients --set`",
             ),

@@ -1,7 +1,7 @@
-//! The plain ring file: JSON to a valid ring, and back. A ring is refused as a whole when anything in it is wrong, and
-//! all that is wrong is told at once.
+//! The plain ring: a signed note, whose text is JSON, to a valid ring, and back. A ring is refused as a whole when
+//! anything in it is wrong, and all that is wrong is told at once.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
 use data_encoding::BASE64;
 use jiff::Timestamp;
@@ -9,17 +9,21 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    FORMAT, Fingerprint, GENERATION_MAX, Key, KeyRing, Known, MATERIAL_BYTES, Material, RingId, SCHEME, Status,
+    FORMAT, Fingerprint, GENERATION_MAX, Key, KeyRing, Known, Material, RING_NAME, RingId, SCHEME, Status,
+    decode_base64,
+    fault::{Fault, Faults, KeyFault},
+    note::{self, Name, Note, Signer, Verifier},
 };
 use crate::ids::KeyId;
 
 impl KeyRing {
-    /// Reads a plain ring file.
+    /// Reads a plain ring, and which of `approvers` have signed it.
     ///
     /// # Errors
     /// [`Faults`]: everything that is wrong with it.
-    pub fn from_json(json: &[u8], known: Known) -> Result<Self, Faults> {
-        let raw: RawRing = serde_json::from_slice(json).map_err(|error| {
+    pub fn from_note(note: &[u8], known: Known, approvers: &[Verifier]) -> Result<Self, Faults> {
+        let note = Note::parse(note).ok_or_else(|| Faults(vec![Fault::NotANote]))?;
+        let raw: RawRing = serde_json::from_slice(note.text).map_err(|error| {
             // serde_json quotes what it met, which may be a key: only the place is told.
             Faults(vec![Fault::NotARing { line: error.line(), column: error.column() }])
         })?;
@@ -34,9 +38,15 @@ impl KeyRing {
         if !(1..=GENERATION_MAX).contains(&raw.generation) {
             faults.push(Fault::Generation);
         }
-        if raw.parent.is_some_and(|parent| Fingerprint::from_hex(&parent).is_none()) {
+        let parent = raw.parent.as_deref().and_then(Fingerprint::from_hex);
+        if raw.parent.is_some() && parent.is_none() {
             faults.push(Fault::Parent);
         }
+        let signer = ring.and_then(|ring| raw.signer(ring, &mut faults));
+        if let Some(ring) = ring {
+            check_signature(&note, ring, &mut faults);
+        }
+        let approvals = check_approvals(&note, approvers, &mut faults);
         let keys: Vec<Key> =
             raw.keys.iter().enumerate().filter_map(|(at, raw)| raw.check(at, known, &mut faults)).collect();
         let mut seen = HashSet::new();
@@ -45,19 +55,47 @@ impl KeyRing {
         if !raw.keys.iter().any(|key| key.status == Status::Enabled) {
             faults.push(Fault::NoEnabledKey);
         }
-        match ring {
-            Some(ring) if faults.is_empty() => {
-                let hash = Fingerprint::of(json);
-                Ok(Self { recipients: raw.recipients, ..Self::assemble(ring, raw.generation, hash, keys) })
+        match signer {
+            Some(signer) if faults.is_empty() => {
+                let hash = Fingerprint::of(note.text);
+                let names = note.lines().iter().map(note::Line::name);
+                let claims = names.filter(|name| name.as_str() != RING_NAME && !approvals.contains(name)).cloned();
+                let (recipients, claims) = (raw.recipients, claims.collect());
+                Ok(Self { parent, recipients, approvals, claims, ..Self::assemble(signer, raw.generation, hash, keys) })
             }
             _ => Err(Faults(faults)),
         }
     }
 }
 
-/// The plain file of a ring.
-pub(super) fn to_json(
-    ring: RingId,
+/// The ring signs itself once, and no other key does under its name.
+fn check_signature(note: &Note<'_>, ring: RingId, faults: &mut Vec<Fault>) {
+    let is_signed = note.is_signed_by(&Verifier::new(ring_name(), ring.0)) == Some(true);
+    if !is_signed || note.lines().iter().filter(|line| line.name().as_str() == RING_NAME).count() > 1 {
+        faults.push(Fault::Signature);
+    }
+}
+
+/// The names of those who have signed it. A line of theirs that does not fit is a fault, and no line is none.
+fn check_approvals(note: &Note<'_>, approvers: &[Verifier], faults: &mut Vec<Fault>) -> Vec<Name> {
+    let mut approvals = Vec::new();
+    for approver in approvers {
+        match note.is_signed_by(approver) {
+            None => {}
+            Some(true) => approvals.push(approver.name().clone()),
+            Some(false) => faults.push(Fault::Approval(approver.name().clone())),
+        }
+    }
+    approvals
+}
+
+pub(super) fn ring_name() -> Name {
+    Name::new(RING_NAME).expect("it is printable and short")
+}
+
+/// The signed note of a ring.
+pub(super) fn to_note(
+    signer: &Signer,
     generation: u64,
     parent: Option<Fingerprint>,
     recipients: &[String],
@@ -65,17 +103,31 @@ pub(super) fn to_json(
 ) -> Zeroizing<Vec<u8>> {
     let raw = RawRing {
         format: FORMAT.to_owned(),
-        ring: ring.to_string(),
+        ring: RingId(*signer.verifier().key()).to_string(),
+        // Exposed because every copy of the ring holds it: who can open a ring may write it.
+        signing_key: Zeroizing::new(BASE64.encode(signer.seed())),
         generation,
         parent: parent.map(|parent| parent.to_string()),
         recipients: recipients.to_vec(),
         keys: keys.iter().map(RawKey::from).collect(),
     };
     // Large enough that it never grows: a buffer that grew would leave its secrets behind, unwiped.
-    let mut json = Zeroizing::new(Vec::with_capacity(512 + 128 * recipients.len() + 1024 * keys.len()));
-    serde_json::to_writer_pretty(&mut *json, &raw).expect("strings and numbers go into a buffer");
-    json.push(b'\n');
-    json
+    let recipients: usize = recipients.iter().map(|recipient| recipient.len() + 16).sum();
+    let capacity = 1024 + recipients + 1024 * keys.len();
+    let mut note = Zeroizing::new(Vec::with_capacity(capacity));
+    serde_json::to_writer_pretty(&mut *note, &raw).expect("strings and numbers go into a buffer");
+    note.push(b'\n');
+    let line = signer.line(&note);
+    note.push(b'\n');
+    note.extend_from_slice(line.as_bytes());
+    note
+}
+
+/// `note` with a line of `signer` added to it; `None` where it has signed it already.
+pub fn with_line(note: &[u8], signer: &Signer) -> Option<Zeroizing<Vec<u8>>> {
+    let parsed = Note::parse(note).filter(|note| note.is_signed_by(signer.verifier()).is_none())?;
+    let line = signer.line(parsed.text);
+    Some(Zeroizing::new([note, line.as_bytes()].concat()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +135,7 @@ pub(super) fn to_json(
 struct RawRing {
     format: String,
     ring: String,
+    signing_key: Zeroizing<String>,
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
@@ -90,6 +143,18 @@ struct RawRing {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recipients: Vec<String>,
     keys: Vec<RawKey>,
+}
+
+impl RawRing {
+    /// The key that signs this ring, or `None` with a fault.
+    fn signer(&self, ring: RingId, faults: &mut Vec<Fault>) -> Option<Signer> {
+        let signer = decode_base64(&self.signing_key).map(|seed| Signer::new(ring_name(), &seed));
+        let signer = signer.filter(|signer| *signer.verifier().key() == ring.0);
+        if signer.is_none() {
+            faults.push(Fault::SigningKey);
+        }
+        signer
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +168,10 @@ struct RawKey {
     numbers: String,
     region: String,
     check: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disabled: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exportable: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     material: Option<Zeroizing<String>>,
 }
@@ -130,8 +199,13 @@ impl RawKey {
         if activates.is_err() {
             wrong(KeyFault::Activates);
         }
+        let disabled = self.disabled.as_ref().map(|time| time.parse::<Timestamp>()).transpose();
+        if disabled.is_err() {
+            wrong(KeyFault::Disabled);
+        }
         let check = Fingerprint::from_hex(&self.check);
-        let material = self.material.as_deref().map(|text| decode_material(text));
+        let decode = |text: &Zeroizing<String>| decode_base64(text).map(|bytes| Material::new(&bytes));
+        let material = self.material.as_ref().map(decode);
         match &material {
             None if self.status == Status::Destroyed => {}
             Some(_) if self.status == Status::Destroyed => wrong(KeyFault::MaterialLeft),
@@ -154,22 +228,11 @@ impl RawKey {
             numbers: self.numbers.as_str().into(),
             region: self.region.as_str().into(),
             check: check?,
+            disabled: disabled.ok()?,
+            exportable: self.exportable,
             material: material.flatten(),
         })
     }
-}
-
-fn decode_material(text: &str) -> Option<Material> {
-    let mut bytes = Zeroizing::new([0; MATERIAL_BYTES]);
-    let mut buffer = Zeroizing::new([0; MATERIAL_BYTES + 2]);
-    // 64 bytes have two signs of padding, at the end alone; the decoder would take several padded texts for one.
-    let is_padded = text.find('=') == text.len().checked_sub(2);
-    if BASE64.decode_len(text.len()) != Ok(buffer.len()) || !is_padded {
-        return None;
-    }
-    let decoded = BASE64.decode_mut(text.as_bytes(), &mut *buffer).ok()?;
-    bytes.copy_from_slice(buffer.get(..decoded).filter(|_| decoded == MATERIAL_BYTES)?.get(..MATERIAL_BYTES)?);
-    Some(Material::new(&bytes))
 }
 
 impl From<&Key> for RawKey {
@@ -183,130 +246,40 @@ impl From<&Key> for RawKey {
             numbers: key.numbers.to_string(),
             region: key.region.to_string(),
             check: key.check.to_string(),
+            disabled: key.disabled.map(|time| time.to_string()),
+            exportable: key.exportable,
             material: key.material.as_ref().map(|material| Zeroizing::new(BASE64.encode(material.expose()))),
         }
     }
 }
 
-/// Everything that is wrong with a ring file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, fault) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "; " };
-            write!(f, "{separator}{fault}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}
-
-/// One thing that is wrong with a ring file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// Not JSON, or not of a ring's shape from here on.
-    NotARing {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
-    /// `format` is not [`FORMAT`].
-    Format,
-    /// `ring` is not 32 lower-case hex digits.
-    RingId,
-    /// `generation` is 0 or above [`GENERATION_MAX`].
-    Generation,
-    /// `parent` is not 16 lower-case hex digits.
-    Parent,
-    /// The `id` of the key at this place, from 0, is none.
-    KeyId {
-        /// The place, from 0.
-        at: usize,
-    },
-    /// Two keys have one id.
-    DuplicateId(KeyId),
-    /// No key is enabled, so none could be the primary.
-    NoEnabledKey,
-    /// Something is wrong with one key.
-    Key {
-        /// That key.
-        id: KeyId,
-        /// What is wrong with it.
-        what: KeyFault,
-    },
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotARing { line, column } => write!(
-                f,
-                "not the JSON of a key ring: line {line}, column {column} (torn, or a field missing, unknown, repeated or of another type)"
-            ),
-            Self::Format => write!(f, "`format` is not \"{FORMAT}\""),
-            Self::RingId => f.write_str("`ring` is not 32 lower-case hex digits"),
-            Self::Generation => write!(f, "`generation` is not between 1 and {GENERATION_MAX}"),
-            Self::Parent => f.write_str("`parent` is not 16 lower-case hex digits"),
-            Self::KeyId { at } => {
-                write!(f, "key number {}: `id` is not four lower-case hex digits other than 0000", at + 1)
-            }
-            Self::DuplicateId(id) => write!(f, "two keys have the id {id}"),
-            Self::NoEnabledKey => f.write_str("no key is enabled"),
-            Self::Key { id, what } => write!(f, "key {id}: {what}"),
-        }
-    }
-}
-
-/// What is wrong with one key of a ring file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyFault {
-    /// `scheme` is not [`SCHEME`].
-    Scheme,
-    /// This program does not know its `numbers`, or the `region` there.
-    Numbering,
-    /// `created` is no RFC 3339 time.
-    Created,
-    /// `activates` is no RFC 3339 time.
-    Activates,
-    /// `check` is not 16 lower-case hex digits.
-    CheckForm,
-    /// `check` is not that of the material.
-    Check,
-    /// `material` is not the base64 of [`MATERIAL_BYTES`] bytes.
-    Material,
-    /// The key is not destroyed and has no `material`.
-    MaterialMissing,
-    /// The key is destroyed and has `material`.
-    MaterialLeft,
-}
-
-impl fmt::Display for KeyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scheme => "this program does not know its `scheme`",
-            Self::Numbering => "this program does not know its `numbers`, or the `region` there",
-            Self::Created => "`created` is no RFC 3339 time",
-            Self::Activates => "`activates` is no RFC 3339 time",
-            Self::CheckForm => "`check` is not 16 lower-case hex digits",
-            Self::Check => "`material` does not fit its `check`",
-            Self::Material => "`material` is not 64 bytes in base64",
-            Self::MaterialMissing => "`material` is missing",
-            Self::MaterialLeft => "it is destroyed, and yet has `material`",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{MATERIAL_BYTES, note::KEY_BYTES},
+        *,
+    };
 
-    const RING: RingId = RingId([0xab; 16]);
+    fn signer(name: &str, byte: u8) -> Signer {
+        Signer::new(Name::new(name).expect("a name"), &[byte; KEY_BYTES])
+    }
+
+    /// The ring of these keys, as its text and its signatures.
+    fn note(keys: &[Key]) -> (String, String) {
+        let note = to_note(&signer(RING_NAME, 1), 3, None, &[], keys);
+        let text = str::from_utf8(&note).expect("JSON is UTF-8");
+        text.split_once("\n\n").map(|(text, lines)| (format!("{text}\n"), lines.to_owned())).expect("a note")
+    }
+
+    /// `text`, signed as a ring signs itself.
+    fn signed(text: &str) -> String {
+        format!("{text}\n{}", signer(RING_NAME, 1).line(text.as_bytes()))
+    }
+
+    fn read(note: &str, approvers: &[Verifier]) -> Result<KeyRing, Vec<Fault>> {
+        KeyRing::from_note(note.as_bytes(), |numbers, region| (numbers, region) == ("rules", "CN"), approvers)
+            .map_err(|faults| faults.0)
+    }
 
     /// A key of these bytes, over and over.
     fn key(id: &str, status: Status) -> Key {
@@ -319,12 +292,10 @@ mod tests {
 
     #[track_caller]
     fn check_faults(change: fn(&mut serde_json::Value), faults: &[Fault]) {
-        let json = to_json(RING, 3, None, &[], &[key("3fa1", Status::Enabled), key("0b7e", Status::Destroyed)]);
-        let mut value = serde_json::from_slice(&json).expect("it is JSON");
+        let (text, _) = note(&[key("3fa1", Status::Enabled), key("0b7e", Status::Destroyed)]);
+        let mut value = serde_json::from_str(&text).expect("it is JSON");
         change(&mut value);
-        let known = |numbers: &str, region: &str| (numbers, region) == ("rules", "CN");
-        let read = KeyRing::from_json(value.to_string().as_bytes(), known);
-        assert_eq!(read.map(|_| ()).map_err(|faults| faults.0), Err(faults.to_vec()));
+        assert_eq!(read(&signed(&format!("{value}\n")), &[]).map(|_| ()), Err(faults.to_vec()));
     }
 
     #[test]
@@ -332,8 +303,11 @@ mod tests {
         fn of(what: KeyFault) -> [Fault; 1] {
             [Fault::Key { id: "3fa1".parse().expect("a key id"), what }]
         }
-        check_faults(|ring| ring["format"] = "callveil-keyring/2".into(), &[Fault::Format]);
-        check_faults(|ring| ring["ring"] = "AB".repeat(16).into(), &[Fault::RingId]);
+        check_faults(|ring| ring["format"] = "callveil-keyring/1".into(), &[Fault::Format]);
+        check_faults(|ring| ring["ring"] = "AB".repeat(32).into(), &[Fault::RingId]);
+        check_faults(|ring| ring["ring"] = "ab".repeat(32).into(), &[Fault::SigningKey, Fault::Signature]);
+        check_faults(|ring| ring["signing_key"] = BASE64.encode(&[2; 32]).into(), &[Fault::SigningKey]);
+        check_faults(|ring| ring["signing_key"] = BASE64.encode(&[1; 31]).into(), &[Fault::SigningKey]);
         check_faults(|ring| ring["generation"] = 0.into(), &[Fault::Generation]);
         check_faults(|ring| ring["generation"] = (GENERATION_MAX + 1).into(), &[Fault::Generation]);
         check_faults(|ring| ring["parent"] = "ab".into(), &[Fault::Parent]);
@@ -343,6 +317,7 @@ mod tests {
         check_faults(|ring| ring["keys"][0]["region"] = "XX".into(), &of(KeyFault::Numbering));
         check_faults(|ring| ring["keys"][0]["created"] = "yesterday".into(), &of(KeyFault::Created));
         check_faults(|ring| ring["keys"][0]["activates"] = "".into(), &of(KeyFault::Activates));
+        check_faults(|ring| ring["keys"][0]["disabled"] = "once".into(), &of(KeyFault::Disabled));
         check_faults(|ring| ring["keys"][0]["check"] = "0123456789abcdef".into(), &of(KeyFault::Check));
         check_faults(|ring| ring["keys"][0]["check"] = "0123".into(), &of(KeyFault::CheckForm));
         check_faults(|ring| ring["keys"][0]["material"] = BASE64.encode(&[1; 63]).into(), &of(KeyFault::Material));
@@ -382,8 +357,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_ring_is_told_by_its_place_alone() {
-        let json = to_json(RING, 3, None, &[], &[key("3fa1", Status::Enabled)]);
-        let text = str::from_utf8(&json).expect("JSON is UTF-8");
+        let (text, _) = note(&[key("3fa1", Status::Enabled)]);
         let secret = BASE64.encode(&[0x3f; MATERIAL_BYTES]);
         for broken in [
             &text[..text.len() / 2],
@@ -395,9 +369,68 @@ mod tests {
             &text.replace("\"generation\": 3", "\"generation\": 3, \"more\": 1"),
             &format!("{text}x"),
         ] {
-            let Err(faults) = KeyRing::from_json(broken.as_bytes(), |_, _| true) else { panic!("read {broken:?}") };
-            assert!(matches!(faults.0[..], [Fault::NotARing { .. }]), "{faults}");
-            assert!(!faults.to_string().contains(&secret[..8]), "{faults}");
+            let Err(faults) = read(&signed(&format!("{}\n", broken.trim_end())), &[]) else {
+                panic!("read {broken:?}")
+            };
+            assert!(matches!(faults[..], [Fault::NotARing { .. }]), "{faults:?}");
+            assert!(!Faults(faults).to_string().contains(&secret[..8]));
+            assert!(matches!(read(broken, &[]), Err(faults) if faults == [Fault::NotANote]));
         }
+    }
+
+    #[test]
+    fn nobody_alters_a_ring_who_cannot_open_it() {
+        let (text, line) = note(&[key("3fa1", Status::Enabled)]);
+        let whole = format!("{text}\n{line}");
+        assert!(read(&whole, &[]).is_ok());
+        let mut flipped = whole.clone().into_bytes();
+        for at in 0..flipped.len() * 8 {
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(KeyRing::from_note(&flipped, |_, _| true, &[]).is_err(), "bit {at}");
+            flipped[at / 8] ^= 1 << (at % 8);
+        }
+        let stranger = signer(RING_NAME, 2).line(text.as_bytes());
+        for lines in [stranger.clone(), format!("{line}{stranger}"), signer("alice", 1).line(text.as_bytes())] {
+            assert!(matches!(read(&format!("{text}\n{lines}"), &[]), Err(faults) if faults == [Fault::Signature]));
+        }
+        for lines in ["", &format!("{line}{line}"), &format!("{line}x\n"), &line[..line.len() - 2]] {
+            assert!(matches!(read(&format!("{text}\n{lines}"), &[]), Err(faults) if faults == [Fault::NotANote]));
+        }
+    }
+
+    #[test]
+    fn approvals_belong_to_no_generation_and_are_those_of_approvers() {
+        let (text, line) = note(&[key("3fa1", Status::Enabled)]);
+        let (alice, bob, eve) = (signer("alice", 5), signer("bob", 6), signer("alice", 7));
+        let approvers = [alice.verifier().clone(), bob.verifier().clone()];
+        let plain = format!("{text}\n{line}");
+        let approved = with_line(plain.as_bytes(), &alice).expect("it is the first of hers");
+        assert!(with_line(&approved, &alice).is_none());
+        let approved = str::from_utf8(&approved).expect("it is UTF-8").to_owned();
+        let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (Ok(before), Ok(after)) = (read(&plain, &approvers), read(&approved, &approvers)) else {
+            panic!("both are rings")
+        };
+        assert_eq!(before.hash(), after.hash());
+        assert_eq!((names(before.approvals()), names(after.approvals())), (vec![], vec!["alice".to_owned()]));
+        // To those who know no approvers it is a name; the same name of another key is nobody's approval.
+        let unknown = [read(&approved, &[]), read(&approved, &[eve.verifier().clone()])];
+        for ring in unknown {
+            let ring = ring.expect("a ring");
+            assert_eq!((names(ring.approvals()), names(ring.claims())), (vec![], vec!["alice".to_owned()]));
+        }
+        // Whatever is altered of a line, it approves nothing any more; and a line twice is no ring.
+        let mut flipped = approved.clone().into_bytes();
+        for at in plain.len() * 8..flipped.len() * 8 {
+            flipped[at / 8] ^= 1 << (at % 8);
+            let read = KeyRing::from_note(&flipped, |_, _| true, &approvers);
+            assert!(read.is_err() || read.is_ok_and(|ring| ring.approvals().is_empty()), "bit {at}");
+            flipped[at / 8] ^= 1 << (at % 8);
+        }
+        let wrong = alice.line(b"another text");
+        let fault = Fault::Approval(alice.verifier().name().clone());
+        assert!(matches!(read(&format!("{plain}{wrong}"), &approvers), Err(faults) if faults == [fault]));
+        let hers = &approved[plain.len()..];
+        assert!(matches!(read(&format!("{approved}{hers}"), &approvers), Err(faults) if faults == [Fault::NotANote]));
     }
 }

@@ -1,25 +1,36 @@
-//! The key ring (SPEC 4): its model, which is pure and takes `now`. [`json`] writes and reads it, [`mod@file`] keeps it
-//! on a [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
+//! The key ring (SPEC 4): its model, which is pure and takes `now`. [`json`] writes and reads it as a signed [`note`],
+//! [`mod@file`] keeps it on a [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
 
+pub mod approval;
+pub mod difference;
 pub mod disk;
+pub mod fault;
 pub mod file;
+mod hybrid;
 pub mod json;
+pub mod note;
 pub mod rotation;
 pub mod sealed;
 
 use std::{fmt, mem};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use self::json::to_json;
+use self::{
+    json::to_note,
+    note::{KEY_BYTES, Name, Signer},
+};
 use crate::{ids::KeyId, memory::Locked};
 
 /// Value of a ring file's `format`.
-pub const FORMAT: &str = "callveil-keyring/1";
+pub const FORMAT: &str = "callveil-keyring/2";
+
+/// The name under which a ring signs itself.
+pub const RING_NAME: &str = "callveil-ring";
 
 /// Value of a key's `scheme`: AES-256-SIV as SPEC 3 uses it.
 pub const SCHEME: &str = "aes256-siv";
@@ -80,12 +91,13 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The name of a ring, made once by `keys init`: tells a ring from every other, whatever their keys.
+/// The name of a ring, made once by `keys init`: the public key that signs each generation, so that nobody else can make
+/// a ring of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RingId([u8; 16]);
+pub struct RingId([u8; KEY_BYTES]);
 
 impl RingId {
-    /// The ring id of 32 lower-case hex digits; `None` for any other text.
+    /// The ring id of 64 lower-case hex digits; `None` for any other text.
     pub fn from_hex(text: &str) -> Option<Self> {
         decode_hex(text).map(Self)
     }
@@ -99,6 +111,21 @@ impl fmt::Display for RingId {
 
 fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// `N` bytes of the one base64 text that stands for them.
+fn decode_base64<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
+    // The decoder would take several padded texts for one: padding may only stand at the end.
+    let padding = (3 - N % 3) % 3;
+    let is_padded = text.find('=') == (padding > 0).then(|| text.len().wrapping_sub(padding));
+    if text.len() != BASE64.encode_len(N) || !is_padded {
+        return None;
+    }
+    let mut buffer = Zeroizing::new(vec![0; BASE64.decode_len(text.len()).ok()?]);
+    let decoded = BASE64.decode_mut(text.as_bytes(), &mut buffer).ok()?;
+    let mut bytes = Zeroizing::new([0; N]);
+    bytes.copy_from_slice(buffer.get(..decoded).filter(|_| decoded == N)?);
+    Some(bytes)
 }
 
 /// What may be done with a key.
@@ -123,7 +150,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// One key of a ring. All but its status, and an activation still ahead, never changes.
+/// One key of a ring. All but its status, the time of that, and an activation still ahead, never changes.
 #[derive(Clone)]
 pub struct Key {
     /// Its name, never used twice in a ring.
@@ -140,6 +167,10 @@ pub struct Key {
     pub region: Box<str>,
     /// The fingerprint of its material.
     pub check: Fingerprint,
+    /// When it was last disabled, if ever.
+    pub disabled: Option<Timestamp>,
+    /// Whether it may be given away.
+    pub exportable: bool,
     material: Option<Material>,
 }
 
@@ -154,7 +185,8 @@ impl Key {
     ) -> Self {
         let check = material.check();
         let (numbers, region) = (numbers.into(), region.into());
-        Self { id, status: Status::Enabled, created, activates, numbers, region, check, material: Some(material) }
+        let (status, disabled, exportable, material) = (Status::Enabled, None, false, Some(material));
+        Self { id, status, created, activates, numbers, region, check, disabled, exportable, material }
     }
 
     /// The material of a key that is enabled.
@@ -171,10 +203,13 @@ impl Key {
 /// A valid ring: it has an enabled key, and so a primary at any time.
 #[derive(Clone)]
 pub struct KeyRing {
-    ring: RingId,
+    signer: Signer,
     generation: u64,
     hash: Fingerprint,
+    parent: Option<Fingerprint>,
     recipients: Vec<String>,
+    approvals: Vec<Name>,
+    claims: Vec<Name>,
     keys: Vec<Key>,
     /// For each key id, the place of that key in `keys` and 1 more; 0 where there is none.
     index: Vec<u16>,
@@ -187,7 +222,7 @@ fn number_of(id: KeyId) -> usize {
 }
 
 impl KeyRing {
-    fn assemble(ring: RingId, generation: u64, hash: Fingerprint, keys: Vec<Key>) -> Self {
+    fn assemble(signer: Signer, generation: u64, hash: Fingerprint, keys: Vec<Key>) -> Self {
         let mut index = vec![0; 1 << 16];
         for (key, place) in keys.iter().zip(1..) {
             index[number_of(key.id)] = place;
@@ -195,12 +230,13 @@ impl KeyRing {
         let mut by_activation: Vec<usize> =
             (0..keys.len()).filter(|place| keys[*place].status == Status::Enabled).collect();
         by_activation.sort_by_key(|place| (keys[*place].activates, keys[*place].id));
-        Self { ring, generation, hash, recipients: Vec::new(), keys, index, by_activation }
+        let (recipients, approvals, claims) = (Vec::new(), Vec::new(), Vec::new());
+        Self { signer, generation, hash, parent: None, recipients, approvals, claims, keys, index, by_activation }
     }
 
     /// The name of this ring.
     pub fn ring(&self) -> RingId {
-        self.ring
+        RingId(*self.signer.verifier().key())
     }
 
     /// How often this ring was written.
@@ -208,14 +244,29 @@ impl KeyRing {
         self.generation
     }
 
-    /// The fingerprint of the plain file.
+    /// The fingerprint of its content: of the note's text, without the signatures.
     pub fn hash(&self) -> Fingerprint {
         self.hash
+    }
+
+    /// The hash of the ring that it was made of, as far as it tells.
+    pub fn parent(&self) -> Option<Fingerprint> {
+        self.parent
     }
 
     /// For whom the ring is encrypted, as age public keys; none where it is plain.
     pub fn recipients(&self) -> &[String] {
         &self.recipients
+    }
+
+    /// Those of the approvers it was read with who have signed it.
+    pub fn approvals(&self) -> &[Name] {
+        &self.approvals
+    }
+
+    /// Names on signatures of keys that are none of those approvers': nobody has verified them.
+    pub fn claims(&self) -> &[Name] {
+        &self.claims
     }
 
     /// All keys, tombstones too, in the order of the file.
@@ -259,7 +310,7 @@ impl KeyRing {
     /// # Errors
     /// The first reason why not.
     pub fn check_successor(&self, next: &Self, now: Timestamp) -> Result<(), NotASuccessor> {
-        if next.ring != self.ring {
+        if next.ring() != self.ring() {
             return Err(NotASuccessor::OtherRing);
         }
         if next.generation < self.generation {
@@ -277,7 +328,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The plain file of the ring that follows this one after `generation`, with these keys and recipients.
+    /// The signed note of the ring that follows this one after `generation`, with these keys and recipients.
     fn succeed(
         &self,
         generation: u64,
@@ -285,7 +336,7 @@ impl KeyRing {
         keys: &[Key],
     ) -> Result<Zeroizing<Vec<u8>>, GenerationsUsedUp> {
         let generation = generation.checked_add(1).filter(|next| *next <= GENERATION_MAX).ok_or(GenerationsUsedUp)?;
-        Ok(to_json(self.ring, generation, Some(self.hash), recipients, keys))
+        Ok(to_note(&self.signer, generation, Some(self.hash), recipients, keys))
     }
 }
 
@@ -298,10 +349,16 @@ impl Key {
         }
     }
 
+    /// Disables it at `now`; a clock that went back changes no time of before.
+    fn disable(&mut self, now: Timestamp) {
+        self.set_status(Status::Disabled);
+        self.disabled = self.disabled.max(Some(now));
+    }
+
     /// Whether all that never changes of a key is the same in both.
     fn is_made_like(&self, other: &Self) -> bool {
-        (&self.created, &self.numbers, &self.region, &self.check)
-            == (&other.created, &other.numbers, &other.region, &other.check)
+        (&self.created, &self.numbers, &self.region, &self.check, self.exportable)
+            == (&other.created, &other.numbers, &other.region, &other.check, other.exportable)
     }
 
     fn may_become(&self, later: &Self, now: Timestamp) -> bool {
@@ -310,7 +367,8 @@ impl Key {
             (Status::Destroyed, _) => false,
             (Status::Enabled | Status::Disabled, _) => true,
         };
-        self.is_made_like(later) && status && (self.activates == later.activates || self.activates > now)
+        let activates = self.activates == later.activates || self.activates > now || self.status == Status::Disabled;
+        self.is_made_like(later) && status && activates && self.disabled <= later.disabled
     }
 }
 
@@ -367,7 +425,9 @@ impl std::error::Error for GenerationsUsedUp {}
 mod tests {
     use super::*;
 
-    const RING: RingId = RingId([0xab; 16]);
+    fn signer(byte: u8) -> Signer {
+        Signer::new(Name::new(RING_NAME).expect("a name"), &[byte; KEY_BYTES])
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a small number of seconds")
@@ -382,7 +442,7 @@ mod tests {
     }
 
     fn ring(generation: u64, keys: &[Key]) -> KeyRing {
-        KeyRing::from_json(&to_json(RING, generation, None, &[], keys), |_, _| true).expect("a valid ring")
+        KeyRing::from_note(&to_note(&signer(1), generation, None, &[], keys), |_, _| true, &[]).expect("a valid ring")
     }
 
     #[track_caller]
@@ -408,7 +468,7 @@ mod tests {
     fn no_key_activates_after_the_end_of_the_calendar() {
         let last = Timestamp::MAX.as_second();
         let ring = ring(1, &[key("ffff", Status::Enabled, last)]);
-        let rotated = rotation::rotate(&ring, at(last), at(last), "rules", "CN");
+        let rotated = rotation::rotate(&ring, at(last), at(last), "rules", "CN", rotation::Export::Never);
         assert!(matches!(rotated, Err(rotation::ChangeError::TooFar)), "a tie might leave ffff the primary");
     }
 
@@ -432,13 +492,21 @@ mod tests {
         check(6, &|keys| keys[1] = key("0002", Enabled, 0), Ok(()));
         check(6, &|keys| keys[1] = key("0002", Destroyed, 0), Ok(()));
         check(6, &|keys| keys[3] = key("0004", Enabled, 900), Ok(()));
+        check(6, &|keys| keys[1] = key("0002", Disabled, 900), Ok(()));
+        check(6, &|keys| keys[0].disable(now), Ok(()));
+        check(6, &|keys| keys[0].disabled = Some(now), Ok(()));
         check(4, &|_| {}, Err(NotASuccessor::LowerGeneration { ours: 5, theirs: 4 }));
         check(5, &|keys| keys.truncate(4 - 1), Err(NotASuccessor::SameGeneration(5)));
         check(6, &|keys| keys.truncate(3), Err(NotASuccessor::Vanished(id("0004"))));
         check(6, &|keys| keys[2] = key("0003", Enabled, 0), Err(NotASuccessor::Altered(id("0003"))));
         check(6, &|keys| keys[0] = key("0001", Enabled, 1), Err(NotASuccessor::Altered(id("0001"))));
         check(6, &|keys| keys[0].region = "US".into(), Err(NotASuccessor::Altered(id("0001"))));
-        let other = KeyRing { ring: RingId([1; 16]), ..ring(6, &before) };
+        check(6, &|keys| keys[0].exportable = true, Err(NotASuccessor::Altered(id("0001"))));
+        let mut times = before.to_vec();
+        times[1].disabled = Some(now);
+        let forgotten = ring(4, &times).check_successor(&old, now);
+        assert_eq!(forgotten, Err(NotASuccessor::Altered(id("0002"))));
+        let other = KeyRing { signer: signer(2), ..ring(6, &before) };
         assert_eq!(old.check_successor(&other, now), Err(NotASuccessor::OtherRing));
     }
 }

@@ -1,4 +1,4 @@
-//! What the `keys` commands do to a ring: pure but for the random source, each giving the plain file of the next
+//! What the `keys` commands do to a ring: pure but for the random source, each giving the signed note of the next
 //! generation.
 
 use std::fmt;
@@ -6,12 +6,61 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::{GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, RingId, Status, json::to_json};
+use super::{
+    GenerationsUsedUp, Key, KeyRing, MATERIAL_BYTES, Material, Status,
+    json::{ring_name, to_note},
+    note::{KEY_BYTES, Signer},
+};
 use crate::ids::KeyId;
+
+/// How long a key has to have been disabled before it is destroyed: so that who still needs it has missed it.
+pub const DISABLED_MIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Whether a new key may ever be given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// It never leaves its ring.
+    Never,
+    /// `keys export-tink` gives it out.
+    Allowed,
+}
+
+/// Whether a key is destroyed before it has been disabled for [`DISABLED_MIN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Not before.
+    Wait,
+    /// At once, because somebody said so.
+    Early,
+}
+
+/// A key that becomes something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    /// The key.
+    pub id: KeyId,
+    /// What it was.
+    pub from: Status,
+    /// What it becomes.
+    pub to: Status,
+}
+
+impl StatusChange {
+    /// Whether some UIDs open no more after it.
+    pub fn closes(&self) -> bool {
+        self.to > self.from
+    }
+}
+
+impl fmt::Display for StatusChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {}: {} becomes {}", self.id, self.from, self.to)
+    }
+}
 
 /// The ring that takes another's place.
 pub struct Revision {
-    /// Its plain file.
+    /// Its signed note.
     pub next: Zeroizing<Vec<u8>>,
     /// What becomes of the ring before.
     pub previous: Previous,
@@ -21,7 +70,7 @@ pub struct Revision {
 pub enum Previous {
     /// All of it.
     AsItWas,
-    /// This plain file instead, to be encrypted as the new one is.
+    /// This signed note instead, to be encrypted as the new one is.
     Rewritten(Zeroizing<Vec<u8>>),
 }
 
@@ -32,7 +81,7 @@ impl Revision {
     }
 }
 
-/// The plain file of a ring of one key, made and active at `now`, to be encrypted for `recipients` if there are any.
+/// The signed note of a ring of one key, made and active at `now`, to be encrypted for `recipients` if there are any.
 ///
 /// # Errors
 /// [`ChangeError::Random`] where the operating system gives no random bytes.
@@ -41,12 +90,14 @@ pub fn init(
     numbers: &str,
     region: &str,
     recipients: &[String],
+    export: Export,
 ) -> Result<Zeroizing<Vec<u8>>, ChangeError> {
-    let mut ring = [0; 16];
-    fill_random(&mut ring)?;
+    let mut seed = Zeroizing::new([0; KEY_BYTES]);
+    fill_random(&mut *seed)?;
     let now = whole_second(now);
-    let key = Key::new(new_key_id(|_| false)?, new_material()?, (now, now), numbers, region);
-    Ok(to_json(RingId(ring), 1, None, recipients, &[key]))
+    let mut key = Key::new(new_key_id(|_| false)?, new_material()?, (now, now), numbers, region);
+    key.exportable = export == Export::Allowed;
+    Ok(to_note(&Signer::new(ring_name(), &seed), 1, None, recipients, &[key]))
 }
 
 /// `ring` with a new key that becomes the primary at `activates`.
@@ -60,10 +111,12 @@ pub fn rotate(
     activates: Timestamp,
     numbers: &str,
     region: &str,
+    export: Export,
 ) -> Result<(KeyId, Revision), ChangeError> {
     check_activation(ring, now, activates)?;
     let id = new_key_id(|id| ring.key(id).is_some())?;
-    let key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)?), numbers, region);
+    let mut key = Key::new(id, new_material()?, (whole_second(now), after_all(ring, activates)?), numbers, region);
+    key.exportable = export == Export::Allowed;
     Ok((id, Revision::new(ring, &[ring.keys(), &[key]].concat())?))
 }
 
@@ -77,7 +130,7 @@ pub fn enable(ring: &KeyRing, now: Timestamp, id: KeyId, activates: Timestamp) -
     let key = find(ring, id, Status::Disabled)?;
     if key.activates <= now {
         let keys = keys_with_status(ring, id, Status::Enabled);
-        let enabled = KeyRing::assemble(ring.ring, ring.generation, ring.hash, keys);
+        let enabled = KeyRing::assemble(ring.signer.clone(), ring.generation, ring.hash, keys);
         if enabled.primary(now).id == id {
             return Err(ChangeError::PrimaryAtOnce(id));
         }
@@ -104,19 +157,25 @@ pub fn disable(ring: &KeyRing, now: Timestamp, id: KeyId) -> Result<Revision, Ch
     if ring.primary(now).id == id {
         return Err(ChangeError::Primary(id));
     }
-    with_status(ring, id, Status::Disabled)
+    let mut keys = ring.keys().to_vec();
+    keys.iter_mut().filter(|key| key.id == id).for_each(|key| key.disable(whole_second(now)));
+    Revision::new(ring, &keys)
 }
 
 /// `ring` without the material of the key `id`, which must be disabled; the entry stays as a tombstone. The ring before
 /// is kept without that material, too.
 ///
 /// # Errors
-/// [`ChangeError`] where there is no such key, or it is not disabled.
-pub fn destroy(ring: &KeyRing, id: KeyId) -> Result<Revision, ChangeError> {
-    find(ring, id, Status::Disabled)?;
-    let next = with_status(ring, id, Status::Destroyed)?.next;
-    let previous =
-        to_json(ring.ring, ring.generation, None, &ring.recipients, &keys_with_status(ring, id, Status::Destroyed));
+/// [`ChangeError`] where there is no such key, or it is not disabled, or not for long enough.
+pub fn destroy(ring: &KeyRing, now: Timestamp, id: KeyId, haste: Haste) -> Result<Revision, ChangeError> {
+    let key = find(ring, id, Status::Disabled)?;
+    let is_due = key.disabled.is_some_and(|since| now.duration_since(since) >= DISABLED_MIN);
+    if haste == Haste::Wait && !is_due {
+        return Err(ChangeError::Early { id, disabled: key.disabled });
+    }
+    let keys = keys_with_status(ring, id, Status::Destroyed);
+    let next = Revision::new(ring, &keys)?.next;
+    let previous = to_note(&ring.signer, ring.generation, None, &ring.recipients, &keys);
     Ok(Revision { next, previous: Previous::Rewritten(previous) })
 }
 
@@ -126,8 +185,18 @@ pub fn destroy(ring: &KeyRing, id: KeyId) -> Result<Revision, ChangeError> {
 /// [`ChangeError::GenerationsUsedUp`].
 pub fn set_recipients(ring: &KeyRing, recipients: &[String]) -> Result<Revision, ChangeError> {
     let next = ring.succeed(ring.generation, recipients, ring.keys())?;
-    let previous = to_json(ring.ring, ring.generation, None, recipients, ring.keys());
+    let previous = to_note(&ring.signer, ring.generation, None, recipients, ring.keys());
     Ok(Revision { next, previous: Previous::Rewritten(previous) })
+}
+
+/// What two copies of a ring join to.
+pub struct Merged {
+    /// The ring that takes the place of ours.
+    pub revision: Revision,
+    /// Keys of the other copy that ours did not know.
+    pub added: Vec<KeyId>,
+    /// What becomes of the keys of ours.
+    pub changes: Vec<StatusChange>,
 }
 
 /// `ring` with what happened to `other`, another copy of it: all keys of both. Where they differ about a key, the more
@@ -135,14 +204,14 @@ pub fn set_recipients(ring: &KeyRing, recipients: &[String]) -> Result<Revision,
 ///
 /// # Errors
 /// [`ChangeError`] where they are no copies of one ring, or nothing is to be joined.
-pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Revision, ChangeError> {
-    if ring.ring != other.ring {
+pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Merged, ChangeError> {
+    if ring.ring() != other.ring() {
         return Err(ChangeError::OtherRing);
     }
     if ring.hash == other.hash {
         return Err(ChangeError::Same);
     }
-    let mut keys = ring.keys().to_vec();
+    let (mut keys, mut changes) = (ring.keys().to_vec(), Vec::new());
     for key in &mut keys {
         let Some(theirs) = other.key(key.id) else { continue };
         if !key.is_made_like(theirs) {
@@ -154,15 +223,22 @@ pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Revision
             }
             key.activates = key.activates.max(theirs.activates);
         }
-        key.set_status(key.status.max(theirs.status));
+        key.disabled = key.disabled.max(theirs.disabled);
+        let (from, to) = (key.status, key.status.max(theirs.status));
+        if from != to {
+            changes.push(StatusChange { id: key.id, from, to });
+            key.set_status(to);
+        }
     }
-    keys.extend(other.keys().iter().filter(|theirs| ring.key(theirs.id).is_none()).cloned());
+    let added: Vec<_> = other.keys().iter().filter(|theirs| ring.key(theirs.id).is_none()).cloned().collect();
+    keys.extend_from_slice(&added);
     let next = ring.succeed(ring.generation.max(other.generation), &ring.recipients, &keys)?;
     let destroyed = |id| keys.iter().any(|key| key.id == id && key.status == Status::Destroyed);
     let mut before = ring.keys().to_vec();
     before.iter_mut().filter(|key| destroyed(key.id)).for_each(|key| key.set_status(Status::Destroyed));
-    let previous = to_json(ring.ring, ring.generation, None, &ring.recipients, &before);
-    Ok(Revision { next, previous: Previous::Rewritten(previous) })
+    let previous = to_note(&ring.signer, ring.generation, None, &ring.recipients, &before);
+    let revision = Revision { next, previous: Previous::Rewritten(previous) };
+    Ok(Merged { revision, added: added.iter().map(|key| key.id).collect(), changes })
 }
 
 fn check_activation(ring: &KeyRing, now: Timestamp, activates: Timestamp) -> Result<(), ChangeError> {
@@ -175,10 +251,6 @@ fn check_activation(ring: &KeyRing, now: Timestamp, activates: Timestamp) -> Res
 fn find(ring: &KeyRing, id: KeyId, wanted: Status) -> Result<&Key, ChangeError> {
     let key = ring.key(id).ok_or(ChangeError::NoSuchKey(id))?;
     if key.status == wanted { Ok(key) } else { Err(ChangeError::Status { id, status: key.status, wanted }) }
-}
-
-fn with_status(ring: &KeyRing, id: KeyId, status: Status) -> Result<Revision, ChangeError> {
-    Revision::new(ring, &keys_with_status(ring, id, status))
 }
 
 fn keys_with_status(ring: &KeyRing, id: KeyId, status: Status) -> Vec<Key> {
@@ -258,16 +330,29 @@ pub enum ChangeError {
         /// What it would have to be.
         wanted: Status,
     },
+    /// The key has not been disabled for [`DISABLED_MIN`].
+    Early {
+        /// The key.
+        id: KeyId,
+        /// Since when it is, as far as the ring knows.
+        disabled: Option<Timestamp>,
+    },
     /// The key is the primary.
     Primary(KeyId),
     /// No other key is enabled.
     LastEnabled(KeyId),
     /// The key would be the primary at once, with no lead for the replicas.
     PrimaryAtOnce(KeyId),
-    /// The other copy is of another ring.
+    /// The changes would close keys, and nobody said yes to that.
+    Unconfirmed(Vec<StatusChange>),
+    /// The other file is of another ring.
     OtherRing,
     /// The other copy is the same.
     Same,
+    /// The ring is another one than the one that was shown.
+    Moved,
+    /// This approver has signed it already.
+    Approved,
     /// The two copies differ about something of this key that never changes.
     Altered(KeyId),
 }
@@ -294,13 +379,26 @@ impl fmt::Display for ChangeError {
             Self::TooFar => f.write_str("the time of activation is too far ahead"),
             Self::NoSuchKey(id) => write!(f, "the ring has no key {id}"),
             Self::Status { id, status, wanted } => write!(f, "key {id} is {status}, and would have to be {wanted}"),
+            Self::Early { id, disabled } => {
+                let since = disabled.map_or("nobody knows when".to_owned(), |since| since.to_string());
+                write!(
+                    f,
+                    "key {id} was disabled {since}, and is destroyed 7 days after that, once nobody has missed it: --early does not wait"
+                )
+            }
             Self::Primary(id) => write!(f, "key {id} is the primary: rotate first, and wait until another key is"),
             Self::LastEnabled(id) => write!(f, "key {id} is the only one that is enabled"),
             Self::PrimaryAtOnce(id) => write!(
                 f,
                 "key {id} would be the primary at once, before any replica has the file: rotate, and enable it once another key is the primary"
             ),
+            Self::Unconfirmed(changes) => {
+                changes.iter().try_for_each(|change| write!(f, "{change}; "))?;
+                f.write_str("UIDs of such keys open no more: say --yes if that is meant")
+            }
             Self::OtherRing => f.write_str("the other file is of another ring"),
+            Self::Moved => f.write_str("the ring was changed since it was shown: look at it again"),
+            Self::Approved => f.write_str("there is a signature of this approver already"),
             Self::Same => f.write_str("the other file is the same"),
             Self::Altered(id) => write!(f, "the two files differ about key {id} in something that never changes"),
         }

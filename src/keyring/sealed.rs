@@ -1,21 +1,37 @@
-//! A ring at rest: an age file (age-encryption.org/v1), for the holders of X25519 identities.
+//! A ring at rest: an age file (age-encryption.org/v1), for the holders of identities: X25519's, post-quantum ones, and
+//! keys of hardware.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Read as _, Write as _},
     str::FromStr as _,
+    sync::Arc,
 };
 
-use age::{Decryptor, Encryptor, IdentityFile, armor::ArmoredReader, secrecy::SecretString, x25519};
+use age::{
+    Callbacks, DecryptError, Decryptor, EncryptError, Encryptor, IdentityFile, NoCallbacks,
+    armor::ArmoredReader,
+    plugin::{self, IdentityPluginV1, RecipientPluginV1},
+    secrecy::SecretString,
+    x25519,
+};
+use rustix::process::WaitOptions;
 use zeroize::Zeroizing;
 
-use super::disk::FILE_BYTES_MAX;
+use super::{disk::FILE_BYTES_MAX, hybrid};
 
 /// How every binary age file begins.
 const MAGIC: &[u8] = b"age-encryption.org/";
 
 /// How every armoured one does.
 const MAGIC_ARMORED: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
+
+/// Bytes of an age file's header, at most: some 600 recipients. Each of them costs whoever opens it a multiplication.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// How the last line of a header begins.
+const HEADER_END: &[u8] = b"\n--- ";
 
 /// The greatest work factor (log2 N) of a passphrase that is tried: what rage and age write takes about a second.
 const WORK_FACTOR_MAX: u8 = 20;
@@ -25,25 +41,55 @@ pub fn is_age(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED)
 }
 
-/// Someone for whom a ring is encrypted: an age public key, `age1…`.
+/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…` or `age1tagpq1…`.
 #[derive(Clone)]
-pub struct Recipient(x25519::Recipient);
+pub struct Recipient {
+    text: String,
+    age: Arc<dyn age::Recipient + Send + Sync>,
+}
 
 impl Recipient {
     /// The recipient of this public key; `None` where it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        x25519::Recipient::from_str(text.trim()).ok().map(Self)
+        let text = text.trim();
+        let kind = text.rsplit_once('1').map(|(kind, _)| kind)?;
+        match kind {
+            "age" => x25519::Recipient::from_str(text).ok().map(Self::of),
+            "age1pq" => hybrid::Recipient::from_str(text).ok().map(Self::of),
+            "age1tag" => age::tag::Recipient::from_str(text).ok().map(Self::of),
+            "age1tagpq" => age::tagpq::Recipient::from_str(text).ok().map(Self::of),
+            _ => {
+                let recipient = plugin::Recipient::from_str(text).ok()?;
+                let name = recipient.plugin().to_owned();
+                let plugin = RecipientPluginV1::new(&name, &[recipient], &[], NoCallbacks).ok()?;
+                Some(Self { text: text.to_owned(), age: Arc::new(plugin) })
+            }
+        }
+    }
+
+    fn of(recipient: impl age::Recipient + fmt::Display + Send + Sync + 'static) -> Self {
+        Self { text: recipient.to_string(), age: Arc::new(recipient) }
     }
 }
 
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.text)
     }
 }
 
+/// How the line of an identity begins that a plugin of age opens files with: `age-plugin-NAME`, found on the PATH.
+const PLUGIN_LINE: &str = "AGE-PLUGIN-";
+
+/// Characters of a plugin's message that are told.
+const MESSAGE_CHARS_MAX: usize = 200;
+
 /// The secret halves of recipients, any of which opens a ring.
-pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+pub struct Identities {
+    list: Vec<Box<dyn age::Identity + Send + Sync>>,
+    /// Whether some are a plugin's, whose token may be away for a while.
+    plugins: bool,
+}
 
 impl Identities {
     /// Reads an identity file, as `age-keygen` makes them. `passphrase` is asked for where the file is encrypted with
@@ -51,23 +97,38 @@ impl Identities {
     ///
     /// # Errors
     /// [`SealError`].
-    pub fn read(file: &[u8], passphrase: Option<&dyn Fn() -> io::Result<SecretString>>) -> Result<Self, SealError> {
-        if !is_age(file) {
-            let identities =
-                IdentityFile::from_buffer(file).and_then(|file| file.into_identities().map_err(io::Error::other));
-            let identities = identities.map_err(|_| SealError::NotAnIdentity)?;
-            return if identities.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self(identities)) };
+    pub fn read(file: &[u8], passphrase: Option<AskPassphrase<'_>>) -> Result<Self, SealError> {
+        Self::read_with(file, passphrase, NoCallbacks)
+    }
+
+    /// The same; plugins talk to `people`.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn read_with(
+        file: &[u8],
+        passphrase: Option<AskPassphrase<'_>>,
+        people: impl Callbacks,
+    ) -> Result<Self, SealError> {
+        let opened;
+        let plain = if is_age(file) {
+            opened = open_with_passphrase(file, passphrase)?;
+            &opened
+        } else {
+            file
+        };
+        let text = str::from_utf8(plain).map_err(|_| SealError::NotAnIdentity)?;
+        let (mut list, mut plugins) = (Vec::new(), false);
+        for line in text.lines() {
+            list.extend(read_line(line, people.clone())?);
+            plugins |= line.starts_with(PLUGIN_LINE);
         }
-        let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| SealError::NotAge)?;
-        if !decryptor.is_scrypt() {
-            return Err(SealError::IdentityForIdentity);
-        }
-        let ask = passphrase.ok_or(SealError::PassphraseWanted)?;
-        let mut key = age::scrypt::Identity::new(ask().map_err(|_| SealError::PassphraseWanted)?);
-        key.set_max_work_factor(WORK_FACTOR_MAX);
-        let reader =
-            decryptor.decrypt(std::iter::once(&key as &dyn age::Identity)).map_err(|_| SealError::WrongPassphrase)?;
-        Self::read(&read_bounded(reader)?, None)
+        if list.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self { list, plugins }) }
+    }
+
+    /// Whether what they do not open now they may open later: a token may be away.
+    pub fn may_open_later(&self) -> bool {
+        self.plugins
     }
 
     /// The plain file in the age file `sealed`.
@@ -75,26 +136,89 @@ impl Identities {
     /// # Errors
     /// [`SealError`], among them that it is encrypted with a passphrase: a passphrase opens no service.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let decryptor = Decryptor::new_buffered(ArmoredReader::new(sealed)).map_err(|_| SealError::NotAge)?;
+        let binary = dearmor(sealed)?;
+        let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
         if decryptor.is_scrypt() {
             return Err(SealError::Passphrase);
         }
-        let identities = self.0.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
-        let reader = decryptor.decrypt(identities).map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => SealError::NotForUs,
+        let identities = self.list.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
+        let opened = decryptor.decrypt(identities);
+        if self.plugins {
+            // The crate `age` leaves the plugins that it started to be waited for.
+            while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+        }
+        read_bounded(opened.map_err(|error| match error {
+            DecryptError::NoMatchingKeys => SealError::NotForUs,
+            DecryptError::Plugin(_) | DecryptError::Io(_) if self.plugins => SealError::Token(told_by(&error)),
             _ => SealError::NotAge,
-        })?;
-        read_bounded(reader)
+        })?)
     }
+}
+
+/// The identity of a line of a file; `None` for a comment.
+fn read_line(line: &str, people: impl Callbacks) -> Result<Option<Box<dyn age::Identity + Send + Sync>>, SealError> {
+    if line.starts_with(hybrid::IDENTITY_LINE) {
+        let identity = hybrid::Identity::parse(line).ok_or(SealError::NotAnIdentity)?;
+        return Ok(Some(Box::new(identity)));
+    }
+    if line.starts_with(PLUGIN_LINE) {
+        let identity = plugin::Identity::from_str(line.trim()).map_err(|_| SealError::NotAnIdentity)?;
+        let name = identity.plugin().to_owned();
+        let plugin = IdentityPluginV1::new(&name, &[identity], people).map_err(|_| SealError::NoPlugin(name))?;
+        return Ok(Some(Box::new(plugin)));
+    }
+    let file = IdentityFile::from_buffer(line.as_bytes()).map_err(|_| SealError::NotAnIdentity)?;
+    let mut identities = file.into_identities().map_err(|_| SealError::NotAnIdentity)?;
+    Ok(identities.pop())
+}
+
+/// What a plugin says, on one line and without what a terminal would take for more than text.
+fn told_by(error: &DecryptError) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    error.to_string().chars().map(printable).take(MESSAGE_CHARS_MAX).collect()
+}
+
+/// Asks somebody for a passphrase.
+pub type AskPassphrase<'a> = &'a dyn Fn() -> io::Result<SecretString>;
+
+/// The plain file in the age file `sealed`, which is encrypted with a passphrase.
+///
+/// # Errors
+/// [`SealError`], among them that there is nobody to `ask`.
+pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let binary = dearmor(sealed)?;
+    let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
+    if !decryptor.is_scrypt() {
+        return Err(SealError::IdentityForIdentity);
+    }
+    let ask = ask.ok_or(SealError::PassphraseWanted)?;
+    let mut key = age::scrypt::Identity::new(ask().map_err(|_| SealError::PassphraseWanted)?);
+    key.set_max_work_factor(WORK_FACTOR_MAX);
+    let opened = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
+    read_bounded(opened.map_err(|error| match error {
+        DecryptError::ExcessiveWork { .. } => SealError::ExcessiveWork,
+        _ => SealError::WrongPassphrase,
+    })?)
+}
+
+/// An age file that this passphrase opens.
+///
+/// # Errors
+/// [`SealError::NoRecipients`], which does not happen: a passphrase is one.
+pub fn seal_with_passphrase(plain: &[u8], passphrase: SecretString) -> Result<Vec<u8>, SealError> {
+    age::encrypt(&age::scrypt::Recipient::new(passphrase), plain).map_err(|_| SealError::NoRecipients)
 }
 
 /// An age file that any of `recipients` can open.
 ///
 /// # Errors
-/// [`SealError::NoRecipients`].
+/// [`SealError`]: there are none, too many, or some that age does not mix.
 pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError> {
-    let encryptor = Encryptor::with_recipients(recipients.iter().map(|recipient| &recipient.0 as &dyn age::Recipient))
-        .map_err(|_| SealError::NoRecipients)?;
+    let encryptor = Encryptor::with_recipients(recipients.iter().map(|it| &*it.age as &dyn age::Recipient));
+    let encryptor = encryptor.map_err(|error| match error {
+        EncryptError::IncompatibleRecipients { .. } => SealError::Mixed,
+        _ => SealError::NoRecipients,
+    })?;
     let mut sealed = Vec::new();
     let write = |sealed: &mut Vec<u8>| {
         let mut writer = encryptor.wrap_output(sealed)?;
@@ -102,7 +226,23 @@ pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError
         writer.finish().map(|_| ())
     };
     write(&mut sealed).map_err(|_: io::Error| SealError::NoRecipients)?;
+    // What we would not open ourselves.
+    dearmor(&sealed)?;
     Ok(sealed)
+}
+
+/// The binary form of an age file whose header is not too long to be tried.
+fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
+    let binary = if sealed.starts_with(MAGIC) {
+        Cow::Borrowed(sealed)
+    } else {
+        let mut binary = Vec::new();
+        ArmoredReader::new(sealed).take(FILE_BYTES_MAX).read_to_end(&mut binary).map_err(|_| SealError::NotAge)?;
+        Cow::Owned(binary)
+    };
+    let header = &binary[..binary.len().min(HEADER_BYTES_MAX)];
+    let ends = header.windows(HEADER_END.len()).any(|part| part == HEADER_END);
+    if ends || binary.len() < HEADER_BYTES_MAX { Ok(binary) } else { Err(SealError::LongHeader) }
 }
 
 /// Reads at most [`FILE_BYTES_MAX`] bytes, into a buffer that never grows.
@@ -114,25 +254,35 @@ fn read_bounded(reader: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> 
 }
 
 /// Why an age file was not opened or made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SealError {
     /// The identity file holds no identity.
     NotAnIdentity,
+    /// An identity is a plugin's, which is not on the PATH.
+    NoPlugin(String),
+    /// A plugin did not open it: its token may be away.
+    Token(String),
     /// The identity file is encrypted, but not with a passphrase.
     IdentityForIdentity,
     /// The identity file is encrypted with a passphrase, and there is nobody to ask.
     PassphraseWanted,
-    /// The passphrase does not open the identity file.
+    /// The passphrase does not open the file.
     WrongPassphrase,
+    /// Trying the passphrase would take too long: the file's work factor is above 20.
+    ExcessiveWork,
     /// The file is torn, altered, or of another version of age.
     NotAge,
     /// The ring is encrypted with a passphrase instead of for recipients.
     Passphrase,
     /// None of our identities is among its recipients.
     NotForUs,
+    /// Its header is longer than 64 KiB: opening it would cost too much.
+    LongHeader,
     /// It holds more than [`FILE_BYTES_MAX`] bytes.
     TooLarge,
+    /// Some recipients are post-quantum, and some are not.
+    Mixed,
     /// There is nobody to encrypt for.
     NoRecipients,
 }
@@ -140,23 +290,78 @@ pub enum SealError {
 impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoPlugin(name) => return write!(f, "the program age-plugin-{name} is not on the PATH"),
+            Self::Token(told) => return write!(f, "the token does not open it now: {told}"),
             Self::NotAnIdentity => {
-                "the identity file holds no age identity (AGE-SECRET-KEY-1…), or something else beside"
+                "the identity file holds no age identity (AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…), or something else beside"
             }
-            Self::IdentityForIdentity => {
-                "the identity file is encrypted for another identity; only a passphrase is asked for"
+            Self::IdentityForIdentity => "it is encrypted for another identity; only a passphrase is asked for",
+            Self::PassphraseWanted => "it is protected by a passphrase, and there is no terminal to ask for it",
+            Self::ExcessiveWork => {
+                "its passphrase would take far too long to try (a work factor above 20): encrypt it anew with `age -p`"
             }
-            Self::PassphraseWanted => {
-                "the identity file is protected by a passphrase, and there is no terminal to ask for it"
-            }
-            Self::WrongPassphrase => "the passphrase does not open the identity file",
+            Self::WrongPassphrase => "the passphrase does not open it",
             Self::NotAge => "the age file is torn, altered, or of an unknown version",
             Self::Passphrase => "it is encrypted with a passphrase; a ring is encrypted for recipients",
             Self::NotForUs => "the identity is none of its recipients'",
+            Self::LongHeader => "its header is longer than 64 KiB: that many recipients are not tried",
             Self::TooLarge => "what is encrypted is too large",
+            Self::Mixed => {
+                "post-quantum recipients (age1pq1…, age1tagpq1…) stand beside no others: whoever breaks those could open it all the same"
+            }
             Self::NoRecipients => "there is no recipient to encrypt for",
         })
     }
 }
 
 impl std::error::Error for SealError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An identity, as a file holds it, and its recipient.
+    fn person() -> (Identities, Recipient) {
+        use age::secrecy::ExposeSecret as _;
+        let identity = x25519::Identity::generate();
+        let identities = Identities::read(identity.to_string().expose_secret().as_bytes(), None).expect("an identity");
+        (identities, Recipient::of(identity.to_public()))
+    }
+
+    #[test]
+    fn a_long_header_costs_nothing() {
+        let (identities, recipient) = person();
+        let some = vec![recipient.clone(); 600];
+        assert!(seal(b"ring", &some).is_ok_and(|sealed| identities.open(&sealed).is_ok()));
+        assert_eq!(seal(b"ring", &vec![recipient.clone(); 4000]).map(|_| ()), Err(SealError::LongHeader));
+        // The same by somebody else, in both forms: stanzas of nobody, up to the size of a file.
+        let sealed = seal(b"ring", &[recipient]).expect("it is sealed");
+        let stanza =
+            b"-> X25519 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+        let begin = sealed.iter().position(|byte| *byte == b'\n').expect("a line ends") + 1;
+        let long = [&sealed[..begin], &stanza.repeat(40_000), &sealed[begin..]].concat();
+        let mut armored = Vec::new();
+        let mut writer = age::armor::ArmoredWriter::wrap_output(&mut armored, age::armor::Format::AsciiArmor)
+            .expect("a buffer takes it");
+        writer.write_all(&long[..700_000]).expect("a buffer takes it");
+        writer.finish().expect("a buffer takes it");
+        let since = std::time::Instant::now();
+        for long in [long, armored] {
+            assert_eq!(identities.open(&long).map(|_| ()), Err(SealError::LongHeader));
+        }
+        assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
+    }
+
+    #[test]
+    fn a_passphrase_that_costs_too_much_is_not_called_wrong() {
+        let mut recipient = age::scrypt::Recipient::new(SecretString::from("hunter2".to_owned()));
+        recipient.set_work_factor(10);
+        let mut sealed = age::encrypt(&recipient, b"identity").expect("it is sealed");
+        let ask: AskPassphrase<'_> = &|| Ok(SecretString::from("hunter2".to_owned()));
+        assert!(open_with_passphrase(&sealed, Some(ask)).is_ok());
+        let at = sealed.windows(4).position(|part| part == b" 10\n").expect("the header has the work factor");
+        sealed[at + 1] = b'2';
+        sealed[at + 2] = b'2';
+        assert_eq!(open_with_passphrase(&sealed, Some(ask)).map(|_| ()), Err(SealError::ExcessiveWork));
+    }
+}

@@ -1,6 +1,6 @@
 //! Decimal digits of every script (Unicode general category Nd), as Unicode 16.0 has them.
 //!
-//! The table is part of the rules `libphonenumber-9.0.42`: what counts as a digit decides what is a number, and so
+//! The table is part of the rules `callveil-2/libphonenumber-9.0.42`: what counts as a digit decides what is a number, and so
 //! decides UIDs. A digit that a later Unicode adds must not change them, hence a table of our own.
 
 /// The zero of each run of ten digits, ascending.

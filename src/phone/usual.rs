@@ -1,12 +1,11 @@
-//! Numbers in their usual spellings, read without libphonenumber, and yet as it reads them.
+//! Valid numbers in their usual spellings, read and written without libphonenumber, and yet as it reads and writes them.
 //!
-//! A national number of so many digits that begins with certain three is *usual* where none of libphonenumber's patterns
-//! for its region, be it a way of dialling abroad, a national prefix or a carrier's, can match at its beginning,
-//! whatever digits follow. Then parsing is nothing but putting the country code before it. Which digits these are is a
-//! table, derived from the metadata by walking the automata of those patterns (`tests/it/usual.rs`), for every region
-//! that is the main one of its country code.
+//! A table, derived from the metadata by walking the automata of libphonenumber's patterns (`tests/it/usual/`), is itself an
+//! automaton over digits. It takes the numbers that are valid, whose digits are read as they stand since nothing could be
+//! taken off them, and says which of them are written with a trunk 0. A node is the place of the next one for each digit; a
+//! leaf tells it all by how many digits are left, whatever they are.
 
-use super::POWERS_OF_TEN;
+use super::E164_DIGITS_MAX;
 use crate::number::E164;
 
 /// Characters of the longest spelling that is looked at.
@@ -15,50 +14,90 @@ const CHARS_MAX: usize = 32;
 /// Digits of the longest number, with `00` before it.
 const DIGITS_MAX: usize = 17;
 
-/// Digits by which usual numbers are told.
-const PREFIX_DIGITS: usize = 3;
+/// Integers of 16 bits, little endian: how many leaves there are, how many leaves and nodes, how many regions, the root;
+/// then leaves, nodes and regions.
+#[derive(Clone, Copy)]
+pub(super) struct Table(&'static [u8]);
 
-/// A set of the numbers from 000 to 999.
-type Prefixes = [u64; 16];
+/// Integers before the leaves.
+const HEADER: usize = 4;
 
-/// The usual numbers of one region.
-pub(super) struct Usual {
-    /// The country code, such as 86.
-    pub(super) country_code: u64,
-    code_digits: usize,
-    /// By the number of digits of the national number.
-    by_length: [Option<Box<OfLength>>; 16],
+/// Integers of a leaf: sets of numbers of digits. Numbers with so many left are valid; written as they stand; behind a 0.
+const LEAF: usize = 3;
+
+/// Integers of a node.
+const NODE: usize = 10;
+
+/// Integers of a region: its code, its country code, the root of its national numbers, and whether a trunk 0 is taken off.
+const REGION: usize = 4;
+
+/// What is known of a number.
+#[derive(Clone, Copy, Default)]
+struct Facts {
+    is_valid: bool,
+    /// The national format has its digits, and no others.
+    is_plain: bool,
+    /// The national format has its digits behind a 0, which is taken off when read again.
+    is_behind_zero: bool,
 }
 
-struct OfLength {
-    /// Those that are read as they stand.
-    read: Prefixes,
-    /// Those whose national format has no other digits than they have.
-    plain: Prefixes,
+impl Table {
+    pub(super) const fn new(table: &'static [u8]) -> Self {
+        Self(table)
+    }
+
+    fn at(self, place: usize) -> u16 {
+        u16::from_le_bytes([self.0[2 * place], self.0[2 * place + 1]])
+    }
+
+    /// What is known of the number of these digits, from `root` on.
+    #[inline]
+    fn look_up(self, root: u16, digits: &[u8]) -> Facts {
+        if digits.len() > E164_DIGITS_MAX {
+            return Facts::default();
+        }
+        let leaves = self.at(0);
+        let (mut place, mut left) = (root, digits);
+        while place >= leaves {
+            let [first, rest @ ..] = left else { return Facts::default() };
+            let node = HEADER + LEAF * usize::from(leaves) + NODE * usize::from(place - leaves);
+            (place, left) = (self.at(node + usize::from(*first)), rest);
+        }
+        let leaf = HEADER + LEAF * usize::from(place);
+        let has = |at: usize| self.at(leaf + at) >> left.len() & 1 == 1;
+        Facts { is_valid: has(0), is_plain: has(1), is_behind_zero: has(2) }
+    }
+}
+
+/// The usual numbers, as one region reads them.
+pub(super) struct Usual {
+    table: Table,
+    country_code: u64,
+    root: u16,
+    strips_zero: bool,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Plain,
+    BehindZero,
 }
 
 impl Usual {
-    /// What `table` says of `region`. Each of its lines is a region, its country code, a number of digits, and the
-    /// prefixes of national numbers that are read as they stand, and of those that are written so, as ranges.
-    pub(super) fn of_region(table: &str, region: &str) -> Option<Self> {
-        let mut usual = None;
-        for line in table.lines().filter(|line| line.split('\t').next() == Some(region)) {
-            let mut fields = line.split('\t').skip(1);
-            let mut field = || fields.next().expect("the table is a file of this repository");
-            let (code, digits) = (field(), field().parse::<usize>().expect("a number of digits"));
-            let of_length = OfLength { read: prefixes(field()), plain: prefixes(field()) };
-            let usual = usual.get_or_insert_with(|| Self {
-                country_code: code.parse().expect("a country code"),
-                code_digits: code.len(),
-                by_length: Default::default(),
-            });
-            usual.by_length[digits] = Some(Box::new(of_length));
-        }
-        usual
+    /// Those of the region of this code, ISO 3166-1 alpha-2.
+    pub(super) fn of_region(table: Table, region: &str) -> Option<Self> {
+        let code = u16::from_le_bytes(region.as_bytes().try_into().ok()?);
+        let (leaves, all) = (usize::from(table.at(0)), usize::from(table.at(1)));
+        let regions = HEADER + LEAF * leaves + NODE * (all - leaves);
+        let mut places = (0..usize::from(table.at(2))).map(|at| regions + REGION * at);
+        let place = places.find(|place| table.at(*place) == code)?;
+        let [country_code, root, strips_zero] = [1, 2, 3].map(|at| table.at(place + at));
+        Some(Self { table, country_code: country_code.into(), root, strips_zero: strips_zero == 1 })
     }
 
-    /// The number that `text` is, where it is a usual one: digits, perhaps with spaces and dashes between them, bare or
-    /// with `+` or `00` and the country code.
+    /// The number that `text` is, where it is a usual one: digits, perhaps with spaces and dashes between them, bare, behind
+    /// a trunk 0, or with `+` or `00` and the country code.
     pub(super) fn read(&self, text: &str) -> Option<E164> {
         let bytes = text.as_bytes();
         if bytes.len() > CHARS_MAX {
@@ -83,55 +122,43 @@ impl Usual {
             return None;
         }
         let digits = &digits[..count];
-        let national = match (is_after_plus, rest.starts_with(b"00")) {
-            (true, _) => self.after_country_code(digits)?,
-            (false, true) => self.after_country_code(&digits[2..])?,
-            (false, false) => digits,
+        match (is_after_plus, rest.starts_with(b"00")) {
+            (true, _) => self.explicit(digits),
+            (false, true) => self.explicit(&digits[2..]),
+            (false, false) => self.national(digits),
+        }
+    }
+
+    fn explicit(&self, digits: &[u8]) -> Option<E164> {
+        let facts = self.table.look_up(self.table.at(3), digits);
+        facts.is_valid.then(|| E164::new(value(0, digits))).flatten()
+    }
+
+    #[inline]
+    fn national(&self, digits: &[u8]) -> Option<E164> {
+        let facts = self.table.look_up(self.root, digits);
+        let national = match digits {
+            [0, rest @ ..] if self.strips_zero => rest,
+            _ => digits,
         };
-        let of_length = self.by_length.get(national.len())?.as_ref()?;
-        if national[0] == 0 || !contains(&of_length.read, national) {
-            return None;
-        }
-        let value = national.iter().fold(self.country_code, |value, digit| value * 10 + u64::from(*digit));
-        E164::new(value)
+        facts.is_valid.then(|| E164::new(value(self.country_code, national))).flatten()
     }
 
-    /// Whether the digits of `number` are all that is dialled after `00`.
-    pub(super) fn is_plain(&self, number: E164) -> bool {
-        let value = number.digits();
-        let length = POWERS_OF_TEN.partition_point(|power| *power <= value).saturating_sub(self.code_digits);
-        let Some(Some(of_length)) = self.by_length.get(length) else { return false };
-        let (code, national) = (value / POWERS_OF_TEN[length], value % POWERS_OF_TEN[length]);
-        let prefix = national / POWERS_OF_TEN[length - PREFIX_DIGITS];
-        let (read, plain) = (has(&of_length.read, prefix), has(&of_length.plain, prefix));
-        code == self.country_code && read && plain
-    }
-
-    fn after_country_code<'d>(&self, digits: &'d [u8]) -> Option<&'d [u8]> {
-        let (code, national) = digits.split_at_checked(self.code_digits)?;
-        let code = code.iter().fold(0, |value, digit| value * 10 + u64::from(*digit));
-        (code == self.country_code).then_some(national)
-    }
-}
-
-fn contains(prefixes: &Prefixes, national: &[u8]) -> bool {
-    let prefix = national[..PREFIX_DIGITS].iter().fold(0, |value, digit| value * 10 + u64::from(*digit));
-    has(prefixes, prefix)
-}
-
-fn has(prefixes: &Prefixes, prefix: u64) -> bool {
-    prefixes.get(usize::try_from(prefix / 64).unwrap_or(usize::MAX)).is_some_and(|bits| bits >> (prefix % 64) & 1 == 1)
-}
-
-/// The set of these ranges, such as `130-178,180`.
-fn prefixes(ranges: &str) -> Prefixes {
-    let mut set = [0; 16];
-    for range in ranges.split(',').filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.parse::<usize>().expect("a prefix");
-        for prefix in number(first)..=number(last) {
-            set[prefix / 64] |= 1_u64 << (prefix % 64);
+    /// How the national format of `number` is, where that is known: its digits are those of its E.164 form.
+    pub(super) fn written(&self, number: &str) -> Option<Written> {
+        let mut digits = [0; DIGITS_MAX];
+        let digits = digits.get_mut(..number.len())?;
+        digits.iter_mut().zip(number.bytes()).for_each(|(digit, byte)| *digit = byte - b'0');
+        let facts = self.table.look_up(self.table.at(3), digits);
+        match (facts.is_plain, facts.is_behind_zero) {
+            (true, _) => Some(Written::Plain),
+            (false, true) => Some(Written::BehindZero),
+            (false, false) => None,
         }
     }
-    set
+}
+
+/// The integer that `digits` are behind those of `before`.
+fn value(before: u64, digits: &[u8]) -> u64 {
+    digits.iter().fold(before, |value, digit| value * 10 + u64::from(*digit))
 }

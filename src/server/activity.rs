@@ -68,7 +68,7 @@ struct State {
     phase: Phase,
     since: Instant,
     order: Order,
-    /// What the answer under way holds.
+    /// What the largest answer since it last rested holds.
     share: Option<Share>,
 }
 
@@ -101,23 +101,26 @@ impl Activity {
     pub(super) fn begin_answer(&self, phase: Phase, share: Option<Share>) {
         let mut state = lock(&self.state);
         state.enter(phase);
-        state.share = share;
+        // hyper keeps the room of the largest answer until the connection rests.
+        let bytes = |share: &Option<Share>| share.as_ref().map_or(0, Share::bytes);
+        if bytes(&share) > bytes(&state.share) {
+            state.share = share;
+        }
     }
 
     /// Notes that all that there was to send is with the operating system.
     pub(super) fn flushed(&self) {
         let mut state = lock(&self.state);
         match state.phase {
-            Phase::Answer => {
-                state.enter(Phase::Idle);
-                state.share = None;
-            }
-            Phase::Discard => {
-                state.share = None;
-                self.answered.notify_one();
-            }
+            Phase::Answer => state.enter(Phase::Idle),
+            Phase::Discard => self.answered.notify_one(),
             Phase::Idle | Phase::Head | Phase::Request => {}
         }
+    }
+
+    /// Notes that the connection rests, and so gives back what its answers held.
+    pub(super) fn rest(&self) {
+        lock(&self.state).share = None;
     }
 
     /// Since when nothing happens here; `None` while something does.
@@ -220,13 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_has_left_gives_back_what_it_held() {
+    fn a_connection_that_rests_gives_back_what_its_answers_held() {
         let (activity, budget) = (Activity::new(Order::GoOn), crate::budget::Budget::new(10));
         let mut share = budget.share();
         assert!(share.add(10).is_ok());
         activity.begin_answer(Phase::Answer, Some(share));
         assert!(budget.share().add(1).is_err());
         activity.flushed();
-        assert!(budget.share().add(10).is_ok() && activity.idle_since().is_some());
+        assert!(budget.share().add(1).is_err() && activity.idle_since().is_some());
+        activity.rest();
+        assert!(budget.share().add(10).is_ok());
     }
 }

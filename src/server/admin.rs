@@ -105,6 +105,7 @@ impl Admin {
         let body = json!({
             "status": lack.unwrap_or("ready"),
             "keyring_refused": reloads.ring_refused,
+            "keyring_awaits": reloads.ring_awaits,
             "configuration_refused": reloads.config_refused,
             "certificate_refused": reloads.certificate_refused,
             "reload_stuck": self.state.live.is_look_stuck(),
@@ -140,9 +141,11 @@ impl Admin {
             "now": now.to_string(),
             "since": self.state.live.reloads().ring_since.map(|since| since.to_string()),
             "refused": self.state.live.reloads().ring_refused,
+            "awaits": self.state.live.reloads().ring_awaits,
             "ring": ring.ring().to_string(),
             "ring_hash": ring.hash().to_string(),
             "generation": ring.generation(),
+            "recipients": ring.recipients(),
             "keys": keys.collect::<Vec<_>>(),
         })
     }
@@ -158,7 +161,9 @@ impl Respond for Admin {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };
-        let granted = response.status() == StatusCode::OK;
+        // Where there is a token, those who have shown none stay strangers: health is for everybody.
+        let is_known = self.token_sha256.is_none() || !matches!(request.uri().path(), "/healthz" | "/readyz");
+        let granted = response.status() == StatusCode::OK && is_known;
         Answer { response, granted, share: None }
     }
 

@@ -130,6 +130,7 @@ where
             Verdict::Wait => {}
             Verdict::Rest => {
                 let parts = http.into_parts();
+                activity.rest();
                 return Some(parts.io.into_inner().with_unread(&parts.read_buf));
             }
             Verdict::TooSlow => {

@@ -2,8 +2,8 @@
 //!
 //! A connection is a stranger's until a request of it was granted. Strangers hold at most half of the places, so that
 //! nobody without a password can keep a client out. A newcomer always gets its turn: where strangers hold all that they
-//! may, one of them goes, of the peer that has most of them the one that has been there longest. The place of a client is
-//! never given to a stranger: clients leave some places free, and where they would not, the one idle for longest goes.
+//! may, one of them goes, of the peer that has most of them the one that has been there longest. Clients leave some places
+//! free; where they hold all the same, as when all were busy at once, the one that has been idle for longest goes.
 
 use std::{
     cmp::Reverse,
@@ -74,11 +74,16 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admission> {
         let peer = peer.map(peer::network);
         let mut table = self.lock();
-        if peer.and_then(|peer| table.per_peer.get(&peer)).is_some_and(|peer| peer.open >= self.per_peer_max) {
-            return None;
+        if let Some(of_peer) = peer.and_then(|peer| table.per_peer.get(&peer))
+            && of_peer.open >= self.per_peer_max
+        {
+            // Whoever shares an address with silent strangers has a turn, too.
+            let oldest = *of_peer.strangers.first()?;
+            table.evict(oldest)?;
         }
-        if (peer.is_some() && table.strangers >= self.strangers_max()) || table.open.len() >= self.max {
-            table.evict_stranger()?;
+        let is_full = table.open.len() >= self.max;
+        if is_full || (peer.is_some() && table.strangers >= self.strangers_max()) {
+            table.evict_stranger().or_else(|| table.retire_idle_client())?;
         }
         let (id, activity) = (table.next, Activity::new(if table.closing { Order::LastAnswer } else { Order::GoOn }));
         table.next += 1;
@@ -96,7 +101,7 @@ impl Connections {
     pub(super) fn spare_one(&self) {
         let mut table = self.lock();
         if table.evict_stranger().is_none() {
-            table.retire_idle_client();
+            let _ = table.retire_idle_client();
         }
     }
 
@@ -130,7 +135,7 @@ impl Connections {
         let mut table = self.lock();
         table.set_stranger(id, false);
         if table.open.len() - table.strangers > self.clients_max() {
-            table.retire_idle_client();
+            let _ = table.retire_idle_client();
         }
     }
 
@@ -143,6 +148,10 @@ impl Table {
     /// Closes the stranger that is the first to go, whatever it does, and frees its place at once.
     fn evict_stranger(&mut self) -> Option<()> {
         let (_, Reverse(id), _) = *self.ranks.last()?;
+        self.evict(id)
+    }
+
+    fn evict(&mut self, id: u64) -> Option<()> {
         self.open.get(&id)?.activity.tell(Order::Close);
         self.remove(id);
         Some(())
@@ -150,13 +159,13 @@ impl Table {
 
     /// Ends the client's connection that has been idle for longest, if there is one, as a client would expect: with no
     /// request lost.
-    fn retire_idle_client(&mut self) {
+    fn retire_idle_client(&mut self) -> Option<()> {
         let idle = self.open.iter().filter(|(_, open)| !open.is_stranger);
         let idle = idle.filter_map(|(id, open)| Some((open.activity.idle_since()?, *id)));
-        if let Some((_, id)) = idle.min() {
-            self.open[&id].activity.tell(Order::Drain);
-            self.remove(id);
-        }
+        let (_, id) = idle.min()?;
+        self.open.get(&id)?.activity.tell(Order::Drain);
+        self.remove(id);
+        Some(())
     }
 
     fn set_stranger(&mut self, id: u64, is_stranger: bool) {
@@ -298,9 +307,15 @@ mod tests {
         let connections = Arc::new(Connections::new(8, 1, Arc::default()));
         let proxies: Vec<_> = (0..8).map(|_| connections.admit(None)).collect();
         assert!(proxies.iter().all(Option::is_some));
-        assert!(connections.admit(peer(1)).is_none(), "every place is a client's");
-        drop(proxies);
+        for proxy in proxies.iter().flatten() {
+            proxy.activity.enter(super::super::activity::Phase::Request);
+        }
+        assert!(connections.admit(peer(1)).is_none(), "every place is that of a busy proxy");
+        proxies[0].as_ref().expect("it was admitted").activity.enter(super::super::activity::Phase::Idle);
         let one = connections.admit(peer(1));
-        assert!(one.is_some() && connections.admit(peer(1)).is_none());
+        assert!(one.is_some(), "an idle one gives way");
+        drop(proxies);
+        assert!(connections.admit(peer(1)).is_some(), "of one peer, a stranger gives way to the next");
+        one.expect("it was admitted").prove();
     }
 }

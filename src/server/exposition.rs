@@ -133,7 +133,7 @@ impl Metrics {
         }
         let mut items =
             families.begin("callveil_items", "Items of requests, by what became of them", MetricType::Counter)?;
-        let results = ["mapped"].into_iter().chain(ItemError::ALL.map(ItemError::code));
+        let results = ["mapped", "passed"].into_iter().chain(ItemError::ALL.map(ItemError::code));
         for (mode, counts) in modes.clone().zip(&self.items) {
             for (result, count) in results.clone().zip(counts) {
                 count_of(&mut items, &[("mode", mode), ("result", result)], get(count))?;
@@ -232,6 +232,9 @@ impl State {
         ] {
             gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
         }
+        let help = "Whether the key ring there is now on disk waits for approvals, and older is in use";
+        let awaits = u32::from(reloads.ring_awaits.is_some());
+        families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
         let help = "Whether a look at the files on disk has taken over 5 seconds already";
         families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;
         let expiries = self.tls.iter().filter_map(|tls| tls.validity()).map(|validity| validity.not_after);

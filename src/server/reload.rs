@@ -24,7 +24,10 @@ use crate::{
     audit::Audit,
     auth::Clients,
     config::{Config, Overrides, Settings},
-    keyring::file::{ContentHash, RingFile},
+    keyring::{
+        approval::Awaited,
+        file::{ContentHash, RingFile},
+    },
     live::{LOOK_PATIENCE, Live},
     memory,
     phone::TrunkZeroRegions,
@@ -120,11 +123,14 @@ impl Reloader {
             Ok(Some((ring, hash))) => {
                 self.seen = Some(hash);
                 let (now, current) = (Timestamp::now(), self.live.tokenizer());
-                if ring.hash() == current.ring().hash() {
-                    return self.note(None);
-                }
                 if let Err(error) = current.ring().check_successor(&ring, now) {
                     return self.refuse(error);
+                }
+                if let Err(awaited) = self.ring.approval().check(&ring) {
+                    return self.wait_for(&awaited);
+                }
+                if ring.hash() == current.ring().hash() {
+                    return self.note(None);
                 }
                 let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
                 if let Err(error) = tokenizer.self_test() {
@@ -165,9 +171,18 @@ impl Reloader {
         self.note(Some(format!("key ring {} is refused: {reason}", self.ring.path().display())));
     }
 
+    fn wait_for(&self, awaited: &Awaited) {
+        self.live.note_ring(None);
+        if self.live.note_awaited(Some(awaited.to_string())) {
+            self.record("keyring", json!({"awaits": awaited.to_string()}));
+            warn!(reason = %awaited, "the key ring waits for approval");
+        }
+    }
+
     fn note(&self, refused: Option<String>) {
         let reason = refused.clone();
-        if self.live.note_ring(refused) {
+        let awaited = self.live.note_awaited(None);
+        if self.live.note_ring(refused) || awaited && reason.is_none() {
             match reason {
                 Some(reason) => {
                     self.record("keyring", json!({"refused": reason}));

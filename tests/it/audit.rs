@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Http, PATIENCE, Server, USER, basic, callveil, check_log, pipe, post, run};
+use crate::{
+    rings,
+    support::{Folder, Http, PATIENCE, Server, USER, basic, callveil, check_log, pipe, post, run},
+};
 
 const MODES: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n\
     tokenize_per_minute = \"unlimited\"\ndetokenize_per_minute = \"unlimited\"";
@@ -62,7 +65,7 @@ fn a_line_tells_of_each_request() {
     wait_until("it is gone", || connections(&server) == 0);
     let keyring = server.admin_get("/keyring").json();
     let lines = stopped(server, &log);
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     let key = ring["keys"][0]["id"].as_str().unwrap();
     let start = events(&lines, "start")[0];
     assert_eq!((&start["primary"], &start["clients"]), (&json!(key), &json!([USER])));
@@ -285,14 +288,14 @@ fn run_ok(folder: &Path, program: &str, args: &[&str]) {
 fn commands_that_change_something_are_recorded() {
     let folder = Folder::new();
     let key = |at: usize| {
-        let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+        let ring = rings::read(&folder.ring());
         ring["keys"][at]["id"].as_str().unwrap().to_owned()
     };
     run(folder.path(), &["keys", "rotate"]);
     run(folder.path(), &["keys", "list"]);
     run(folder.path(), &["keys", "disable", &key(1)]);
     run(folder.path(), &["keys", "disable", &key(0)]);
-    run(folder.path(), &["keys", "destroy", &key(1), "--yes"]);
+    run(folder.path(), &["keys", "destroy", &key(1), "--yes", "--early"]);
     let recorded = lines(&folder.path().join("keys/keyring.json.audit"));
     let told: Vec<_> =
         recorded.iter().map(|line| (line["command"].as_str().unwrap(), line["generation"].as_u64())).collect();

@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use serde_json::Value;
 
-use crate::support::{Folder, PASSWORD, pipe, run, sha256_hex};
+use crate::{
+    rings,
+    support::{Folder, PASSWORD, pipe, run, sha256_hex},
+};
 
 /// Runs it, and checks the exit code and that stderr says each of `says`.
 #[track_caller]
@@ -87,10 +90,10 @@ fn a_ring_is_made_shown_and_rotated() {
     assert!(table.contains("primary") && table.contains("pending, in "), "{table}");
     assert_eq!(check(folder.path(), &["tokenize", "--value", "13988888888"], 0, &[]), old);
 
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     let previous = fs::read(folder.path().join("keys/keyring.json.previous")).unwrap();
-    assert_eq!(ring["parent"], sha256_hex(str::from_utf8(&previous).unwrap())[..16]);
-    assert_eq!(serde_json::from_slice::<Value>(&previous).unwrap()["generation"], 1);
+    assert_eq!(ring["parent"], sha256_hex(rings::text(&previous))[..16]);
+    assert_eq!(rings::value(&previous)["generation"], 1);
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn a_rotation_at_once() {
     let folder = Folder::new();
     let old = check(folder.path(), &["tokenize", "--value", "13988888888"], 0, &[]);
     check(folder.path(), &["keys", "rotate", "--activate-in", "0s", "--region", "US"], 0, &["warning"]);
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     assert_eq!(ring["keys"][1]["region"], "US");
     // The new key activates a second after the old at the latest, and then rewraps what the old one made.
     let new = (0..1000)
@@ -117,8 +120,8 @@ fn rings_that_are_refused() {
     check(folder.path(), &["tokenize", "--value", "1"], 78, &["open to others", "chmod 0600"]);
     fs::set_permissions(folder.ring(), fs::Permissions::from_mode(0o640)).unwrap();
     check(folder.path(), &["tokenize", "--value", "1"], 0, &[]);
-    let broken = good.replace("\"generation\": 1", "\"generation\": 0").replace("\"CN\"", "\"XX\"");
-    fs::write(folder.ring(), broken).unwrap();
+    let broken = rings::text(good.as_bytes()).replace("\"generation\": 1", "\"generation\": 0");
+    fs::write(folder.ring(), rings::signed_text(&broken.replace("\"CN\"", "\"XX\""))).unwrap();
     let faults = check(folder.path(), &["keys", "verify"], 78, &["is refused"]);
     assert!(
         faults.contains("`generation` is not between") && faults.contains("does not know its `numbers`"),
@@ -127,7 +130,7 @@ fn rings_that_are_refused() {
     check(folder.path(), &["keys", "list"], 78, &["`generation`"]);
     check(folder.path(), &["keys", "rotate"], 78, &["`generation`"]);
     fs::write(folder.ring(), &good[..good.len() / 2]).unwrap();
-    check(folder.path(), &["tokenize", "--value", "1"], 78, &["not the JSON of a key ring"]);
+    check(folder.path(), &["tokenize", "--value", "1"], 78, &["not a signed key ring"]);
     fs::remove_file(folder.ring()).unwrap();
     check(folder.path(), &["tokenize", "--value", "1"], 78, &["cannot read keys/keyring.json"]);
     fs::create_dir(folder.ring()).unwrap();
@@ -183,7 +186,7 @@ fn configurations_that_stop_the_start() {
     refuse("127.0.0.1:0", "0.0.0.0:0", &["`listen`", "plaintext = true"]);
     refuse("[admin]", "[tls]\n[admin]", &["`tls.certificate`"]);
     refuse("[admin]", "keyring = \"gone.json\"\n[admin]", &["cannot read"]);
-    refuse("[admin]", "ring_id = \"00000000000000000000000000000000\"\n[admin]", &["`ring_id`"]);
+    refuse("[admin]", &format!("ring_id = \"{}\"\n[admin]", "0".repeat(64)), &["`ring_id`"]);
     refuse("[admin]", "min_generation = 2\n[admin]", &["`min_generation`", "generation is 1"]);
     refuse("[admin]", "[limits]\nnumbers = 0\n[admin]", &["`limits.numbers`", "from 1 to"]);
     refuse(&sha256_hex(PASSWORD), "hunter2", &["`clients[0].password_sha256`"]);

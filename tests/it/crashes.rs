@@ -18,10 +18,11 @@ use age::secrecy::ExposeSecret as _;
 use callveil::{
     ids::KeyId,
     keyring::{
-        Key, KeyRing, Status,
+        Fingerprint, Key, KeyRing, Status,
         disk::{Access, Disk, Lock},
         file::{FileMode, RingFile, RingFileError},
-        rotation::{self, ChangeError, Revision},
+        note::{KEY_BYTES, Name, Signer},
+        rotation::{self, ChangeError, Export, Haste, Revision},
         sealed::{Identities, is_age},
     },
 };
@@ -29,7 +30,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::random::{Random, Run, is_replay, seeds, with_seeded_id};
+use crate::{
+    random::{Random, Run, is_replay, seeds, with_seeded_id},
+    rings,
+};
 
 const RING: &str = "/keys/keyring.json";
 
@@ -38,7 +42,8 @@ fn a_plain_ring_survives_crashes_and_failures() {
     let file = RingFile::new(RING, FileMode::Guarded, |_, _| true, None);
     let total = tell(10_000, &file, &[]);
     assert!(
-        total.runs < 10_000 || total.crashes_old > 1_000 && total.crashes_new > 500 && total.destroyed > 1_000,
+        total.runs < 10_000
+            || total.crashes_old > 1_000 && total.crashes_new > 500 && total.destroyed > 1_000 && total.approved > 500,
         "{total}"
     );
 }
@@ -334,6 +339,8 @@ enum Operation {
     Destroy(KeyId),
     Merge,
     SetRecipients(Vec<String>),
+    /// Another signature below the same text.
+    Approve,
 }
 
 impl Operation {
@@ -352,6 +359,9 @@ impl Operation {
                 }
                 Status::Destroyed => {}
             }
+        }
+        if current.claims().is_empty() {
+            sensible.push(Self::Approve);
         }
         if fork.is_some() {
             sensible.extend([Self::Merge, Self::Merge, Self::Merge]);
@@ -374,15 +384,18 @@ impl Operation {
         let later = now + SignedDuration::from_hours(1);
         match self {
             Self::Rotate => {
-                let (_, revision) = rotation::rotate(ring, now, later, "rules", "CN")?;
+                let (_, revision) = rotation::rotate(ring, now, later, "rules", "CN", Export::Never)?;
                 let next = with_seeded_id(&revision.next, Some(ring), random);
                 Ok(Revision { next: Zeroizing::new(next), ..revision })
             }
             Self::Enable(id) => rotation::enable(ring, now, *id, later),
             Self::Disable(id) => rotation::disable(ring, now, *id),
-            Self::Destroy(id) => rotation::destroy(ring, *id),
-            Self::Merge => rotation::merge(ring, &fork.expect("it was chosen for that").ring, now),
+            Self::Destroy(id) => rotation::destroy(ring, now, *id, Haste::Early),
+            Self::Merge => {
+                rotation::merge(ring, &fork.expect("it was chosen for that").ring, now).map(|merged| merged.revision)
+            }
             Self::SetRecipients(recipients) => rotation::set_recipients(ring, recipients),
+            Self::Approve => unreachable!("it changes no text"),
         }
     }
 
@@ -407,11 +420,11 @@ struct Written {
 impl Written {
     /// `None` where it is no ring.
     fn new(plain: &[u8]) -> Option<Self> {
-        let json: Value = serde_json::from_slice(plain).unwrap();
+        let json = rings::value(plain);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let keys = json["keys"].as_array().unwrap().iter();
         let materials = keys.map(|key| (text(&key["check"]).unwrap(), text(&key["material"]))).collect();
-        Some(Self { ring: KeyRing::from_json(plain, |_, _| true).ok()?, materials })
+        Some(Self { ring: KeyRing::from_note(plain, |_, _| true, &[]).ok()?, materials })
     }
 
     fn status(&self, key: KeyId) -> Option<Status> {
@@ -448,6 +461,8 @@ struct Story<'p> {
     current: Option<Written>,
     /// Another copy of the ring, in which other things are done.
     fork: Option<Written>,
+    /// The content whose signature by the approver was acknowledged.
+    approved: Option<Fingerprint>,
     /// Every material there ever was, by the key's `check`.
     materials: HashMap<String, String>,
     /// The plain content of encrypted files, and who could open it.
@@ -468,6 +483,7 @@ impl<'p> Story<'p> {
             attempts: Vec::new(),
             current: None,
             fork: None,
+            approved: None,
             materials: HashMap::new(),
             opened: HashMap::new(),
         }
@@ -490,7 +506,11 @@ impl<'p> Story<'p> {
             Some(current) => {
                 let mut random = Random::new(self.random.next());
                 let operation = Operation::choose(&current.ring, self.fork.as_ref(), self, &mut random);
-                (format!("{operation:?}"), self.update(&current, &operation, total))
+                let done = match &operation {
+                    Operation::Approve => self.approve(&current, total),
+                    change => self.update(&current, change, total),
+                };
+                (format!("{operation:?}"), done)
             }
         };
         let struck = self.disk.repair();
@@ -512,7 +532,7 @@ impl<'p> Story<'p> {
     /// Whether the first generation was acknowledged.
     fn init(&mut self) -> bool {
         let recipients: Vec<_> = self.people.iter().take(self.random.below(2)).map(|it| it.recipient.clone()).collect();
-        let plain = rotation::init(self.now, "rules", "CN", &recipients).unwrap();
+        let plain = rotation::init(self.now, "rules", "CN", &recipients, Export::Never).unwrap();
         let plain = with_seeded_id(&plain, None, &mut self.random);
         let attempt = self.remember(Written::new(&plain).unwrap());
         match self.file.create(&plain) {
@@ -523,11 +543,42 @@ impl<'p> Story<'p> {
         self.attempts.is_empty()
     }
 
+    /// Whether the signature was acknowledged; from then on it is there.
+    fn approve(&mut self, current: &Written, total: &mut Statistics) -> bool {
+        let before: Vec<_> = self.disk.files().names.get(&previous()).copied().into_iter().collect();
+        match self.file.approve(&approver(), current.ring.hash()) {
+            Ok(signed) => {
+                let names: Vec<_> = self.disk.files().names.keys().cloned().collect();
+                assert!(
+                    names.iter().all(|name| name == Path::new(RING) || name == &previous()),
+                    "left over: {names:?}"
+                );
+                assert_eq!((signed.hash(), signed.claims().len()), (current.ring.hash(), 1));
+                assert_eq!(self.disk.files().names.get(&previous()).copied(), before.first().copied());
+                let signed = Written { ring: signed, materials: current.materials.clone() };
+                self.approved = Some(signed.ring.hash());
+                // The ring before may be that of a change that failed: no approval makes that its own.
+                self.attempts.clear();
+                self.floor = Some(signed);
+                total.approved += 1;
+                true
+            }
+            Err(RingFileError::Io { .. }) if self.disk.has_failed() => false,
+            // What a failure left may hold it already.
+            Err(RingFileError::Change(ChangeError::Approved)) => {
+                total.refused += 1;
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Whether the change was acknowledged.
     fn update(&mut self, before: &Written, operation: &Operation, total: &mut Statistics) -> bool {
         let (now, fork, mut random) = (self.now, self.fork.as_ref(), Random::new(self.random.next()));
         let mut attempt = None;
-        let updated = self.file.update(now, |ring| {
+        let clock = || now;
+        let updated = self.file.update(clock, |ring, now| {
             assert_eq!(ring.hash(), before.ring.hash());
             let revision = operation.change(ring, fork, now, &mut random)?;
             attempt = Written::new(&revision.next);
@@ -625,7 +676,9 @@ impl<'p> Story<'p> {
             Err(error) => panic!("{error}"),
         };
         let written = self.attempts.iter().rev().chain(&self.floor).find(|written| written.ring.hash() == found.hash());
-        let written = written.expect("it is the last one acknowledged, or one that was tried since").clone();
+        let mut written = written.expect("it is the last one acknowledged, or one that was tried since").clone();
+        assert!(self.approved != Some(found.hash()) || found.claims().len() == 1, "a signature was lost");
+        written.ring = found.clone();
         assert!(self.floor.as_ref().is_none_or(|floor| floor.ring.generation() <= found.generation()));
         let visible: Vec<_> = self.disk.files().names.values().copied().collect();
         self.check_wiped(&visible, &found);
@@ -713,11 +766,18 @@ impl<'p> Story<'p> {
         };
         let mut random = Random::new(self.random.next());
         let operation = Operation::choose(&fork.ring, None, self, &mut random);
+        if matches!(operation, Operation::Approve) {
+            return;
+        }
         if let Ok(revision) = operation.change(&fork.ring, None, self.now, &mut random) {
             let next = Written::new(&revision.next).unwrap();
             self.fork = Some(self.remember(next));
         }
     }
+}
+
+fn approver() -> Signer {
+    Signer::new(Name::new("alice").unwrap(), &[5; KEY_BYTES])
 }
 
 fn previous() -> PathBuf {
@@ -740,15 +800,16 @@ struct Statistics {
     crashes_new: u64,
     destroyed: u64,
     merged: u64,
+    approved: u64,
 }
 
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, operations, acknowledged, refused, failures, crashes_old, crashes_new, destroyed, merged } =
-            self;
+        let Self { runs, operations, acknowledged, refused, failures, .. } = self;
+        let Self { crashes_old, crashes_new, destroyed, merged, approved, .. } = self;
         write!(
             f,
-            "{runs} runs, {operations} operations: {acknowledged} acknowledged ({destroyed} destroyed, {merged} merged), \
+            "{runs} runs, {operations} operations: {acknowledged} acknowledged ({destroyed} destroyed, {merged} merged, {approved} approved), \
              {refused} refused, {failures} failed, {crashes_old} crashed with the old ring and {crashes_new} with the new"
         )
     }

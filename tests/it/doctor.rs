@@ -65,7 +65,7 @@ fn ask(folder: &Path, url: &str, args: &[&str]) -> Output {
     for text in [&output.stdout, &output.stderr] {
         let text = String::from_utf8_lossy(text);
         check_log(&text);
-        for secret in ["154000", "900123", "zzzz", "abcdef"] {
+        for secret in ["154000", "79460", "86013388", "zzzz", "abcdef"] {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
     }
@@ -88,7 +88,7 @@ fn check(folder: &Path, url: &str, args: &[&str], bad: &[&str], warnings: &[&str
         (output.status.code(), report["ok"].as_bool()),
         (Some(i32::from(!bad.is_empty())), Some(bad.is_empty()))
     );
-    assert_eq!(report["checks"].as_array().unwrap().len(), 19);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 22);
     report
 }
 
@@ -106,13 +106,13 @@ fn our_own_server_is_ready() {
     let server = Server::start(&folder, "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"", "");
     let url = format!("https://127.0.0.1:{}/", server.address.port());
     let report = check(folder.path(), &url, &["--ca", "ca.pem"], &[], &[]);
-    assert_eq!((names(&report, "good").len(), names(&report, "not_applicable").len()), (19, 0), "{report:#}");
+    assert_eq!((names(&report, "good").len(), names(&report, "not_applicable").len()), (22, 0), "{report:#}");
     assert_eq!(report["latency"]["requests"], 100);
     println!("{}", report["latency"]);
     // What people see.
     let output = ask(folder.path(), &url, &["--ca", "ca.pem"]);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(out.lines().filter(|line| line.starts_with("✓ ")).count(), 19, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("✓ ")).count(), 22, "{out}");
     assert!(out.ends_with("ready for CCC\n") && err.contains("cannot ring"), "{out}{err}");
     // A name serves as well as an address.
     let named = format!("https://localhost:{}/", server.address.port());
@@ -124,7 +124,7 @@ fn our_own_server_is_ready() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("by a CA of this machine"), "{output:?}");
     // Without the CA nothing secret is sent, and there is no more to say.
     let report = check(folder.path(), &url, &[], &["chain"], &[]);
-    assert_eq!(names(&report, "not_applicable").len(), 12);
+    assert_eq!(names(&report, "not_applicable").len(), 15);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn our_own_server_is_ready_in_other_regions_and_for_development() {
         };
         let report = doctor(region);
         assert_eq!(report["ok"], true, "{report:#}");
-        assert_eq!(names(&report, "not_applicable").len(), 6);
+        assert_eq!(names(&report, "not_applicable").len(), 7);
         // Another region's spellings mean other numbers there.
         let report = doctor("CN");
         assert_eq!(report["ok"], false, "{report:#}");
@@ -170,7 +170,9 @@ fn each_fault_is_one_cross() {
         (Fault::NoDuplicates, &["duplicates"], &[]),
         (Fault::OtherKey, &["key"], &[]),
         (Fault::SpellingsApart, &["spellings"], &[]),
-        (Fault::MapsGarbage, &["unknown-uid"], &[]),
+        (Fault::MapsGarbage, &["unknown-uid", "plain-number"], &[]),
+        (Fault::BreaksHotlines, &["hotline"], &[]),
+        (Fault::SmallBatches, &["batch"], &[]),
         (Fault::OneSpoilsAll, &["unknown-uid"], &[]),
         (Fault::Stalls, &["latency"], &[]),
         (Fault::Slow, &["latency"], &[]),
@@ -204,7 +206,7 @@ fn each_fault_of_a_certificate_is_one_cross() {
     };
     let report = check(ca.server(|params| params.not_after = date_time_ymd(2020, 1, 1)), &["expiry"], &[]);
     // Nothing that needs a password was tried.
-    assert_eq!(names(&report, "not_applicable").len(), 12);
+    assert_eq!(names(&report, "not_applicable").len(), 15);
     check(ca.server(|params| params.not_before = date_time_ymd(3999, 1, 1)), &["expiry"], &[]);
     let other = CertificateParams::new(["elsewhere.example".to_owned()]).unwrap().subject_alt_names;
     check(ca.server(|params| params.subject_alt_names = other), &["name"], &[]);

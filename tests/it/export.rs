@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::{is_here, python_has, script},
+    rings,
     support::{Folder, callveil, pipe, run},
 };
 
@@ -27,7 +28,7 @@ fn id(folder: &Path) -> String {
 
 /// The ring's own copy of the key.
 fn material(folder: &Folder) -> Vec<u8> {
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     data_encoding::BASE64.decode(ring["keys"][0]["material"].as_str().unwrap().as_bytes()).unwrap()
 }
 
@@ -53,7 +54,7 @@ fn check_keyset(keyset: &[u8], folder: &Folder) {
 
 #[test]
 fn a_key_leaves_only_as_it_was_meant_to() {
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     let export = |args: &[&str]| run(folder.path(), &[&["keys", "export-tink", &id], args].concat());
     check(&export(&[]), 2, "--recipient age1");
@@ -85,7 +86,7 @@ fn a_key_leaves_only_as_it_was_meant_to() {
 
 #[test]
 fn its_recipients_open_it_and_nobody_else() {
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     let people: Vec<_> = (0..3).map(|_| age::x25519::Identity::generate()).collect();
     let (alice, bob) = (people[0].to_public().to_string(), people[1].to_public().to_string());
@@ -111,7 +112,7 @@ fn its_recipients_open_it_and_nobody_else() {
 
 #[test]
 fn every_export_is_recorded_before_it_happens() {
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     let recipient = age::x25519::Identity::generate().to_public().to_string();
     let export = |args: &[&str]| run(folder.path(), &[&["keys", "export-tink", &id], args].concat());
@@ -155,7 +156,7 @@ fn every_export_is_recorded_before_it_happens() {
 
 #[test]
 fn what_cannot_be_recorded_is_not_given_out() {
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     // A log that cannot be opened, and one whose disk is full.
     for (log, says) in [("keys", "cannot record"), ("/dev/full", "No space left")] {
@@ -171,18 +172,22 @@ fn what_cannot_be_recorded_is_not_given_out() {
 
 #[test]
 fn only_enabled_keys_are_given_out() {
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let old = id(folder.path());
     let keys = |args: &[&str]| run(folder.path(), &[&["keys"], args].concat());
     let export = || keys(&["export-tink", &old, "--cleartext", "--yes"]);
     check(&keys(&["rotate", "--activate-in", "0s"]), 0, "");
     check(&export(), 0, "");
+    // The new one was not made to be given away, and nothing makes it so.
+    let ring = rings::read(&folder.ring());
+    let new = ring["keys"][1]["id"].as_str().unwrap();
+    check(&keys(&["export-tink", new, "--cleartext", "--yes"]), 1, "not made to be given away");
     // Until the new key is the primary, a second ahead at most.
     while !keys(&["disable", &old]).status.success() {}
     let disabled = export();
     check(&disabled, 1, "only enabled keys");
     assert!(disabled.stdout.is_empty());
-    check(&keys(&["destroy", &old, "--yes"]), 0, "");
+    check(&keys(&["destroy", &old, "--yes", "--early"]), 0, "");
     check(&export(), 1, "nothing left");
 }
 
@@ -191,7 +196,7 @@ fn a_terminal_never_shows_a_key() {
     if !is_here("script") {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     let recipient = age::x25519::Identity::generate().to_public().to_string();
     for how in ["--cleartext --yes", &format!("--recipient {recipient}")] {
@@ -211,7 +216,7 @@ fn tink_opens_a_thousand_uids() {
     if !python_has("tink") {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::made_with(&["--exportable"]);
     let id = id(folder.path());
     let exported = run(folder.path(), &["keys", "export-tink", &id, "--cleartext", "--yes", "--output", "keyset.json"]);
     check(&exported, 0, "");

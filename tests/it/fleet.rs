@@ -35,6 +35,7 @@ use self::{
 };
 use crate::{
     clients::is_here,
+    rings,
     support::{Folder, Server, run},
 };
 
@@ -74,7 +75,7 @@ const MINTERS: [Manner; 4] = [Manner::KeepAlive, Manner::BodyApart, Manner::Reco
 const DECODERS: [Manner; 2] = [Manner::BodyApart, Manner::KeepAlive];
 
 #[test]
-#[ignore = "60 s of load behind HAProxy; .ci/run runs it"]
+#[ignore = "60 s of load behind HAProxy"]
 fn a_fleet_under_load_never_fails_a_caller() {
     if !is_here("haproxy") || !is_here("faketime") {
         return;
@@ -160,7 +161,7 @@ struct Tally {
 
 impl Fleet {
     fn new(operator: &Folder) -> Self {
-        let ring: Value = serde_json::from_slice(&fs::read(operator.ring()).unwrap()).unwrap();
+        let ring = rings::read(&operator.ring());
         Self {
             replicas: [
                 // To this one even the first key has yet to activate, and is the primary for want of another.

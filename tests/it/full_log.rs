@@ -121,7 +121,7 @@ fn strangers_cannot_fill_the_log() {
 
 /// A minute of it, on a disk that was full after 2.4 seconds when each request was a line.
 #[test]
-#[ignore = "a minute of load; .ci/run runs it"]
+#[ignore = "a minute of load"]
 fn strangers_cannot_fill_a_small_disk_in_a_minute() {
     let _alone = ALONE.lock();
     let Some(disk) = Disk::mount(64 << 20) else { return };

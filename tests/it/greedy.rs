@@ -161,20 +161,20 @@ fn authorized() -> String {
 }
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn a_thousand_slow_heads() {
     check_slow_clients("slow heads", &["-H", "-i", "2"]);
 }
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn a_thousand_slow_bodies() {
     check_slow_clients("slow bodies of strangers", &["-B", "-i", "2"]);
     check_slow_clients("slow bodies of a client", &["-B", "-i", "2", "-s", "100000", "-j", &authorized()]);
 }
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn a_thousand_slow_readers() {
     check_slow_clients("slow readers", &["-X", "-k", "10", "-w", "10", "-y", "20", "-n", "1", "-z", "5"]);
 }
@@ -182,7 +182,7 @@ fn a_thousand_slow_readers() {
 const IDLE_CONNECTIONS: usize = 10_000;
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn ten_thousand_idle_connections() {
     let _alone = ALONE.lock();
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
@@ -237,7 +237,7 @@ const LIMIT: usize = 6_000;
 const PATIENT_LIMIT: usize = 100;
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn limits_hold_under_parallel_load() {
     let _alone = ALONE.lock();
     let more = |user: &str, limit: &str| {
@@ -419,7 +419,7 @@ backend replicas
 }
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn replicas_behind_haproxy_end_without_a_lost_request() {
     if !is_here("haproxy") {
         return;

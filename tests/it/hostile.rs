@@ -31,7 +31,7 @@ fn five_thousand_hostile_bodies() {
 }
 
 #[test]
-#[ignore = "minutes of load; .ci/run runs it"]
+#[ignore = "minutes of load"]
 fn a_hundred_thousand_hostile_bodies() {
     let _alone = ALONE.lock();
     let count = std::env::var("HOSTILE_BODIES").map_or(100_000, |count| count.parse().unwrap());

@@ -1,11 +1,10 @@
 //! Nothing that a log holds tells a number, a UID, a password or a key. Every log of every test is looked at, too
 //! (`support::check_log`).
 
-use std::fs;
-
-use serde_json::Value;
-
-use crate::support::{Folder, Http, PASSWORD, Server, USER, basic, callveil, check_log, post};
+use crate::{
+    rings,
+    support::{Folder, Http, PASSWORD, Server, USER, basic, callveil, check_log, post},
+};
 
 #[test]
 fn the_most_talkative_log_tells_nothing() {
@@ -33,7 +32,7 @@ fn the_most_talkative_log_tells_nothing() {
     assert_eq!(server.wait(), Some(0));
     let log = server.full_log();
     assert!(log.contains("\"request\"") && log.contains("PhoneToAliases"), "{log}");
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     let material = ring["keys"][0]["material"].as_str().unwrap();
     for secret in
         uids.iter().copied().chain(["12345678", "secret-sip", "wrong-password", material, &basic(USER, PASSWORD)[6..]])

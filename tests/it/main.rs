@@ -8,30 +8,39 @@
 )]
 
 mod random;
+mod rings;
 mod support;
 
+mod approvals;
 mod audit;
 mod bulk;
 mod bulk_files;
 mod bulk_json;
 mod bulk_odd;
+mod changes;
 mod clients;
 mod command_line;
 mod crashes;
 mod deploy;
+mod dialled;
 mod doctor;
 mod engines;
 mod export;
+mod files;
 mod fleet;
 mod floods;
+mod forgery;
 mod full_log;
 mod golden;
 mod greedy;
+mod hardware;
 mod help;
 mod hostile;
 mod logs;
 mod metrics;
 mod other_tools;
+mod plain;
+mod post_quantum;
 mod properties;
 mod proxies;
 mod readme;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     clients::is_here,
     other_tools::free_port,
+    rings,
     support::{Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, run, sha256_hex},
     tls::{Ca, TLS, install, request},
 };
@@ -106,7 +107,7 @@ fn everything_is_counted_where_it_belongs() {
     ] {
         assert_eq!(value(&text, series), f64::from(count), "{series}");
     }
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     let key = ring["keys"][0]["id"].as_str().unwrap();
     assert_eq!(value(&text, &format!("callveil_decoded_total{{key=\"{key}\"}}")), 2.0);
     assert_eq!(value(&text, &format!("callveil_keyring_primary_info{{key=\"{key}\"}}")), 1.0);
@@ -127,7 +128,7 @@ fn rotation_and_refusals_show() {
         while server.wait_for("key ring reloaded")["generation"] != generation {}
     }
     let text = scrape(&server, "").body;
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     let key = |at: usize| ring["keys"][at]["id"].as_str().unwrap().to_owned();
     assert_eq!(value(&text, "callveil_keyring_keys{status=\"enabled\"}"), 3.0);
     assert_eq!(value(&text, &format!("callveil_keyring_primary_info{{key=\"{}\"}}", key(1))), 1.0);

@@ -2,7 +2,10 @@
 
 use callveil::{
     ids::Context,
-    keyring::{KeyRing, rotation},
+    keyring::{
+        KeyRing,
+        rotation::{self, Export},
+    },
     number::Number,
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
@@ -13,8 +16,8 @@ use proptest::prelude::*;
 const REGIONS: [&str; 8] = ["CN", "US", "IT", "DE", "AR", "MX", "HU", "SG"];
 
 fn tokenizer(region: &str, trunk_zero: &[&str]) -> Tokenizer {
-    let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[]).unwrap();
-    let ring = KeyRing::from_json(&ring, tokenizer::knows).unwrap();
+    let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], Export::Never).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap())
 }
 

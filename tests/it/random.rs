@@ -4,6 +4,8 @@ use std::ops::{Range, RangeInclusive};
 
 use callveil::{ids::KeyId, keyring::KeyRing};
 
+use crate::rings;
+
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub struct Random(u64);
 
@@ -41,10 +43,10 @@ impl Random {
     }
 }
 
-/// The plain ring file with the id of its newest key, which is the system's choice, replaced by one that the seed
+/// The plain ring with the id of its newest key, which is the system's choice, replaced by one that the seed
 /// chooses: on a tie the greater id is the primary. `before` is the ring that it follows, if any.
 pub fn with_seeded_id(plain: &[u8], before: Option<&KeyRing>, random: &mut Random) -> Vec<u8> {
-    let mut text = str::from_utf8(plain).unwrap().to_owned();
+    let mut text = rings::text(plain).to_owned();
     let at = text.rfind("\"id\": \"").unwrap() + "\"id\": \"".len();
     let id = loop {
         let number = u16::try_from(random.below(0x1_0000)).unwrap();
@@ -54,7 +56,7 @@ pub fn with_seeded_id(plain: &[u8], before: Option<&KeyRing>, random: &mut Rando
         }
     };
     text.replace_range(at..at + id.len(), &id);
-    text.into_bytes()
+    rings::signed_text(&text)
 }
 
 /// The seeds of a test of `runs` runs: as many as CALLVEIL_RUNS says instead, or the one that CALLVEIL_SEED says.

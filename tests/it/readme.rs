@@ -29,14 +29,18 @@ fn commands() -> Vec<&'static str> {
     commands
 }
 
-/// The configuration, as it stands there, with the hash of this password and the log of which is told further down. Tests
+/// The configuration, as it stands there, with the ring that was made, the hash of this password and the log of which is told further down. Tests
 /// listen where nobody else does.
-fn configuration(password: &str) -> String {
+fn configuration(ring: &str, password: &str) -> String {
     let lines = README.lines().skip_while(|line| !line.contains("`callveil.toml`:")).skip(2);
     let lines = lines.map_while(|line| line.strip_prefix("        ")).map(|line| format!("{line}\n"));
     let text: String = lines.collect();
     assert!(text.contains("[tls]") && text.contains("[[clients]]"), "{text}");
-    let text = text.replace("<hash>", &sha256_hex(password)).replace(":8443", ":0").replace(":9640", ":0");
+    let text = text
+        .replace("ring_id = \"<ring>\"", ring)
+        .replace("<hash>", &sha256_hex(password))
+        .replace(":8443", ":0")
+        .replace(":9640", ":0");
     text + "[audit]\nto = \"LOG\"\nitems = \"hmac\"\nhmac_key = \"KEY\"\n"
 }
 
@@ -75,7 +79,11 @@ fn every_command_of_the_readme_works() {
     for command in commands {
         let output = match command {
             "callveil serve --config callveil.toml" => {
-                fs::write(path.join("callveil.toml"), configuration(password(&printed))).unwrap();
+                let made = printed
+                    .iter()
+                    .flat_map(|output: &String| output.lines())
+                    .find(|line| line.starts_with("ring_id = "));
+                fs::write(path.join("callveil.toml"), configuration(made.unwrap(), password(&printed))).unwrap();
                 replica = Some(Server::spawn(callveil().current_dir(path).args(command.split(' ').skip(1))));
                 String::new()
             }

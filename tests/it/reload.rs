@@ -12,7 +12,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex};
+use crate::{
+    rings,
+    support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex},
+};
 
 const RELOADED: &str = "key ring reloaded";
 const REFUSED: &str = "keeping the key ring in use";
@@ -112,19 +115,22 @@ fn files_that_are_refused_leave_the_ring_in_use() {
     let server = Server::start(&folder, "", "");
     let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
     let edited = |edit: fn(&mut Value)| {
-        let mut ring: Value = serde_json::from_slice(&good).unwrap();
+        let mut ring = rings::value(&good);
         edit(&mut ring);
-        ring.to_string()
+        rings::signed(&ring)
     };
     let stranger = fs::read(Folder::new().ring()).unwrap();
-    let cases: [(&str, Vec<u8>, &str); 8] = [
-        ("truncated", good[..good.len() / 2].to_vec(), "not the JSON of a key ring"),
-        ("empty", Vec::new(), "not the JSON of a key ring"),
+    let unsigned = |from: &str, to: &str| str::from_utf8(&good).unwrap().replace(from, to).into_bytes();
+    let cases: [(&str, Vec<u8>, &str); 10] = [
+        ("truncated", good[..good.len() / 2].to_vec(), "not a signed key ring"),
+        ("altered", unsigned("\"generation\": 3", "\"generation\": 4"), "\"callveil-ring\" does not fit"),
+        ("empty", Vec::new(), "not a signed key ring"),
         ("another ring", stranger, "it is another ring"),
+        ("no signature", rings::text(&good).as_bytes().to_vec(), "not a signed key ring"),
         ("lower generation", old, "generation is 1, lower than 3"),
         (
             "same generation",
-            edited(|ring| ring["parent"] = "0123456789abcdef".into()).into(),
+            edited(|ring| ring["parent"] = "0123456789abcdef".into()),
             "same generation 3 with other content",
         ),
         (
@@ -132,8 +138,7 @@ fn files_that_are_refused_leave_the_ring_in_use() {
             edited(|ring| {
                 ring["generation"] = 4.into();
                 ring["keys"].as_array_mut().unwrap().remove(0);
-            })
-            .into(),
+            }),
             "vanished from it",
         ),
         (
@@ -141,13 +146,12 @@ fn files_that_are_refused_leave_the_ring_in_use() {
             edited(|ring| {
                 ring["generation"] = 4.into();
                 ring["keys"][0]["region"] = "US".into();
-            })
-            .into(),
+            }),
             "was altered in it",
         ),
         (
             "wrong check",
-            edited(|ring| ring["keys"][0]["check"] = "0123456789abcdef".into()).into(),
+            edited(|ring| ring["keys"][0]["check"] = "0123456789abcdef".into()),
             "does not fit its `check`",
         ),
     ];
@@ -182,9 +186,9 @@ fn files_that_are_refused_leave_the_ring_in_use() {
 #[test]
 fn a_clock_before_every_activation_uses_the_first() {
     let folder = Folder::new();
-    let mut ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let mut ring = rings::read(&folder.ring());
     ring["keys"][0]["activates"] = "2999-01-01T00:00:00Z".into();
-    publish(&folder.ring(), ring.to_string());
+    publish(&folder.ring(), rings::signed(&ring));
     let server = Server::start(&folder, "", "");
     let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
     assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
@@ -240,7 +244,7 @@ fn aliases_and_rewrapping_over_three_keys() {
     assert_eq!(server.values("UIDToPhone", &newest_first), ["008613988888888"; 3]);
     // A pending key has aliases too, after the primary; a disabled one has none.
     assert!(run(folder.path(), &["keys", "rotate"]).status.success());
-    let ids: Vec<String> = serde_json::from_slice::<Value>(&fs::read(folder.ring()).unwrap()).unwrap()["keys"]
+    let ids: Vec<String> = rings::read(&folder.ring())["keys"]
         .as_array()
         .unwrap()
         .iter()
@@ -255,7 +259,7 @@ fn aliases_and_rewrapping_over_three_keys() {
     assert_eq!((values.len(), values[0], values[2]), (3, &*uids[2], &*uids[1]));
     assert!(!uids.iter().any(|uid| uid == values[1]));
     assert_eq!(server.call("UIDToPhone", &[&uids[0]])["Results"][0]["Error"], "key_disabled");
-    assert!(run(folder.path(), &["keys", "destroy", &ids[0], "--yes"]).status.success());
+    assert!(run(folder.path(), &["keys", "destroy", &ids[0], "--yes", "--early"]).status.success());
     server.wait_for(RELOADED);
     while generation(&server) < 6 {}
     assert_eq!(server.call("UIDToPhone", &[&uids[0]])["Results"][0]["Error"], "key_destroyed");

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random::Random,
+    rings,
     support::{Folder, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, run},
     tls::{Ca, TLS, install},
 };
@@ -73,7 +74,7 @@ fn look(program: &Path) -> Option<BTreeMap<&'static str, usize>> {
     }
     // The key of all those UIDs is destroyed, and another takes its place.
     let server = server?;
-    let ring = || serde_json::from_slice::<Value>(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = || rings::read(&folder.ring());
     let (old, material) = key_of(&ring(), 0);
     assert!(!search(server.pid(), &secrets_of_key(&material)).is_empty(), "the search finds a key that is in use");
     assert!(run(folder.path(), &["keys", "rotate", "--activate-in", "0s"]).status.success());
@@ -82,7 +83,7 @@ fn look(program: &Path) -> Option<BTreeMap<&'static str, usize>> {
         assert!(since.elapsed() < PATIENCE, "the new key never becomes the primary");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(run(folder.path(), &["keys", "destroy", &old, "--yes"]).status.success());
+    assert!(run(folder.path(), &["keys", "destroy", &old, "--yes", "--early"]).status.success());
     while server.wait_for("key ring reloaded")["generation"] != 4 {}
     merge(&mut left, search_until_clean(server.pid(), &secrets_of_key(&material)));
     let (_, live) = key_of(&ring(), 1);

@@ -7,14 +7,19 @@ use std::{
 };
 
 use callveil::{
-    keyring::{KeyRing, Status, rotation},
+    keyring::{
+        KeyRing, Status,
+        rotation::{self, Export},
+    },
     phone::NUMBERS_NEWEST,
     tokenizer,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
-use crate::support::{Folder, callveil, run, sha256_hex};
+use crate::{
+    rings,
+    support::{Folder, callveil, run, sha256_hex},
+};
 
 /// Begins a rotation.
 fn rotate(folder: &Folder) -> Child {
@@ -43,10 +48,10 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
         let _ = child.kill();
         child.wait().unwrap();
         let found = fs::read_to_string(folder.ring()).unwrap();
-        let ring = KeyRing::from_json(found.as_bytes(), tokenizer::knows).expect("the ring loads");
+        let ring = KeyRing::from_note(found.as_bytes(), tokenizer::knows, &[]).expect("the ring loads");
         if found != old {
-            let json: Value = serde_json::from_str(&found).unwrap();
-            assert_eq!((ring.generation(), &json["parent"]), (2, &sha256_hex(&old)[..16].into()));
+            let parent = ring.parent().expect("it was made of one").to_string();
+            assert_eq!((ring.generation(), &*parent), (2, &sha256_hex(rings::text(old.as_bytes()))[..16]));
             new += 1;
         }
         // And the next command finds nothing in its way.
@@ -68,7 +73,7 @@ fn writers_in_a_crowd_lose_no_update() {
     let crowd: Vec<_> = (0..20).map(|_| rotate(&folder)).collect();
     let done =
         crowd.into_iter().filter_map(|mut child| child.wait().ok()).filter(std::process::ExitStatus::success).count();
-    let ring: Value = serde_json::from_slice(&fs::read(folder.ring()).unwrap()).unwrap();
+    let ring = rings::read(&folder.ring());
     // One rotation at a time: the others found a pending key, and said so.
     assert_eq!((done, &ring["generation"], ring["keys"].as_array().unwrap().len()), (1, &2.into(), 2));
 }
@@ -77,13 +82,13 @@ fn writers_in_a_crowd_lose_no_update() {
 fn writers_in_a_crowd_lose_none_of_their_updates() {
     const WRITERS: usize = 20;
     let folder = Folder::new();
-    let read = || KeyRing::from_json(&fs::read(folder.ring()).unwrap(), tokenizer::knows).unwrap();
+    let read = || KeyRing::from_note(&fs::read(folder.ring()).unwrap(), tokenizer::knows, &[]).unwrap();
     let mut ring = read();
     let begin = Timestamp::now();
     // As if they were made one after another, in the hours to come.
     for key in 1..25 {
         let now = begin + SignedDuration::from_hours(key);
-        let (_, revision) = rotation::rotate(&ring, now, now, NUMBERS_NEWEST, "CN").unwrap();
+        let (_, revision) = rotation::rotate(&ring, now, now, NUMBERS_NEWEST, "CN", Export::Never).unwrap();
         fs::write(folder.ring(), &revision.next).unwrap();
         ring = read();
     }

@@ -270,7 +270,7 @@ fn wait(replica: &Server, wanted: impl Fn(&Value) -> bool) {
 }
 
 /// Runs a command in a terminal at which somebody types a passphrase whenever asked for one.
-fn run_typing(command: &mut Command) -> (bool, String) {
+pub fn run_typing(command: &mut Command) -> (bool, String) {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut output, mut answered) = (Vec::new(), 0);

@@ -33,13 +33,16 @@ use callveil::{
     ids::KeyId,
     keyring::{
         Key, KeyRing, NotASuccessor, Status,
-        rotation::{self, ChangeError},
+        rotation::{self, ChangeError, Export, Haste},
     },
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::random::{Random, Run, is_replay, seeds, with_seeded_id};
+use crate::{
+    random::{Random, Run, is_replay, seeds, with_seeded_id},
+    rings,
+};
 
 /// Milliseconds; instants count from when the ring was made, by the writer's clock.
 type Millis = i64;
@@ -208,11 +211,11 @@ impl History {
             while !writer.step(&mut random) {}
         }
         let Writer { ring, plains, written, mut activations, steps, .. } = writer;
-        let stranger = rotation::init(timestamp(0), "rules", "CN", &[]).unwrap();
+        let stranger = rotation::init(timestamp(0), "rules", "CN", &[], Export::Never).unwrap();
         let stranger = with_seeded_id(&stranger, Some(&ring), &mut random);
         let forged = |generation: usize| Forgery::ALL.map(|forgery| forge(forgery, &plains, generation, &stranger));
         let forged: Vec<_> = (0..plains.len()).flat_map(forged).collect();
-        let files = plains.iter().chain(&forged).map(|plain| KeyRing::from_json(plain, |_, _| true).ok());
+        let files = plains.iter().chain(&forged).map(|plain| KeyRing::from_note(plain, |_, _| true, &[]).ok());
         activations.sort_unstable();
         activations.dedup();
         Self { terms, files: files.collect(), written, activations, steps }
@@ -262,16 +265,16 @@ fn forge(forgery: Forgery, plains: &[Vec<u8>], like: usize, stranger: &[u8]) -> 
     if matches!(forgery, Forgery::Torn) {
         return plains[like][..plains[like].len() * (like + 1) / (plains.len() + 1)].to_vec();
     }
-    let read = |plain: &[u8]| serde_json::from_slice::<Value>(plain).unwrap();
-    let (mut ring, mut stranger) = (read(&plains[like]), read(stranger));
+    let (mut ring, mut stranger) = (rings::value(&plains[like]), rings::value(stranger));
     let next = (ring["generation"].as_u64().unwrap() + 1).into();
     let keys = ring["keys"].as_array_mut().unwrap();
     let (place, destroyed) = (like % keys.len(), keys.iter().position(|key| key["status"] == "destroyed"));
     match forgery {
         Forgery::Torn => {}
         Forgery::OtherRing => {
-            // The same keys, and newer: the name is all that tells.
+            // The same keys, and newer: the name, and who signs, is all that tells.
             ring["ring"] = stranger["ring"].clone();
+            ring["signing_key"] = stranger["signing_key"].clone();
             ring["generation"] = next;
         }
         Forgery::Twin => ring["parent"] = "0123456789abcdef".into(),
@@ -291,13 +294,14 @@ fn forge(forgery: Forgery, plains: &[Vec<u8>], like: usize, stranger: &[u8]) -> 
             ring["generation"] = next;
         }
     }
-    serde_json::to_vec(&ring).unwrap()
+    rings::signed(&ring)
 }
 
 /// The destroyed key as it was before.
 fn revived(plains: &[Vec<u8>], key: &Value) -> Value {
-    let mut rings = plains.iter().map(|plain| serde_json::from_slice::<Value>(plain).unwrap());
-    rings
+    plains
+        .iter()
+        .map(|plain| rings::value(plain))
         .find_map(|mut ring| {
             let keys = ring["keys"].as_array_mut().unwrap();
             keys.iter_mut().find(|old| old["id"] == key["id"] && old["status"] == "enabled").map(Value::take)
@@ -318,9 +322,9 @@ struct Writer {
 
 impl Writer {
     fn new(terms: Terms, random: &mut Random) -> Self {
-        let plain = rotation::init(timestamp(0), "rules", "CN", &[]).unwrap();
+        let plain = rotation::init(timestamp(0), "rules", "CN", &[], Export::Never).unwrap();
         let plain = with_seeded_id(&plain, None, random);
-        let ring = KeyRing::from_json(&plain, |_, _| true).unwrap();
+        let ring = KeyRing::from_note(&plain, |_, _| true, &[]).unwrap();
         let steps = vec![format!("0: made with the key {}", ring.keys()[0].id)];
         // The first key is active for all clocks before anything starts.
         let now = terms.skew + 1_000;
@@ -350,9 +354,10 @@ impl Writer {
             self.now = millis(pending.activates) + random_gap(random, self.terms);
         }
         let activates = self.activation(random);
-        let (_, revision) = rotation::rotate(&self.ring, timestamp(self.now), activates, "rules", "CN").unwrap();
+        let (_, revision) =
+            rotation::rotate(&self.ring, timestamp(self.now), activates, "rules", "CN", Export::Never).unwrap();
         let plain = with_seeded_id(&revision.next, Some(&self.ring), random);
-        let ring = KeyRing::from_json(&plain, |_, _| true).unwrap();
+        let ring = KeyRing::from_note(&plain, |_, _| true, &[]).unwrap();
         let newest = ring.keys().last().expect("it was added").id;
         self.publish("rotate", newest, plain)
     }
@@ -387,7 +392,7 @@ impl Writer {
         let changed = match what {
             "disable" => rotation::disable(&self.ring, now, id),
             "enable" => rotation::enable(&self.ring, now, id, self.activation(random)),
-            _ => rotation::destroy(&self.ring, id),
+            _ => rotation::destroy(&self.ring, now, id, Haste::Early),
         };
         match changed {
             Ok(revision) => self.publish(what, id, revision.next.to_vec()),
@@ -402,7 +407,7 @@ impl Writer {
     }
 
     fn publish(&mut self, what: &str, id: KeyId, plain: Vec<u8>) -> bool {
-        let next = KeyRing::from_json(&plain, |_, _| true).unwrap();
+        let next = KeyRing::from_note(&plain, |_, _| true, &[]).unwrap();
         self.ring.check_successor(&next, timestamp(self.now)).unwrap();
         self.ring = next;
         self.plains.push(plain);

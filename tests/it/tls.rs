@@ -460,6 +460,13 @@ fn the_admin_listener_over_tls() {
     assert_eq!(get("--cert person.crt --key person.key"), "200");
     assert_eq!(get("--cert stranger.crt --key stranger.key"), "000");
     assert_eq!(get(""), "000");
+    let check = |person: &str| {
+        let (url, certificate, key) =
+            (format!("https://{}", server.admin), format!("{person}.crt"), format!("{person}.key"));
+        let options = ["--ca", "ca.pem", "--client-certificate", &certificate, "--client-key", &key];
+        run(folder.path(), &[&["keys", "check", &url][..], &options].concat()).status.code()
+    };
+    assert_eq!((check("person"), check("stranger")), (Some(0), Some(1)));
     assert!(plain_answer(&server).is_none());
 }
 

@@ -20,6 +20,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import notes
 import tink
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from tink import daead, proto_keyset_format, secret_key_access
@@ -76,21 +77,22 @@ def uid(material: bytes, key_id: str, context: str, kind: str, text: str) -> str
 
 def make_keyring() -> str:
     """The ring after its third generation; the two before are made as well, for a true `parent`."""
-    entries, ring_file = [], None
+    entries, text = [], None
+    seed = hashlib.sha256(LABEL.encode()).digest()
     for generation, (key_id, time) in enumerate(KEYS.items(), start=1):
         material = hashlib.sha512(f"{LABEL}, key {key_id}".encode()).digest()
         entries.append({
             "id": key_id, "status": "enabled", "created": time, "activates": time,
-            "scheme": "aes256-siv", "numbers": "libphonenumber-9.0.42", "region": "CN",
+            "scheme": "aes256-siv", "numbers": "callveil-2/libphonenumber-9.0.42", "region": "CN",
             "check": hashlib.sha256(material).hexdigest()[:16],
             "material": base64.b64encode(material).decode(),
         })
-        ring = {"format": "callveil-keyring/1", "ring": hashlib.sha512(LABEL.encode()).hexdigest()[:32],
-                "generation": generation}
-        if ring_file is not None:
-            ring["parent"] = hashlib.sha256(ring_file.encode()).hexdigest()[:16]
-        ring_file = json.dumps(ring | {"keys": entries}, indent=2) + "\n"
-    return ring_file
+        ring = {"format": "callveil-keyring/2", "ring": notes.public(seed).hex(),
+                "signing_key": base64.b64encode(seed).decode(), "generation": generation}
+        if text is not None:
+            ring["parent"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        text = json.dumps(ring | {"keys": entries}, indent=2) + "\n"
+    return notes.signed(text, notes.RING_NAME, seed)
 
 
 def make_numbers(rng: random.Random):
@@ -146,7 +148,7 @@ def make_uids(keys: dict[str, bytes]) -> str:
 def read_keyring(text: str) -> dict[str, bytes]:
     """Key id -> material of every key that still has one."""
     keys = {}
-    for entry in json.loads(text)["keys"]:
+    for entry in notes.open_ring(text)["keys"]:
         if entry["status"] == "destroyed":
             continue
         material = base64.b64decode(entry["material"], validate=True)

@@ -242,6 +242,9 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
                 let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
                 counts.mapped += 1;
+                // No UID has its own text inside, so that one that came back was one before.
+                counts.already +=
+                    u64::from(self.task.mode == Mode::PhoneToUid && item.trim().eq_ignore_ascii_case(text));
                 if !self.is_of_the_primary(item) {
                     return Ok(Fate::Result(cell, text));
                 }

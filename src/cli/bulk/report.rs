@@ -90,6 +90,8 @@ pub(super) struct Counts {
     pub(super) mapped: u64,
     /// Of these, UIDs that were under the primary key already.
     pub(super) unchanged: u64,
+    /// Of these, UIDs that stood where a number is wanted.
+    pub(super) already: u64,
     /// Of these, E.164 numbers and other texts; counted where that is what is asked for.
     pub(super) e164: u64,
     pub(super) verbatim: u64,
@@ -116,10 +118,11 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        let Self { rows, mapped, unchanged, e164, verbatim, empty, failed, bytes_in, bytes_out } = self;
+        let Self { rows, mapped, unchanged, already, e164, verbatim, empty, failed, bytes_in, bytes_out } = self;
         *rows += other.rows;
         *mapped += other.mapped;
         *unchanged += other.unchanged;
+        *already += other.already;
         *e164 += other.e164;
         *verbatim += other.verbatim;
         *empty += other.empty;
@@ -132,8 +135,12 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {} mapped", self.rows, if self.rows == 1 { "row" } else { "rows" }, self.mapped)?;
-        let parts =
-            [(self.e164, "E.164"), (self.verbatim, "verbatim"), (self.unchanged, "under the primary key already")];
+        let parts = [
+            (self.e164, "E.164"),
+            (self.verbatim, "verbatim"),
+            (self.unchanged, "under the primary key already"),
+            (self.already, "already a UID"),
+        ];
         let mut separator = " (";
         for (count, name) in parts.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, "{separator}{count} {name}")?;
@@ -163,7 +170,7 @@ impl Counts {
             failed.map(|(error, count)| (error.code().to_owned(), count.into())).collect();
         serde_json::json!({
             "rows": self.rows, "mapped": self.mapped, "e164": self.e164, "verbatim": self.verbatim,
-            "unchanged": self.unchanged, "empty": self.empty, "failed": self.failed(), "errors": failed,
+            "unchanged": self.unchanged, "already": self.already, "empty": self.empty, "failed": self.failed(), "errors": failed,
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
         })
     }

@@ -184,8 +184,8 @@ fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
 async fn check_spellings(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
     const REMEDY: &str =
         "read every spelling as the number it means (libphonenumber does), with the region that --region names";
-    let spellings = numbers.spellings();
-    let texts: Vec<&str> = spellings.iter().map(|(_, text)| &**text).collect();
+    let groups = numbers.groups();
+    let texts: Vec<&str> = groups.iter().flatten().map(|(_, text)| &**text).collect();
     let reply = client.ask(Some(login), Mode::PhoneToUid, &texts).await.and_then(|reply| reply.results());
     let results = match reply {
         Ok((_, results)) => results,
@@ -195,9 +195,16 @@ async fn check_spellings(client: &mut Client, report: &mut Report, login: &Heade
         let of_key = results.iter().find(|item| item.key == texts[at]);
         of_key.or_else(|| results.get(at)).and_then(Item::value)
     };
-    let other: Vec<_> = (0..texts.len()).filter(|at| value(*at) != Some(uid)).map(|at| spellings[at].0).collect();
+    let (mut other, mut begin) = (Vec::new(), 0);
+    for group in &groups {
+        // The first group is of the number whose UID is known.
+        let wanted = if begin == 0 { Some(uid) } else { value(begin) };
+        let is_other = |at: &usize| value(begin + at).is_none() || value(begin + at) != wanted;
+        other.extend((0..group.len()).filter(is_other).map(|at| group[at].0));
+        begin += group.len();
+    }
     if other.is_empty() {
-        report.good(Check::Spellings, format!("yes, {} of them", texts.len()));
+        report.good(Check::Spellings, format!("yes, {} of {} numbers", texts.len(), groups.len()));
     } else {
         report.bad(Check::Spellings, format!("another, or none, for: {}", other.join("; ")), REMEDY);
     }

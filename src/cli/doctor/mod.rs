@@ -1,12 +1,13 @@
 //! `callveil doctor`: whether an endpoint, ours or anybody's, is ready for CCC, seen from outside.
 //!
-//! [`target`] is what is looked at and [`client`] the way to it; [`tls`], [`old_tls`], [`login`], [`mapping`] and
-//! [`latency`] each judge a few lines of the [`report`]. The [`numbers`] cannot ring.
+//! [`target`] is what is looked at and [`client`] the way to it; [`tls`], [`old_tls`], [`login`], [`mapping`], [`more`]
+//! and [`latency`] each judge a few lines of the [`report`]. The [`numbers`] cannot ring.
 
 mod client;
 mod latency;
 mod login;
 mod mapping;
+mod more;
 mod numbers;
 mod old_tls;
 mod report;
@@ -132,6 +133,7 @@ async fn examine(mut target: Target, trust: &Trust, user: &str, login: &HeaderVa
     let mut client = Client::new(target, connector);
     login::check(&mut client, &mut report, user, numbers).await;
     if let Some(pair) = mapping::check(&mut client, &mut report, login, numbers).await {
+        more::check(&mut client, &mut report, login, numbers).await;
         latency::check(&mut client, &mut report, login, &pair).await;
     }
     report.leave_the_rest("there is no UID to go on with");

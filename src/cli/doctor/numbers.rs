@@ -2,8 +2,10 @@
 //!
 //! - China: mobile numbers 154…. MIIT's list of the public mobile networks' prefixes (March 2023) gives 154 to nobody,
 //!   and libphonenumber finds such a number possible and not valid.
-//! - North America: 555-0100 to 555-0199, kept for fiction. United Kingdom: 07700 900000 to 900999, Ofcom's numbers for
-//!   drama.
+//! - North America: 555-0100 to 555-0199, kept for fiction. United Kingdom: 020 7946 0000 to 0999, Ofcom's numbers for
+//!   drama, which libphonenumber finds valid, as it does not its mobile ones.
+//! - Two that do ring, where China's numbers are tried: the number that CCC's documents take for an example, in the forms
+//!   in which they write it, and a hotline. The endpoint is asked what they mean; nobody is called.
 
 use clap::ValueEnum;
 
@@ -32,12 +34,29 @@ const CHINA: [Number; 2] = [
     Number { code: "86", trunk: "", groups: ["154", "0000", "0029"] },
 ];
 const BRITAIN: [Number; 2] = [
-    Number { code: "44", trunk: "0", groups: ["7700", "900", "123"] },
-    Number { code: "44", trunk: "0", groups: ["7700", "900", "456"] },
+    Number { code: "44", trunk: "0", groups: ["20", "7946", "0123"] },
+    Number { code: "44", trunk: "0", groups: ["20", "7946", "0456"] },
 ];
 const AMERICA: [Number; 2] = [
     Number { code: "1", trunk: "", groups: ["202", "555", "0123"] },
     Number { code: "1", trunk: "", groups: ["202", "555", "0145"] },
+];
+
+/// CCC's own example, as its documents write it in one place and another.
+const DOCUMENTED: [(&str, &str); 3] = [
+    ("a landline as CCC writes it, with its trunk 0", "0086075586013388"),
+    ("that landline, with + and country code", "+8675586013388"),
+    ("that landline, national", "075586013388"),
+];
+
+/// A hotline that everybody in China knows.
+pub(super) const HOTLINE: &str = "10086";
+
+/// Its forms.
+const HOTLINES: [(&str, &str); 3] = [
+    ("a hotline", HOTLINE),
+    ("a hotline as CCC writes it", "008610086"),
+    ("a hotline with + and country code", "+86 10086"),
 ];
 
 /// The numbers of one run.
@@ -87,7 +106,7 @@ impl Numbers {
     pub(super) fn why_they_cannot_ring(&self) -> &'static str {
         match self.region {
             Region::Cn => {
-                "The numbers sent cannot ring: Chinese mobiles of a prefix that is allotted to nobody, and a British one kept for drama."
+                "The numbers sent cannot ring: Chinese mobiles of a prefix that is allotted to nobody, and a British one kept for drama; but for the example in CCC's documents, and a hotline."
             }
             Region::Us => "The numbers sent cannot ring: American and British ones that are kept for fiction.",
             Region::Gb | Region::None => {
@@ -106,8 +125,36 @@ impl Numbers {
         [(first, home(first)), (second, home(second)), (self.abroad, self.abroad.dialled())]
     }
 
+    /// Whether China's are tried.
+    pub(super) fn are_chinese(&self) -> bool {
+        self.region == Region::Cn
+    }
+
+    /// A hundred numbers of the region: as CCC would write each, and without trunk prefix and country code.
+    pub(super) fn batch(&self) -> Vec<(String, String)> {
+        let home = &self.home[0];
+        let number = |at: usize| {
+            // The last three digits of those that cannot ring are free.
+            let national = home.national();
+            let national = format!("{}{at:03}", &national[..national.len() - 3]);
+            let written = match self.region {
+                Region::None => format!("00{}{national}", home.code),
+                _ => format!("{}{national}", home.trunk),
+            };
+            (written, national)
+        };
+        (100..200).map(number).collect()
+    }
+
+    /// Groups of texts that each mean one number, with the texts' names: the first of the region's, and what CCC writes.
+    pub(super) fn groups(&self) -> Vec<Vec<(&'static str, String)>> {
+        let owned = |group: [(&'static str, &str); 3]| group.map(|(name, text)| (name, text.to_owned())).to_vec();
+        let documented = if self.are_chinese() { vec![owned(DOCUMENTED), owned(HOTLINES)] } else { Vec::new() };
+        [vec![self.spellings()], documented].concat()
+    }
+
     /// All ways of writing the first of them, each with its name.
-    pub(super) fn spellings(&self) -> Vec<(&'static str, String)> {
+    fn spellings(&self) -> Vec<(&'static str, String)> {
         let number = &self.home[0];
         let code = number.code;
         let mut spellings = vec![
@@ -150,6 +197,13 @@ mod tests {
             let first = e164(&numbers.as_ccc_writes_them()[0].1);
             for (name, text) in numbers.spellings() {
                 assert_eq!(e164(&text), first, "{name}");
+            }
+            for (written, national) in numbers.batch() {
+                assert!(e164(&written).to_string().ends_with(&national));
+            }
+            for group in numbers.groups() {
+                let [first, others @ ..] = &group[..] else { panic!("a group is of several") };
+                assert!(others.iter().all(|other| numbering.normalize(&other.1) == numbering.normalize(&first.1)));
             }
             for (number, text) in numbers.as_ccc_writes_them() {
                 assert_eq!(format!("00{}", e164(&text)), number.dialled());

@@ -27,15 +27,18 @@ pub(super) enum Check {
     Order,
     Duplicates,
     Key,
+    Batch,
     Spellings,
+    Hotline,
     UnknownUid,
+    PlainNumber,
     Latency,
     KeepAlive,
 }
 
 impl Check {
     /// In the order of the report.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 22] = [
         Self::Address,
         Self::Chain,
         Self::Name,
@@ -51,8 +54,11 @@ impl Check {
         Self::Order,
         Self::Duplicates,
         Self::Key,
+        Self::Batch,
         Self::Spellings,
+        Self::Hotline,
         Self::UnknownUid,
+        Self::PlainNumber,
         Self::Latency,
         Self::KeepAlive,
     ];
@@ -79,8 +85,11 @@ impl Check {
             Self::Order => ("order", "order"),
             Self::Duplicates => ("duplicates", "duplicates"),
             Self::Key => ("key", "Key echoed"),
+            Self::Batch => ("batch", "100 in one request"),
             Self::Spellings => ("spellings", "one UID for all spellings"),
+            Self::Hotline => ("hotline", "hotline comes back"),
             Self::UnknownUid => ("unknown-uid", "unknown UID refused"),
+            Self::PlainNumber => ("plain-number", "number in UIDToPhone"),
             Self::Latency => ("latency", "latency"),
             Self::KeepAlive => ("keep-alive", "keep-alive"),
         }

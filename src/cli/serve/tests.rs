@@ -105,8 +105,9 @@ fn a_panic_of_the_reloader_ends_the_process_as_sigterm_does() {
 async fn lose_the_reloader() {
     let mut terminations = server::terminations().expect("signals");
     let hangup = signal(SignalKind::hangup()).expect("signals");
-    let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[]).expect("a ring");
-    let ring = crate::keyring::KeyRing::from_json(&plain, crate::tokenizer::knows).expect("a ring");
+    let plain =
+        rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
+    let ring = crate::keyring::KeyRing::from_note(&plain, crate::tokenizer::knows, &[]).expect("a ring");
     let tokenizer = Tokenizer::new(ring, trunk_zero_default());
     let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
     let ring = RingFile::new("ring", Default::default(), crate::tokenizer::knows, None).on(Arc::new(Broken));

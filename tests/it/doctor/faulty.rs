@@ -40,6 +40,8 @@ pub enum Fault {
     OtherKey,
     SpellingsApart,
     MapsGarbage,
+    BreaksHotlines,
+    SmallBatches,
     OneSpoilsAll,
     Stalls,
     Slow,
@@ -183,7 +185,11 @@ impl Behaviour {
             return ("200 OK", "<html>welcome</html>".to_owned());
         }
         let request: Value = serde_json::from_slice(body).unwrap();
-        let inputs = request["Numbers"].as_array().unwrap().iter().map(|input| input.as_str().unwrap());
+        let inputs = request["Numbers"].as_array().unwrap();
+        if self.fault == Fault::SmallBatches && inputs.len() > 50 {
+            return ("413 Content Too Large", refusal(413));
+        }
+        let inputs = inputs.iter().map(|input| input.as_str().unwrap());
         let map: &dyn Fn(&str) -> Option<String> =
             if request["Mode"] == "PhoneToUID" { &|input| Some(self.uid(input)) } else { &|input| self.phone(input) };
         let mut results: Vec<(String, Option<String>)> = inputs.map(|input| (input.to_owned(), map(input))).collect();
@@ -227,9 +233,10 @@ impl Behaviour {
             None if self.fault == Fault::MapsGarbage => "8615400000099".to_owned(),
             None => return None,
         };
-        let code = if digits.starts_with("86") { 2 } else { digits.len() - 10 };
+        let code = if digits.starts_with("86") { 2 } else { digits.len().saturating_sub(10) };
         Some(match self.fault {
             Fault::OtherNumber => "008615400000099".to_owned(),
+            Fault::BreaksHotlines if digits.len() < 10 => format!("0086{digits}0"),
             Fault::NoCountryCode => digits[code..].to_owned(),
             Fault::HomeCountryAlways => format!("0086{}", &digits[code..]),
             _ => format!("00{digits}"),
@@ -250,10 +257,12 @@ fn international(text: &str) -> String {
         _ => Some(c).filter(char::is_ascii_digit),
     };
     let text: String = text.chars().filter_map(ascii).collect();
-    match (text.strip_prefix('+'), text.strip_prefix("00")) {
+    let digits = match (text.strip_prefix('+'), text.strip_prefix("00")) {
         (Some(rest), _) | (_, Some(rest)) => rest.to_owned(),
         _ => format!("86{text}"),
-    }
+    };
+    // China's trunk prefix.
+    digits.strip_prefix("860").map_or(digits.clone(), |rest| format!("86{rest}"))
 }
 
 /// The next request's `Authorization`, and its body.

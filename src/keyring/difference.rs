@@ -1,0 +1,169 @@
+//! What a new ring changes, in words, for the people who sign it.
+
+use std::{borrow::Cow, fmt};
+
+use jiff::Timestamp;
+
+use super::{Key, KeyRing, Status};
+use crate::ids::KeyId;
+
+/// Characters at each end of a long public key, so many that nobody finds another key with the same ones.
+const SHOWN_CHARACTERS: usize = 32;
+
+/// As much of a ring as a replica tells of itself.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The ring's name.
+    pub ring: String,
+    /// How often it was written.
+    pub generation: u64,
+    /// For whom it is encrypted.
+    pub recipients: Vec<String>,
+    /// Its keys.
+    pub keys: Vec<OutlineKey>,
+}
+
+/// One key of an [`Outline`].
+#[derive(Clone, Debug)]
+pub struct OutlineKey {
+    /// Its name.
+    pub id: KeyId,
+    /// What may be done with it.
+    pub status: Status,
+    /// When it becomes the primary.
+    pub activates: Timestamp,
+    /// The fingerprint of its material.
+    pub check: String,
+}
+
+impl From<&KeyRing> for Outline {
+    fn from(ring: &KeyRing) -> Self {
+        let keys = ring.keys().iter().map(|key| OutlineKey {
+            id: key.id,
+            status: key.status,
+            activates: key.activates,
+            check: key.check.to_string(),
+        });
+        let recipients = ring.recipients().to_vec();
+        Self { ring: ring.ring().to_string(), generation: ring.generation(), recipients, keys: keys.collect() }
+    }
+}
+
+/// One thing that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// A key comes in.
+    Added {
+        /// The key.
+        id: KeyId,
+        /// What may be done with it.
+        status: Status,
+        /// When it becomes the primary.
+        activates: Timestamp,
+        /// Its region.
+        region: String,
+        /// Whether it may be given away.
+        exportable: bool,
+    },
+    /// A key is enabled, disabled or destroyed.
+    Became {
+        /// The key.
+        id: KeyId,
+        /// What it was.
+        from: Status,
+        /// What it becomes.
+        to: Status,
+    },
+    /// A key activates at another time.
+    Moved {
+        /// The key.
+        id: KeyId,
+        /// When it was to.
+        from: Timestamp,
+        /// When it does.
+        to: Timestamp,
+    },
+    /// A key is gone, or another one has its id: replicas refuse that.
+    Broken(KeyId),
+    /// Somebody can open the ring from now on.
+    RecipientAdded(String),
+    /// Somebody cannot any more.
+    RecipientRemoved(String),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added { id, status, activates, region, exportable } => {
+                write!(f, "key {id} is added, {status}: it becomes the primary at {activates} (region {region})")?;
+                if *exportable { f.write_str("; it may be exported, for all time") } else { Ok(()) }
+            }
+            Self::Became { id, to: Status::Destroyed, .. } => {
+                write!(f, "key {id} is DESTROYED: none of its UIDs can ever be opened again")
+            }
+            Self::Became { id, to: Status::Disabled, .. } => {
+                write!(f, "key {id} is disabled: its UIDs open no more, until it is enabled again")
+            }
+            Self::Became { id, to: Status::Enabled, .. } => write!(f, "key {id} is enabled: its UIDs open again"),
+            Self::Moved { id, from, to } => write!(f, "key {id} becomes the primary at {to}, not at {from}"),
+            Self::Broken(id) => {
+                write!(f, "key {id} is gone, or another key has its id: replicas will refuse this ring")
+            }
+            Self::RecipientAdded(who) => write!(f, "{} is a recipient from now on, and can open every key", short(who)),
+            Self::RecipientRemoved(who) => write!(f, "{} is no recipient any more", short(who)),
+        }
+    }
+}
+
+/// A public key, without the middle of one that is too long to be read: post-quantum ones have 1,959 characters.
+fn short(recipient: &str) -> Cow<'_, str> {
+    let ends = recipient.get(..SHOWN_CHARACTERS).zip(recipient.len().checked_sub(SHOWN_CHARACTERS));
+    let ends = ends.and_then(|(begin, at)| Some((begin, recipient.get(at..)?)));
+    match ends.filter(|_| recipient.len() > 4 * SHOWN_CHARACTERS) {
+        Some((begin, end)) => format!("{begin}…{end}").into(),
+        None => recipient.into(),
+    }
+}
+
+/// What becomes different where `after` takes the place of `before`; of nothing, everything is new.
+pub fn difference(before: Option<&Outline>, after: &KeyRing) -> Vec<Change> {
+    let known = |id| before.and_then(|before| before.keys.iter().find(|key| key.id == id));
+    let mut changes = Vec::new();
+    for key in after.keys() {
+        match known(key.id) {
+            None => changes.push(Change::added(key)),
+            Some(old) => changes.extend(Change::of(old, key)),
+        }
+    }
+    let old = before.map_or(&[][..], |before| &before.recipients);
+    let gone = before.iter().flat_map(|before| &before.keys).filter(|key| after.key(key.id).is_none());
+    changes.extend(gone.map(|key| Change::Broken(key.id)));
+    let missing =
+        |from: &[String], these: &[String]| these.iter().filter(|who| !from.contains(who)).cloned().collect::<Vec<_>>();
+    changes.extend(missing(old, after.recipients()).into_iter().map(Change::RecipientAdded));
+    changes.extend(missing(after.recipients(), old).into_iter().map(Change::RecipientRemoved));
+    changes
+}
+
+impl Change {
+    fn added(key: &Key) -> Self {
+        let (region, exportable) = (key.region.to_string(), key.exportable);
+        Self::Added { id: key.id, status: key.status, activates: key.activates, region, exportable }
+    }
+
+    fn of(old: &OutlineKey, new: &Key) -> Vec<Self> {
+        let id = new.id;
+        let mut changes = Vec::new();
+        if old.check != new.check.to_string() {
+            changes.push(Self::Broken(id));
+        }
+        if old.status != new.status {
+            changes.push(Self::Became { id, from: old.status, to: new.status });
+        }
+        if old.activates != new.activates {
+            changes.push(Self::Moved { id, from: old.activates, to: new.activates });
+        }
+        changes
+    }
+}

@@ -1,0 +1,53 @@
+//! Short numbers of each region, such as 10086 in China: what libphonenumber's ShortNumberInfo holds for valid there.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use regex::{Regex, RegexBuilder};
+
+/// Bytes that one pattern may take once compiled. The longest of the table take a tenth of it.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// The short numbers of all regions.
+pub(super) struct ShortNumbers(HashMap<&'static str, OfRegion>);
+
+/// The short numbers of one region.
+pub(super) struct OfRegion {
+    /// A bit for each number of digits that some of them have.
+    lengths: u32,
+    pattern: &'static str,
+    compiled: OnceLock<Regex>,
+}
+
+impl ShortNumbers {
+    /// What `table` says. Each of its lines is a region, the numbers of digits that its short numbers have, and the
+    /// pattern that they match as a whole.
+    pub(super) fn new(table: &'static str) -> Self {
+        let region = |line: &'static str| {
+            let mut fields = line.split('\t');
+            let (region, lengths, pattern) = (fields.next()?, fields.next()?, fields.next()?);
+            let lengths =
+                lengths.split(',').map(|length| 1 << length.parse::<u32>().expect("a number of digits")).sum();
+            Some((region, OfRegion { lengths, pattern, compiled: OnceLock::new() }))
+        };
+        Self(table.lines().filter(|line| !line.starts_with('#')).filter_map(region).collect())
+    }
+
+    /// Those of `region`, if it has any.
+    pub(super) fn of_region(&self, region: &str) -> Option<&OfRegion> {
+        self.0.get(region)
+    }
+}
+
+impl OfRegion {
+    /// Whether `digits`, ASCII digits all, are one of them.
+    pub(super) fn contains(&self, digits: &str) -> bool {
+        let has_length = digits.len() < 32 && self.lengths >> digits.len() & 1 == 1;
+        has_length && self.compiled.get_or_init(|| self.compile()).is_match(digits)
+    }
+
+    fn compile(&self) -> Regex {
+        let whole = format!("^(?:{})$", self.pattern);
+        let compiled = RegexBuilder::new(&whole).unicode(false).size_limit(COMPILED_BYTES_MAX).build();
+        compiled.expect("the pattern is in a file of this repository")
+    }
+}
