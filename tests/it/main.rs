@@ -16,6 +16,7 @@ mod audit;
 mod bulk;
 mod bulk_files;
 mod bulk_json;
+mod bulk_left;
 mod bulk_odd;
 mod changes;
 mod clients;
