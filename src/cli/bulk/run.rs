@@ -1,10 +1,11 @@
 //! One run, from its first row to its last.
 
-use std::num::NonZero;
+use std::{num::NonZero, path::PathBuf};
 
 use super::{
     BulkArgs,
     block::Block,
+    encoding::{Encoder, Encoding},
     guard::InPlace,
     input::Input,
     interrupt::Litter,
@@ -47,16 +48,18 @@ impl<'a> Run<'a> {
         task: Task<'a>,
         bytes: Option<u64>,
         in_place: InPlace,
+        encoding: Encoding,
     ) -> Result<Self, Failure> {
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
             _ if task.census == Census::Taken => Output::Nowhere,
-            Some(path) => Output::File(Partial::create(path, &litter)?),
-            None => Output::Stdout(std::io::stdout()),
+            Some(path) => Output::File(Partial::create(path, encoding, &litter)?),
+            None => Output::Stdout(std::io::stdout(), Encoder::new(encoding)),
         };
-        let report = args.report.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
-        let rejects = args.rejects.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
+        let create = |path: &PathBuf, encoding| Partial::create(path, encoding, &litter);
+        let report = args.report.as_ref().map(|path| create(path, Encoding::Utf8)).transpose()?;
+        let rejects = args.rejects.as_ref().map(|path| create(path, encoding)).transpose()?;
         let report = Report::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
         let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
         let closing = match task.census {
