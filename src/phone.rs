@@ -58,6 +58,9 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
+/// Digits of a number in a region that has no mobile ones.
+const DIGITS_MIN: usize = 7;
+
 /// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
 /// number names no country.
 pub struct Numbering {
@@ -98,6 +101,17 @@ impl Numbering {
         let text = Text::strip(text).ok_or(InvalidNumber)?;
         let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str())));
         Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
+    }
+
+    /// Whether `text` is a valid number in one of its usual spellings. Says no to others, which takes longer to find out.
+    pub fn is_usual(&self, text: &str) -> bool {
+        self.usual.as_ref().is_some_and(|usual| usual.read(text).is_some())
+    }
+
+    /// About as few digits as the region's own numbers have, when they are dialled from another town.
+    pub fn digits_min(&self) -> usize {
+        let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);
+        example.map_or(DIGITS_MIN, |example| get_national_significant_number_owned(&example).len() - 1)
     }
 
     /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that

@@ -274,6 +274,12 @@ impl Tokenizer {
         &self.ring
     }
 
+    /// How numbers that are sealed at `now` are read.
+    pub fn numbering(&self, now: Timestamp) -> &Numbering {
+        let place = self.ring.place(self.ring.primary(now).id).expect("the primary is a key of the ring");
+        &self.mappers[place].numbering
+    }
+
     /// Does now what the first numbers of each region would otherwise have to wait for.
     pub fn warm_up(&self) {
         let mut warm: Vec<(&str, &str)> = Vec::new();

@@ -17,6 +17,7 @@ mod bulk;
 mod bulk_encodings;
 mod bulk_files;
 mod bulk_json;
+mod bulk_left;
 mod bulk_odd;
 mod changes;
 mod clients;

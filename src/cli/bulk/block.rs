@@ -38,13 +38,15 @@ pub(super) struct Done {
     pub(super) stopped: bool,
 }
 
-/// A row that failed.
+/// A row that failed, or of which the report tells something else.
 pub(super) struct Fault {
     /// Its place among the rows of its block, counted from 0.
     pub(super) row: u64,
     pub(super) error: RowError,
     /// The bytes of the block over which it failed.
     pub(super) value: Option<Range<usize>>,
+    /// Whether the row was mapped nevertheless: it stands in the report alone.
+    pub(super) is_note: bool,
     /// Its bytes in the block, where it is left out.
     pub(super) left_out: Option<Range<usize>>,
 }

@@ -11,6 +11,7 @@ use super::{
     input::ROW_BYTES_MAX,
     layout::{self, Cell, Form, Found, Layout, Row, Source},
     report::RowError,
+    scan::Label,
 };
 
 /// CSV in which one column is mapped.
@@ -258,6 +259,20 @@ impl Layout for Csv {
             end,
             found: if place.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(place)) },
         }
+    }
+
+    fn label(&self, row: &[u8], at: usize) -> Label {
+        let (mut cell, mut start) = (0, 0);
+        while let Look::Field(field) = self.field(row, start)
+            && field.bytes.end <= at
+        {
+            (cell, start) = (cell + 1, field.bytes.end + 1);
+        }
+        Label::Cell(cell)
+    }
+
+    fn delimiter(&self) -> Option<u8> {
+        Some(self.delimiter.0)
     }
 
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str) {

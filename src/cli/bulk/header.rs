@@ -64,6 +64,12 @@ pub(super) fn locate(input: &mut Input, csv: &mut Csv, column: &Column) -> Resul
     }
 }
 
+/// What the columns are called.
+pub(super) fn names(csv: &Csv, header: &[u8]) -> Vec<String> {
+    let fields = csv.first_row(header).map(|(fields, _)| fields).unwrap_or_default();
+    fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
+}
+
 /// The name is not repeated, nor what stands in the row: if there is no header, these are values.
 fn no_column(columns: usize) -> Failure {
     Failure::failed(format_args!(

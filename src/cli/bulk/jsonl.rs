@@ -10,11 +10,15 @@ use super::{
     json_scanner::Scanner,
     layout::{Cell, Form, Found, Layout, Row, Source},
     report::RowError,
+    scan::Label,
 };
 use crate::tokenizer::ItemError;
 
 /// How many names or places a pointer may have.
 const POINTER_TOKENS_MAX: usize = 128;
+
+/// Characters that are told of a key.
+const LABEL_CHARS_MAX: usize = 64;
 
 /// A JSON pointer, by its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,15 @@ impl Layout for Jsonl {
             Found::Fault(error, Some(Cell { bytes: start..start + text.len(), form: Form::Bare }))
         });
         Row { start, end: (line_end + 1).min(bytes.len()), found }
+    }
+
+    fn label(&self, row: &[u8], at: usize) -> Label {
+        // The last key before it. It is for people, who see it as it is written there.
+        let key = row[..at].windows(2).rposition(|pair| pair == b"\":").and_then(|end| {
+            let start = memrchr(b'"', &row[..end])? + 1;
+            str::from_utf8(&row[start..end]).ok()
+        });
+        key.map_or(Label::Elsewhere, |key| Label::Key(key.chars().take(LABEL_CHARS_MAX).collect()))
     }
 
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::report::RowError;
+use super::{report::RowError, scan::Label};
 
 /// A format. Bytes that it is given begin where a row begins.
 pub(super) trait Layout: Clone + Send + Sync + 'static {
@@ -16,6 +16,9 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
 
     /// What a NUL is in a row; `None` where cells are looked at anyway.
     const NUL: Option<RowError>;
+
+    /// Whether a row has something beside the value.
+    const HAS_MORE: bool = true;
 
     /// What it is that a row is not UTF-8.
     const NOT_UTF8: RowError;
@@ -29,6 +32,14 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// The row that begins at `start`, before the end of `bytes`. A cell that is not written as it is meant is added to
     /// `unescaped`.
     fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row;
+
+    /// The cell, or whatever has a name, in which the byte at `at` of `row` is.
+    fn label(&self, row: &[u8], at: usize) -> Label;
+
+    /// What stands between the cells of a row.
+    fn delimiter(&self) -> Option<u8> {
+        None
+    }
 
     /// Writes `text` in the place of a cell of this form.
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str);
@@ -60,6 +71,16 @@ pub(super) enum Source {
     Block(Range<usize>),
     /// Between these bytes of what was unescaped.
     Unescaped(Range<usize>),
+}
+
+impl Source {
+    /// The text, in `text` of the block or in what was unescaped.
+    pub(super) fn of<'a>(&self, text: &'a str, unescaped: &'a str) -> &'a str {
+        match self {
+            Self::Block(place) => &text[place.clone()],
+            Self::Unescaped(place) => &unescaped[place.clone()],
+        }
+    }
 }
 
 /// The bytes that a result takes the place of.

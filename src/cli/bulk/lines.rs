@@ -5,6 +5,7 @@ use memchr::{memchr, memrchr};
 use super::{
     layout::{Cell, Form, Found, Layout, Row, Source},
     report::RowError,
+    scan::Label,
 };
 
 /// Values behind each of which stands an `end`. Results always stand on lines that end in a line feed.
@@ -17,6 +18,7 @@ impl Layout for Lines {
     const ROW_END: Option<&'static [u8]> = Some(b"\n");
     const LEFT_OUT: &'static [u8] = b"\n";
     const NUL: Option<RowError> = None;
+    const HAS_MORE: bool = false;
     const NOT_UTF8: RowError = RowError::NotUtf8;
 
     fn last_end(&self, bytes: &[u8]) -> Option<usize> {
@@ -36,6 +38,10 @@ impl Layout for Lines {
         let is_nothing = place.is_empty() && self.end != 0;
         let found = if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) };
         Row { start, end: start + end, found }
+    }
+
+    fn label(&self, _: &[u8], _: usize) -> Label {
+        Label::Elsewhere
     }
 
     fn put(&self, out: &mut Vec<u8>, _: Form, text: &str) {

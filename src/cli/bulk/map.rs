@@ -8,21 +8,21 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     block::{Block, Done, Fault, Holds},
+    kind::{self, Kind},
     layout::{self, Cell, Found, Layout, Row, Source},
     report::{Counts, RowError},
+    scan::Scan,
 };
 use crate::{
     ids::{Context, KeyId},
+    phone::Numbering,
     tokenizer::{Batch, ItemError, Mapped, Mode, Tokenizer},
-    uid::{self, Uid},
+    uid::Uid,
     wire,
 };
 
 /// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
 const ROWS_AT_ONCE: usize = 1024;
-
-/// Characters of the shortest E.164 number as it is dialled. A verbatim text of as many has a longer UID.
-const DIALLED_CHARS_MIN: usize = 7;
 
 /// What becomes of a row that cannot be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -46,13 +46,6 @@ pub(super) enum Style {
     Object,
 }
 
-/// Whether E.164 numbers and other texts are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Census {
-    Taken,
-    NotTaken,
-}
-
 /// What is done with every row, the same on all threads.
 pub(super) struct Task<'t> {
     pub(super) tokenizer: &'t Tokenizer,
@@ -61,7 +54,12 @@ pub(super) struct Task<'t> {
     pub(super) mode: Mode,
     pub(super) on_error: OnError,
     pub(super) style: Style,
-    pub(super) census: Census,
+    /// How texts are read: by the primary key's rules.
+    pub(super) numbering: &'t Numbering,
+    /// Whether numbers are mended that somebody put something around.
+    pub(super) repairs: bool,
+    /// Whether texts that are no numbers fail.
+    pub(super) only_numbers: bool,
     /// Texts that stand for there being none.
     pub(super) nulls: &'t [String],
 }
@@ -75,6 +73,10 @@ pub(super) struct Mapper<'t, L> {
     mapped: Mapped,
     rows: Vec<Row>,
     unescaped: Zeroizing<String>,
+    /// Rows found last that were mended.
+    repaired: u64,
+    /// What is looked for beside the column.
+    scan: Option<Scan<'t>>,
 }
 
 impl<'t, L: Layout> Mapper<'t, L> {
@@ -87,6 +89,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
             mapped: Mapped::with_capacity(ROWS_AT_ONCE),
             rows: Vec::with_capacity(ROWS_AT_ONCE),
             unescaped: Zeroizing::new(String::new()),
+            repaired: 0,
+            scan: (L::HAS_MORE && task.mode == Mode::PhoneToUid).then(|| Scan::new(task.numbering, layout.delimiter())),
         }
     }
 
@@ -106,9 +110,6 @@ impl<'t, L: Layout> Mapper<'t, L> {
             // One allocation for many rows.
             let items: Vec<&str> = texts(&self.rows, text.unwrap_or_default(), &self.unescaped).collect();
             self.batch.map(self.task.mode, &items, &mut self.mapped);
-            if self.task.census == Census::Taken {
-                take_census(&mut self.batch, self.task.mode, &items, &self.mapped, &mut done.counts);
-            }
             match self.task.style {
                 Style::Row => self.write(input, &items, done),
                 Style::Object => self.write_objects(input, &items, done),
@@ -126,7 +127,13 @@ impl<'t, L: Layout> Mapper<'t, L> {
         done.counts.rows = 1;
         done.counts.bytes_in = input.len() as u64;
         done.counts.fail(RowError::TooLong);
-        done.faults.push(Fault { row: 0, error: RowError::TooLong, value: None, left_out: Some(0..input.len()) });
+        done.faults.push(Fault {
+            row: 0,
+            error: RowError::TooLong,
+            value: None,
+            is_note: false,
+            left_out: Some(0..input.len()),
+        });
         match (self.task.on_error, self.task.style) {
             (OnError::Fail, _) => done.stopped = true,
             (OnError::Blank | OnError::Keep, Style::Row) => done.output.extend_from_slice(L::LEFT_OUT),
@@ -138,6 +145,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// Finds the next rows, and gives where they end.
     fn find(&mut self, input: &[u8], text: Option<&str>, mut at: usize) -> usize {
         self.rows.clear();
+        self.repaired = 0;
         self.unescaped.zeroize();
         let has_nul = L::NUL.is_some() && memchr(0, &input[at..]).is_some();
         while at < input.len() && self.rows.len() < ROWS_AT_ONCE {
@@ -151,10 +159,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
             {
                 row.found = Found::Unfit(error);
             }
-            if let Found::Text(_, source) = &row.found
-                && self.is_null(source, text.unwrap_or_default())
-            {
-                row.found = Found::Nothing;
+            if let Found::Text(_, source) = &mut row.found {
+                if self.is_null(source, text.unwrap_or_default()) {
+                    row.found = Found::Nothing;
+                } else if self.task.repairs {
+                    self.repair(source, text.unwrap_or_default());
+                }
             }
             self.rows.push(row);
         }
@@ -163,11 +173,18 @@ impl<'t, L: Layout> Mapper<'t, L> {
 
     /// Whether a text stands for there being none.
     fn is_null(&self, source: &Source, text: &str) -> bool {
-        let found = match source {
-            Source::Block(place) => &text[place.clone()],
-            Source::Unescaped(place) => &self.unescaped[place.clone()],
-        };
+        let found = source.of(text, &self.unescaped);
         self.task.nulls.iter().any(|null| null == found)
+    }
+
+    /// Leaves of a text the number that is in it, where that needs no guess.
+    fn repair(&mut self, source: &mut Source, text: &str) {
+        let found = source.of(text, &self.unescaped);
+        let Some((_, number)) = kind::repair(found, self.task.numbering) else { return };
+        let begin = number.as_ptr().addr() - found.as_ptr().addr();
+        let (Source::Block(place) | Source::Unescaped(place)) = source;
+        *place = place.start + begin..place.start + begin + number.len();
+        self.repaired += 1;
     }
 
     /// Takes no text from a row that is not UTF-8. The others are in a block that is not, and their texts are copied.
@@ -186,11 +203,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// Writes the rows, with results in the place of cells.
     fn write(&self, input: &[u8], items: &[&str], done: &mut Done) {
         let Done { output, counts, faults, stopped } = done;
+        counts.repaired += self.repaired;
         let mut outcomes = items.iter().zip(self.mapped.iter());
         let mut patch = Patch { input, output, copied: self.rows.first().map_or(0, |row| row.start) };
         for row in &self.rows {
             counts.rows += 1;
-            match self.fate(row, &mut outcomes, counts) {
+            match self.fate(row, &mut outcomes, counts, faults) {
                 Ok(Fate::Result(cell, text)) => patch.replace(cell, |out| self.layout.put(out, cell.form, text)),
                 Ok(Fate::AsItWas) => {}
                 Err((error, cell)) => {
@@ -200,6 +218,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                         row: counts.rows - 1,
                         error,
                         value: cell.bytes(),
+                        is_note: false,
                         left_out: is_left_out.then_some(row.start..row.end),
                     });
                     match (self.task.on_error, cell) {
@@ -226,8 +245,31 @@ impl<'t, L: Layout> Mapper<'t, L> {
             if let Some(line_end) = L::ROW_END {
                 patch.end_row(row, line_end);
             }
+            if let Some(scan) = &self.scan {
+                self.look(scan, input, row, counts, faults);
+            }
         }
         patch.copy_to(self.rows.last().map_or(0, |row| row.end));
+    }
+
+    /// Counts the cells beside the column that have what reads as a number.
+    fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
+        let cell = value_of(row).unwrap_or(row.end..row.end);
+        let bytes = &input[row.start..row.end];
+        let mut last = None;
+        for part in [row.start..cell.start, cell.end..row.end] {
+            scan.look(bytes, part.start - row.start..part.end - row.start, |at| {
+                let label = self.layout.label(bytes, at);
+                if last.as_ref() != Some(&label) {
+                    counts.left.count(label.clone(), 1);
+                    last = Some(label);
+                }
+            });
+        }
+        if last.is_some() {
+            let row = counts.rows - 1;
+            notes.push(Fault { row, error: RowError::NumberLeft, value: None, is_note: true, left_out: None });
+        }
     }
 
     /// What becomes of a row; of one that fails, why, and what must not be seen of it.
@@ -236,15 +278,24 @@ impl<'t, L: Layout> Mapper<'t, L> {
         row: &'a Row,
         outcomes: &mut impl Iterator<Item = (&'a &'a str, Result<&'a str, ItemError>)>,
         counts: &mut Counts,
+        notes: &mut Vec<Fault>,
     ) -> Result<Fate<'a>, (RowError, Extent<'a>)> {
         match &row.found {
             Found::Text(cell, _) => {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
                 let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
-                counts.mapped += 1;
-                // No UID has its own text inside, so that one that came back was one before.
-                counts.already +=
-                    u64::from(self.task.mode == Mode::PhoneToUid && item.trim().eq_ignore_ascii_case(text));
+                let kind = Kind::of(self.task.mode, item, text, self.task.numbering);
+                if let Kind::Verbatim(damage) = kind {
+                    let error = damage.map_or(RowError::NotANumber, RowError::Damaged);
+                    if self.task.only_numbers {
+                        return Err((error, Extent::Cell(cell)));
+                    }
+                    if damage.is_some() {
+                        let (row, value) = (counts.rows - 1, Some(cell.bytes.clone()));
+                        notes.push(Fault { row, error, value, is_note: true, left_out: None });
+                    }
+                }
+                counts.map(kind);
                 if !self.is_of_the_primary(item) {
                     return Ok(Fate::Result(cell, text));
                 }
@@ -262,11 +313,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
 
     /// Writes an object for each row. Rows are lines here.
     fn write_objects(&self, input: &[u8], items: &[&str], done: &mut Done) {
+        done.counts.repaired += self.repaired;
         let mut outcomes = items.iter().zip(self.mapped.iter()).peekable();
         for row in &self.rows {
             done.counts.rows += 1;
             let next = outcomes.peek().copied();
-            let fate = self.fate(row, &mut outcomes, &mut done.counts);
+            let fate = self.fate(row, &mut outcomes, &mut done.counts, &mut done.faults);
             if let Err((error, extent)) = &fate {
                 done.counts.fail(*error);
                 let is_left_out = *extent == Extent::Row || self.task.on_error == OnError::Drop;
@@ -274,6 +326,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                     row: done.counts.rows - 1,
                     error: *error,
                     value: extent.bytes(),
+                    is_note: false,
                     left_out: is_left_out.then_some(row.start..row.end),
                 });
                 match self.task.on_error {
@@ -306,8 +359,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
 /// The texts of the rows that have one: in `text`, or unescaped.
 fn texts<'a>(rows: &'a [Row], text: &'a str, unescaped: &'a str) -> impl Iterator<Item = &'a str> {
     rows.iter().filter_map(move |row| match &row.found {
-        Found::Text(_, Source::Block(place)) => Some(&text[place.clone()]),
-        Found::Text(_, Source::Unescaped(place)) => Some(&unescaped[place.clone()]),
+        Found::Text(_, source) => Some(source.of(text, unescaped)),
         Found::Nothing | Found::Fault(..) | Found::Unfit(_) => None,
     })
 }
@@ -383,26 +435,4 @@ fn value_of(row: &Row) -> Option<Range<usize>> {
         Found::Text(cell, _) | Found::Fault(_, Some(cell)) => Some(cell.bytes.clone()),
         Found::Nothing | Found::Unfit(_) | Found::Fault(_, None) => None,
     }
-}
-
-/// Counts, of what was mapped, E.164 numbers and other texts.
-fn take_census(batch: &mut Batch<'_>, mode: Mode, items: &[&str], mapped: &Mapped, counts: &mut Counts) {
-    // A longer UID than the shortest is a text's; that of a number that is short enough to be a text has to be opened.
-    let is_short = |uid: &str| uid.trim().len() == uid::CHARS_MIN;
-    let outcomes = items.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((*item, outcome.ok()?)));
-    let mut e164 = 0;
-    let mut short: Vec<&str> = Vec::new();
-    for (item, text) in outcomes {
-        counts.verbatim += 1;
-        match mode {
-            Mode::UidToPhone => e164 += u64::from(is_short(item) && text.len() >= DIALLED_CHARS_MIN),
-            _ if is_short(text) => short.push(text),
-            _ => {}
-        }
-    }
-    let mut opened = Mapped::default();
-    batch.map(Mode::UidToPhone, &short, &mut opened);
-    e164 += opened.iter().filter(|number| number.is_ok_and(|number| number.len() >= DIALLED_CHARS_MIN)).count() as u64;
-    counts.e164 += e164;
-    counts.verbatim -= e164;
 }

@@ -17,6 +17,7 @@ mod input;
 mod interrupt;
 mod json_scanner;
 mod jsonl;
+mod kind;
 mod layout;
 mod lines;
 mod map;
@@ -25,6 +26,7 @@ mod pipeline;
 mod progress;
 mod report;
 mod run;
+mod scan;
 mod screen;
 mod sniff;
 
@@ -49,7 +51,7 @@ use self::{
     input::{Input, Pace},
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
-    map::{Census, OnError, Style, Task},
+    map::{OnError, Style, Task},
     run::Run,
 };
 use super::{Failure, RingArgs};
@@ -109,6 +111,15 @@ pub(super) struct BulkArgs {
     /// Where it is given, rows that fail are expected: the exit code is 0.
     #[arg(long, value_enum)]
     on_error: Option<OnError>,
+    /// Mend numbers that somebody put something around: an apostrophe or ="…", .0, a word and a colon
+    #[arg(long)]
+    repair: bool,
+    /// Texts that are no numbers fail
+    #[arg(long)]
+    only_numbers: bool,
+    /// Fail where texts are no numbers, or where other columns have what reads as a number
+    #[arg(long, conflicts_with = "value")]
+    strict: bool,
     /// Write here which rows failed, and why [default: the first 20 are told on stderr]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -160,16 +171,19 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
     let tokenizer = args.ring.tokenizer()?;
+    let now = Timestamp::now();
     let task = Task {
         tokenizer: &tokenizer,
         context: &args.context,
-        now: Timestamp::now(),
+        now,
         mode,
         on_error: args.on_error.unwrap_or(OnError::Blank),
         // Of a dry run, the counts are what is written as JSON.
         style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
         nulls: if args.value.is_empty() { &args.null } else { &[] },
-        census: if args.dry_run { Census::Taken } else { Census::NotTaken },
+        numbering: tokenizer.numbering(now),
+        repairs: args.repair,
+        only_numbers: args.only_numbers,
     };
     let (mut input, bytes, encoding) = args.input()?;
     let run = Run::begin(args, task, bytes, in_place, encoding)?;
@@ -186,7 +200,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             let mut csv = Csv { delimiter: args.delimiter, column: 0, cells: 0, quoted_lines: args.quoted_lines };
             let header = header::locate(&mut input, &mut csv, &column)?;
-            run.map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
+            let names = header::names(&csv, &header);
+            run.with_names(names).map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
         }
         Place::Jsonl(jsonl) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;

@@ -6,8 +6,10 @@ use zeroize::Zeroizing;
 
 use super::{
     block::{Block, Fault, Holds},
+    kind::{Damage, Kind},
     output::Partial,
     progress::Progress,
+    scan::Left,
 };
 use crate::{cli::Failure, tokenizer::ItemError};
 
@@ -39,10 +41,16 @@ pub(super) enum RowError {
     RepeatedKey,
     /// There is something else than a string of digits or a string.
     NotAString,
+    /// It is no number, where only numbers are wanted.
+    NotANumber,
+    /// It is no number, and this is what happened to it. Where only numbers are wanted it is an error.
+    Damaged(Damage),
+    /// Beside its value is what reads as a number. Never an error of its own.
+    NumberLeft,
 }
 
 impl RowError {
-    const OWN: [Self; 8] = [
+    const OWN: [Self; 15] = [
         Self::WrongShape,
         Self::WrongQuoting,
         Self::TooLong,
@@ -51,6 +59,13 @@ impl RowError {
         Self::NotJson,
         Self::RepeatedKey,
         Self::NotAString,
+        Self::NotANumber,
+        Self::Damaged(Damage::ScientificNotation),
+        Self::Damaged(Damage::Float),
+        Self::Damaged(Damage::ExcelGuard),
+        Self::Damaged(Damage::TwoNumbers),
+        Self::Damaged(Damage::Label),
+        Self::NumberLeft,
     ];
 
     const COUNT: usize = ItemError::ALL.len() + Self::OWN.len();
@@ -71,6 +86,9 @@ impl RowError {
             Self::NotJson => "not_json",
             Self::RepeatedKey => "repeated_key",
             Self::NotAString => "not_a_string",
+            Self::NotANumber => "not_a_number",
+            Self::Damaged(damage) => damage.code(),
+            Self::NumberLeft => "number_left",
         }
     }
 
@@ -92,9 +110,16 @@ pub(super) struct Counts {
     pub(super) unchanged: u64,
     /// Of these, UIDs that stood where a number is wanted.
     pub(super) already: u64,
-    /// Of these, E.164 numbers and other texts; counted where that is what is asked for.
+    /// Of these, E.164 numbers, hotlines and other texts.
     pub(super) e164: u64,
+    pub(super) hotlines: u64,
     pub(super) verbatim: u64,
+    /// Of the other texts, those that something happened to.
+    damaged: [u64; Damage::ALL.len()],
+    /// Of the numbers, those that were mended before.
+    pub(super) repaired: u64,
+    /// Cells beside the column that have what reads as a number.
+    pub(super) left: Left,
     /// Rows without a value.
     pub(super) empty: u64,
     failed: [u64; RowError::COUNT],
@@ -105,6 +130,26 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn fail(&mut self, error: RowError) {
         self.failed[error.index()] += 1;
+    }
+
+    /// Counts what was mapped.
+    pub(super) fn map(&mut self, kind: Kind) {
+        self.mapped += 1;
+        match kind {
+            Kind::E164 => self.e164 += 1,
+            Kind::Hotline => self.hotlines += 1,
+            Kind::Verbatim(damage) => {
+                self.verbatim += 1;
+                damage.into_iter().for_each(|damage| self.damaged[damage as usize] += 1);
+            }
+            Kind::AlreadyUid => self.already += 1,
+            Kind::Rewrapped => {}
+        }
+    }
+
+    /// Whether a text was mapped as it stands, or a number may have stayed.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.verbatim > 0 || self.left.total() > 0
     }
 
     pub(super) fn failed(&self) -> u64 {
@@ -118,13 +163,18 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        let Self { rows, mapped, unchanged, already, e164, verbatim, empty, failed, bytes_in, bytes_out } = self;
+        let Self { rows, mapped, unchanged, already, e164, hotlines, verbatim, damaged, .. } = self;
         *rows += other.rows;
         *mapped += other.mapped;
         *unchanged += other.unchanged;
         *already += other.already;
         *e164 += other.e164;
+        *hotlines += other.hotlines;
         *verbatim += other.verbatim;
+        damaged.iter_mut().zip(other.damaged).for_each(|(sum, count)| *sum += count);
+        let Self { repaired, left, empty, failed, bytes_in, bytes_out, .. } = self;
+        *repaired += other.repaired;
+        left.add(&other.left);
         *empty += other.empty;
         *bytes_in += other.bytes_in;
         *bytes_out += other.bytes_out;
@@ -137,12 +187,15 @@ impl fmt::Display for Counts {
         write!(f, "{} {}: {} mapped", self.rows, if self.rows == 1 { "row" } else { "rows" }, self.mapped)?;
         let parts = [
             (self.e164, "E.164"),
+            (self.hotlines, "hotline"),
             (self.verbatim, "verbatim"),
             (self.unchanged, "under the primary key already"),
             (self.already, "already a UID"),
+            (self.repaired, "repaired"),
         ];
+        let damaged = Damage::ALL.iter().map(|damage| (self.damaged[*damage as usize], damage.code()));
         let mut separator = " (";
-        for (count, name) in parts.into_iter().filter(|(count, _)| *count > 0) {
+        for (count, name) in parts.into_iter().chain(damaged).filter(|(count, _)| *count > 0) {
             write!(f, "{separator}{count} {name}")?;
             separator = ", ";
         }
@@ -168,8 +221,14 @@ impl Counts {
         let failed = RowError::all().zip(self.failed).filter(|(_, count)| *count > 0);
         let failed: serde_json::Map<_, _> =
             failed.map(|(error, count)| (error.code().to_owned(), count.into())).collect();
+        let damaged = Damage::ALL.iter().map(|damage| (*damage, self.damaged[*damage as usize]));
+        let damaged: serde_json::Map<_, _> = damaged
+            .filter(|(_, count)| *count > 0)
+            .map(|(damage, count)| (damage.code().to_owned(), count.into()))
+            .collect();
         serde_json::json!({
-            "rows": self.rows, "mapped": self.mapped, "e164": self.e164, "verbatim": self.verbatim,
+            "rows": self.rows, "mapped": self.mapped, "e164": self.e164, "hotlines": self.hotlines, "verbatim": self.verbatim,
+            "damaged": damaged, "repaired": self.repaired, "numbers_left": self.left.total(),
             "unchanged": self.unchanged, "already": self.already, "empty": self.empty, "failed": self.failed(), "errors": failed,
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
         })
@@ -218,7 +277,7 @@ impl Report {
             file.write(text.as_bytes())?;
         } else {
             let left = TOLD_MAX.saturating_sub(self.told);
-            for fault in block.done.faults.iter().take(left) {
+            for fault in block.done.faults.iter().filter(|fault| !fault.is_note).take(left) {
                 progress.tell(Line { fault, block, rows: self.rows, values: self.values });
                 self.told += 1;
             }

@@ -1,6 +1,6 @@
 //! One run, from its first row to its last.
 
-use std::{num::NonZero, path::PathBuf};
+use std::{fmt, num::NonZero, path::PathBuf};
 
 use super::{
     BulkArgs,
@@ -10,13 +10,18 @@ use super::{
     input::Input,
     interrupt::Litter,
     layout::Layout,
-    map::{Census, Task},
+    map::Task,
     output::{Output, Partial},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
     report::{Report, Values},
+    scan::{Label, Left},
 };
 use crate::cli::{Failure, print, tell};
+
+/// Bytes and digits of the longest name of a column that is told.
+const NAME_BYTES_MAX: usize = 64;
+const NAME_DIGITS_MAX: usize = 4;
 
 /// What is told at the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,10 @@ pub(super) struct Run<'a> {
     /// Whether somebody said what becomes of rows that fail.
     expects_failures: bool,
     in_place: InPlace,
+    is_strict: bool,
+    is_dry: bool,
+    /// What the columns are called.
+    names: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -53,7 +62,7 @@ impl<'a> Run<'a> {
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
-            _ if task.census == Census::Taken => Output::Nowhere,
+            _ if args.dry_run => Output::Nowhere,
             Some(path) => Output::File(Partial::create(path, encoding, &litter)?),
             None => Output::Stdout(std::io::stdout(), Encoder::new(encoding)),
         };
@@ -62,11 +71,11 @@ impl<'a> Run<'a> {
         let rejects = args.rejects.as_ref().map(|path| create(path, encoding)).transpose()?;
         let report = Report::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
         let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
-        let closing = match task.census {
-            Census::Taken if args.json => Closing::CensusAsJson,
-            Census::Taken => Closing::Census,
-            Census::NotTaken if args.quiet || !args.value.is_empty() => Closing::Nothing,
-            Census::NotTaken => Closing::Counts,
+        let closing = match args.dry_run {
+            true if args.json => Closing::CensusAsJson,
+            true => Closing::Census,
+            false if args.quiet || !args.value.is_empty() => Closing::Nothing,
+            false => Closing::Counts,
         };
         let progress = Progress::new(audience, bytes, &litter);
         Ok(Self {
@@ -78,7 +87,15 @@ impl<'a> Run<'a> {
             closing,
             expects_failures: args.on_error.is_some(),
             in_place,
+            is_strict: args.strict,
+            is_dry: args.dry_run,
+            names: Vec::new(),
         })
+    }
+
+    /// The columns are called so.
+    pub(super) fn with_names(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
     }
 
     /// Maps all rows of `input`, behind a `preamble` of so many rows that are as they were.
@@ -123,21 +140,56 @@ impl<'a> Run<'a> {
                 "{counts}; the input is not replaced unless --on-error says what becomes of such rows"
             )));
         }
+        let left = LeftOver { left: &counts.left, names: &self.names };
+        if self.is_strict && counts.has_doubts() {
+            return Err(Failure::failed(format_args!("{counts}{left}; --strict allows neither")));
+        }
         self.output.finish()?;
         match self.closing {
             Closing::Nothing => {}
-            Closing::Counts => tell(format_args!("{counts}{rate}")),
+            Closing::Counts => tell(format_args!("{counts}{rate}{left}")),
             Closing::Census => print(format_args!(
-                "{counts}\n{} bytes read, {} bytes would be written",
+                "{counts}{left}\n{} bytes read, {} bytes would be written",
                 counts.bytes_in, counts.bytes_out
             ))?,
             Closing::CensusAsJson => print(counts.to_json())?,
         }
-        match (counts.failed(), self.task.census) {
+        match (counts.failed(), self.is_dry) {
             (0, _) => Ok(()),
             _ if self.expects_failures => Ok(()),
-            (failed, Census::NotTaken) => Err(Failure::failed(format_args!("{failed} of {} failed", counts.rows))),
-            (failed, Census::Taken) => Err(Failure::failed(format_args!("{failed} of {} would fail", counts.rows))),
+            (failed, false) => Err(Failure::failed(format_args!("{failed} of {} failed", counts.rows))),
+            (failed, true) => Err(Failure::failed(format_args!("{failed} of {} would fail", counts.rows))),
         }
     }
+}
+
+/// The columns in which numbers stayed, and how many cells of each.
+struct LeftOver<'a> {
+    left: &'a Left,
+    names: &'a [String],
+}
+
+impl fmt::Display for LeftOver<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "\nother columns hold what reads as a phone number: ";
+        for (label, cells) in self.left.iter() {
+            f.write_str(separator)?;
+            match label {
+                Label::Cell(at) => match self.names.get(*at).filter(|name| is_a_name(name)) {
+                    Some(name) => write!(f, "{name}: {cells}")?,
+                    None => write!(f, "column {}: {cells}", at + 1)?,
+                },
+                Label::Key(key) if is_a_name(key) => write!(f, "{key}: {cells}")?,
+                Label::Key(_) | Label::Elsewhere => write!(f, "elsewhere: {cells}")?,
+            }
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Whether this can be shown: a name, and no value that stands where one should.
+fn is_a_name(text: &str) -> bool {
+    let digits = text.chars().filter(|c| c.is_numeric()).count();
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && digits <= NAME_DIGITS_MAX && !text.contains(char::is_control)
 }
