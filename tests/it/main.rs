@@ -19,6 +19,7 @@ mod bulk_files;
 mod bulk_json;
 mod bulk_left;
 mod bulk_odd;
+mod bulk_record;
 mod changes;
 mod clients;
 mod command_line;

@@ -24,6 +24,7 @@ mod map;
 mod output;
 mod pipeline;
 mod progress;
+mod record;
 mod report;
 mod run;
 mod scan;
@@ -54,7 +55,7 @@ use self::{
     map::{OnError, Style, Task},
     run::Run,
 };
-use super::{Failure, RingArgs};
+use super::{Failure, RingArgs, tell};
 use crate::{ids::Context, tokenizer::Mode};
 
 /// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
@@ -77,7 +78,7 @@ pub(super) struct BulkArgs {
     /// The file to read [default: stdin]
     #[arg(conflicts_with = "value")]
     file: Option<PathBuf>,
-    /// A value, instead of a file; may be repeated
+    /// A value, instead of a file; may be repeated. Other users of this machine see it
     #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "encoding", "output", "report", "rejects", "dry_run"])]
     value: Vec<String>,
     /// How the file is laid out
@@ -170,6 +171,9 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     let place = args.place()?;
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
+    if !args.value.is_empty() && !args.quiet {
+        tell("other users of this machine can see the arguments of a command, and so the values: stdin keeps them private");
+    }
     let tokenizer = args.ring.tokenizer()?;
     let now = Timestamp::now();
     let task = Task {

@@ -14,6 +14,7 @@ use super::{
     output::{Output, Partial},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
+    record::Record,
     report::{Report, Values},
     scan::{Label, Left},
 };
@@ -44,6 +45,7 @@ pub(super) struct Run<'a> {
     /// Whether somebody said what becomes of rows that fail.
     expects_failures: bool,
     in_place: InPlace,
+    record: Record,
     is_strict: bool,
     is_dry: bool,
     /// What the columns are called.
@@ -59,6 +61,7 @@ impl<'a> Run<'a> {
         in_place: InPlace,
         encoding: Encoding,
     ) -> Result<Self, Failure> {
+        let record = Record::begin(args, task.mode, task.tokenizer.ring())?;
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
@@ -87,6 +90,7 @@ impl<'a> Run<'a> {
             closing,
             expects_failures: args.on_error.is_some(),
             in_place,
+            record,
             is_strict: args.strict,
             is_dry: args.dry_run,
             names: Vec::new(),
@@ -118,6 +122,7 @@ impl<'a> Run<'a> {
             Ok(())
         });
         let rate = self.progress.finish();
+        self.record.end(&self.report.counts)?;
         let next_row = self.report.next_row();
         ran.map_err(|stop| match stop {
             Stop::Sink(failure) => failure,
