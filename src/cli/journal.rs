@@ -87,6 +87,13 @@ impl Journal {
         self.write(fields).map_err(|error| Failure::failed(format_args!("cannot record this in {path}: {error}")))
     }
 
+    /// Records, so that it lasts, what came of what was announced.
+    pub(super) fn conclude(&mut self, mut fields: Value) -> Result<(), Failure> {
+        fields["ends"] = true.into();
+        let path = &self.path.display().to_string();
+        self.write(fields).map_err(|error| Failure::failed(format_args!("cannot record this in {path}: {error}")))
+    }
+
     /// Writes a line with these `fields`.
     fn write(&mut self, fields: Value) -> io::Result<()> {
         let mut line = Map::from_iter([("command".to_owned(), self.command.into())]);

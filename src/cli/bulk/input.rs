@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     block::{Block, Holds},
+    encoding::{Decoder, Encoding},
     layout::Layout,
     sniff::{self, NotText},
 };
@@ -67,19 +68,50 @@ impl Input {
         Self { input: Box::new(input), pace, rest: Zeroizing::default(), within_long_row: false, ended: false }
     }
 
-    /// Checks by its first bytes that the input is text.
+    /// Text in the encoding that is said, or in UTF-8; and which encoding that is.
     ///
     /// # Errors
-    /// [`InputError`] where it is not, or where it cannot be read.
-    pub(super) fn check_text(&mut self) -> Result<(), InputError> {
+    /// [`InputError`] where its first bytes are those of something else, or where it cannot be read.
+    pub(super) fn open(
+        mut input: impl Read + Send + 'static,
+        pace: Pace,
+        said: Option<Encoding>,
+    ) -> Result<(Self, Encoding), InputError> {
+        let mut head = Zeroizing::new(Vec::new());
+        let mut room = Zeroizing::new(vec![0; PEEK_BYTES]);
+        while sniff::may_become_one(&head) {
+            match input.read(&mut room) {
+                Ok(0) => break,
+                Ok(read) => head.extend_from_slice(&room[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(said) = said else {
+            sniff::check(&head).map_err(InputError::NotText)?;
+            return Ok((Self { rest: head, ..Self::new(input, pace) }, Encoding::Utf8));
+        };
+        sniff::check_container(&head).map_err(InputError::NotText)?;
+        let encoding = said.told_by(&head);
+        if encoding == Encoding::Utf8 {
+            return Ok((Self { rest: head, ..Self::new(input, pace) }, encoding));
+        }
+        let head = io::Cursor::new(std::mem::take(&mut *head));
+        Ok((Self::new(Decoder::new(head.chain(input), encoding), pace), encoding))
+    }
+
+    /// Whether lines end with CR, as old Macs had them: there are some before the first LF, which is nowhere in sight.
+    /// Of what comes through a pipe each line is somebody's value, CR or not.
+    pub(super) fn has_cr_alone(&mut self) -> Result<bool, InputError> {
+        if self.pace == Pace::Row {
+            return Ok(false);
+        }
         let mut block = Block::default();
         block.begin(&self.rest, PEEK_BYTES);
         self.read(&mut block, PEEK_BYTES)?;
-        while sniff::may_become_one(block.input()) && !self.ended {
-            self.read(&mut block, PEEK_BYTES)?;
-        }
         self.rest = Zeroizing::new(block.input().to_vec());
-        sniff::check(&self.rest).map_err(InputError::NotText)
+        let is_there = |byte| memchr::memchr(byte, &self.rest).is_some();
+        Ok(is_there(b'\r') && !is_there(b'\n'))
     }
 
     /// Takes off a byte order mark, and gives it.

@@ -35,7 +35,7 @@ impl Layout for Lines {
         let text = if self.end == b'\n' { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let place = start..start + text.len();
         let cell = Cell { bytes: place.clone(), form: Form::Bare };
-        let is_nothing = place.is_empty() && self.end == b'\n';
+        let is_nothing = place.is_empty() && self.end != 0;
         let found = if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) };
         Row { start, end: start + end, found }
     }

@@ -7,8 +7,10 @@
 //! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
 
 mod block;
+mod container;
 mod csv;
 mod delimiter;
+mod encoding;
 mod guard;
 mod header;
 mod input;
@@ -22,6 +24,7 @@ mod map;
 mod output;
 mod pipeline;
 mod progress;
+mod record;
 mod report;
 mod run;
 mod scan;
@@ -41,8 +44,10 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use self::{
+    container::Container,
     csv::Csv,
     delimiter::Delimiter,
+    encoding::Encoding,
     header::Column,
     input::{Input, Pace},
     jsonl::{Jsonl, NotAPointer},
@@ -50,7 +55,7 @@ use self::{
     map::{OnError, Style, Task},
     run::Run,
 };
-use super::{Failure, RingArgs};
+use super::{Failure, RingArgs, tell};
 use crate::{ids::Context, tokenizer::Mode};
 
 /// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
@@ -73,8 +78,8 @@ pub(super) struct BulkArgs {
     /// The file to read [default: stdin]
     #[arg(conflicts_with = "value")]
     file: Option<PathBuf>,
-    /// A value, instead of a file; may be repeated
-    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "output", "report", "rejects", "dry_run"])]
+    /// A value, instead of a file; may be repeated. Other users of this machine see it
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["format", "column", "encoding", "output", "report", "rejects", "dry_run"])]
     value: Vec<String>,
     /// How the file is laid out
     #[arg(long, value_enum, default_value_t = Format::Lines)]
@@ -94,8 +99,10 @@ pub(super) struct BulkArgs {
     /// A text that stands for there being no value, beside the empty one: it stays. May be repeated
     #[arg(long, value_name = "TEXT", default_value = NULL_DEFAULT)]
     null: Vec<String>,
-    /// What the input is: without this, input that does not begin as UTF-8 is refused
-    #[arg(long, value_enum)]
+    /// What the input is, and the results: gb18030, big5, utf-16, latin-1 … [default: utf-8]
+    ///
+    /// Without it, input that does not begin as UTF-8 is refused.
+    #[arg(long, value_name = "NAME")]
     encoding: Option<Encoding>,
     /// Write the results here, once all are there [default: stdout]
     #[arg(long, value_name = "FILE")]
@@ -152,14 +159,6 @@ enum Format {
     Jsonl,
 }
 
-/// How characters are written.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Encoding {
-    /// UTF-8; rows that are not fail one by one
-    #[value(name = "utf-8")]
-    Utf8,
-}
-
 /// Where the values are in each row.
 enum Place {
     Lines,
@@ -172,6 +171,9 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     let place = args.place()?;
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
+    if !args.value.is_empty() && !args.quiet {
+        tell("other users of this machine can see the arguments of a command, and so the values: stdin keeps them private");
+    }
     let tokenizer = args.ring.tokenizer()?;
     let now = Timestamp::now();
     let task = Task {
@@ -187,17 +189,16 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         repairs: args.repair,
         only_numbers: args.only_numbers,
     };
-    let (mut input, bytes) = args.input()?;
-    if args.value.is_empty() && args.encoding.is_none() {
-        input.check_text().map_err(Failure::failed)?;
-    }
-    let run = Run::begin(args, task, bytes, in_place)?;
+    let (mut input, bytes, encoding) = args.input()?;
+    let run = Run::begin(args, task, bytes, in_place, encoding)?;
     match place {
         Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
         Place::Lines => {
-            // Results are other lines, which need no mark.
-            input.take_byte_order_mark().map_err(Failure::failed)?;
-            run.map(input, &Lines { end: b'\n' }, &[], 0)
+            // Results are other lines, which need no mark in UTF-8.
+            let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
+            let mark = if encoding.wants_mark() { mark } else { b"" };
+            let end = if input.has_cr_alone().map_err(Failure::failed)? { b'\r' } else { b'\n' };
+            run.map(input, &Lines { end }, &[mark], 0)
         }
         Place::Csv(column) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
@@ -246,24 +247,28 @@ impl BulkArgs {
         }
     }
 
-    /// What is read, and how many bytes that is where it is known.
-    fn input(&self) -> Result<(Input, Option<u64>), Failure> {
+    /// What is read, how many bytes that is where it is known, and in which encoding.
+    fn input(&self) -> Result<(Input, Option<u64>, Encoding), Failure> {
         if !self.value.is_empty() {
             // No value can have a NUL: the system ends them with one.
             let values: String = self.value.iter().flat_map(|value| [value, "\0"]).collect();
-            return Ok((Input::new(io::Cursor::new(values), Pace::Full), None));
+            return Ok((Input::new(io::Cursor::new(values), Pace::Full), None, Encoding::Utf8));
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
             // What writes to a pipe may wait for answers, as people at a terminal do.
             let length = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
             let pace = if length.is_some() { Pace::Full } else { Pace::Row };
-            return Ok((Input::new(io::stdin(), pace), length));
+            let (input, encoding) = Input::open(io::stdin(), pace, self.encoding).map_err(Failure::failed)?;
+            return Ok((input, length.filter(|_| encoding == Encoding::Utf8), encoding));
         };
         let file = File::open(path).map_err(|error| {
             Failure::failed(format_args!("cannot open the file: {error} (values go after --value)"))
         })?;
-        let length = length(&file);
-        Ok((Input::new(file, Pace::Full), length))
+        let container = Container::of(path);
+        let length = length(&file).filter(|_| container == Container::Plain);
+        let unpacked = container.unpack(file).map_err(Failure::failed)?;
+        let (input, encoding) = Input::open(unpacked, Pace::Full, self.encoding).map_err(Failure::failed)?;
+        Ok((input, length.filter(|_| encoding == Encoding::Utf8), encoding))
     }
 
     fn reads_stdin(&self) -> bool {

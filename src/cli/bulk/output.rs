@@ -8,7 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::interrupt::Litter;
+use super::{
+    container::{Container, Packer},
+    encoding::{Encoder, Encoding},
+    interrupt::Litter,
+};
 use crate::cli::Failure;
 
 /// What is behind the name of a file that is not complete; before it stands a dot.
@@ -22,7 +26,7 @@ const ATTEMPTS_MAX: usize = 16;
 
 /// Where results go.
 pub(super) enum Output {
-    Stdout(io::Stdout),
+    Stdout(io::Stdout, Encoder),
     File(Partial),
     /// Nowhere: somebody wants to know what would happen.
     Nowhere,
@@ -31,7 +35,7 @@ pub(super) enum Output {
 impl Output {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
-            Self::Stdout(stdout) => Ok(stdout.write_all(bytes)?),
+            Self::Stdout(stdout, encoder) => Ok(stdout.write_all(encoder.encode(bytes).map_err(Failure::failed)?)?),
             Self::File(file) => file.write(bytes),
             Self::Nowhere => Ok(()),
         }
@@ -39,7 +43,7 @@ impl Output {
 
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
-            Self::Stdout(mut stdout) => Ok(stdout.flush()?),
+            Self::Stdout(mut stdout, _) => Ok(stdout.flush()?),
             Self::File(file) => file.finish(),
             Self::Nowhere => Ok(()),
         }
@@ -50,13 +54,16 @@ impl Output {
 /// file; it is removed where it is not completed, and the next run removes what a crash left.
 pub(super) struct Partial {
     file: File,
+    /// Writes into `file`, compressed as the ending of its name says.
+    packer: Packer,
+    encoder: Encoder,
     path: PathBuf,
     complete: PathBuf,
     litter: Litter,
 }
 
 impl Partial {
-    pub(super) fn create(path: &Path, litter: &Litter) -> Result<Self, Failure> {
+    pub(super) fn create(path: &Path, encoding: Encoding, litter: &Litter) -> Result<Self, Failure> {
         let failed = |reason: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {reason}", path.display()));
         // Where the name is a link, what it stands for is replaced.
         let complete = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -69,13 +76,16 @@ impl Partial {
         let path = partial_path(&complete);
         let file = create_locked(&path).map_err(|error| failed(&error))?;
         litter.file(&path);
-        let partial = Self { file, path, complete, litter: litter.clone() };
+        let packer = file.try_clone().and_then(|file| Container::of(&complete).pack(file));
+        let packer = packer.map_err(|error| failed(&error))?;
+        let partial = Self { file, packer, encoder: Encoder::new(encoding), path, complete, litter: litter.clone() };
         partial.take_owner().map_err(|error| failed(&format_args!("its owner cannot be kept: {error}")))?;
         Ok(partial)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|error| self.failed(&error))
+        let written = self.encoder.encode(bytes).map_err(io::Error::other).and_then(|bytes| self.packer.write(bytes));
+        written.map_err(|error| self.failed(&error))
     }
 
     /// Gives the file the owner of the one that it is to replace.
@@ -95,9 +105,10 @@ impl Partial {
     }
 
     /// Gives the file its name, for good.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
         let folder = self.complete.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let finished = self.take_mode().and_then(|()| self.file.sync_all()).and_then(|()| {
+        let finished = self.packer.finish().and_then(|()| self.take_mode()).and_then(|()| {
+            self.file.sync_all()?;
             self.litter.settle(&self.path, || fs::rename(&self.path, &self.complete))?;
             File::open(folder)?.sync_all()
         });

@@ -1,10 +1,11 @@
 //! One run, from its first row to its last.
 
-use std::{fmt, num::NonZero};
+use std::{fmt, num::NonZero, path::PathBuf};
 
 use super::{
     BulkArgs,
     block::Block,
+    encoding::{Encoder, Encoding},
     guard::InPlace,
     input::Input,
     interrupt::Litter,
@@ -13,6 +14,7 @@ use super::{
     output::{Output, Partial},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
+    record::Record,
     report::{Report, Values},
     scan::{Label, Left},
 };
@@ -43,6 +45,7 @@ pub(super) struct Run<'a> {
     /// Whether somebody said what becomes of rows that fail.
     expects_failures: bool,
     in_place: InPlace,
+    record: Record,
     is_strict: bool,
     is_dry: bool,
     /// What the columns are called.
@@ -56,16 +59,19 @@ impl<'a> Run<'a> {
         task: Task<'a>,
         bytes: Option<u64>,
         in_place: InPlace,
+        encoding: Encoding,
     ) -> Result<Self, Failure> {
+        let record = Record::begin(args, task.mode, task.tokenizer.ring())?;
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
             _ if args.dry_run => Output::Nowhere,
-            Some(path) => Output::File(Partial::create(path, &litter)?),
-            None => Output::Stdout(std::io::stdout()),
+            Some(path) => Output::File(Partial::create(path, encoding, &litter)?),
+            None => Output::Stdout(std::io::stdout(), Encoder::new(encoding)),
         };
-        let report = args.report.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
-        let rejects = args.rejects.as_ref().map(|path| Partial::create(path, &litter)).transpose()?;
+        let create = |path: &PathBuf, encoding| Partial::create(path, encoding, &litter);
+        let report = args.report.as_ref().map(|path| create(path, Encoding::Utf8)).transpose()?;
+        let rejects = args.rejects.as_ref().map(|path| create(path, encoding)).transpose()?;
         let report = Report::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
         let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
         let closing = match args.dry_run {
@@ -84,6 +90,7 @@ impl<'a> Run<'a> {
             closing,
             expects_failures: args.on_error.is_some(),
             in_place,
+            record,
             is_strict: args.strict,
             is_dry: args.dry_run,
             names: Vec::new(),
@@ -115,6 +122,7 @@ impl<'a> Run<'a> {
             Ok(())
         });
         let rate = self.progress.finish();
+        self.record.end(&self.report.counts)?;
         let next_row = self.report.next_row();
         ran.map_err(|stop| match stop {
             Stop::Sink(failure) => failure,

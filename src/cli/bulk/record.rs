@@ -1,0 +1,45 @@
+//! The record of runs that open UIDs: a line before anything is opened, and one that tells how many there were.
+
+use serde_json::json;
+
+use super::{BulkArgs, report::Counts};
+use crate::{
+    cli::{Failure, Journal},
+    keyring::KeyRing,
+    tokenizer::Mode,
+};
+
+/// Where a run is recorded; nowhere, if it opens nothing.
+pub(super) struct Record(Option<Journal>);
+
+impl Record {
+    /// Records who is about to open what, with which keys. What cannot be recorded is not done.
+    pub(super) fn begin(args: &BulkArgs, mode: Mode, ring: &KeyRing) -> Result<Self, Failure> {
+        let command = match mode {
+            Mode::UidToPhone => "detokenize",
+            Mode::RewrapUid => "rewrap",
+            Mode::PhoneToUid | Mode::PhoneToAliases => return Ok(Self(None)),
+        };
+        if args.dry_run {
+            return Ok(Self(None));
+        }
+        let file = match &args.file {
+            _ if !args.value.is_empty() => "--value".into(),
+            Some(path) if !args.reads_stdin() => path.display().to_string(),
+            _ => "stdin".to_owned(),
+        };
+        let output = args.output.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
+        let keys: Vec<String> = ring.enabled_newest_first().map(|key| key.id.to_string()).collect();
+        let mut journal = args.ring.journal(command)?;
+        journal.announce(json!({
+            "file": file, "output": output, "context": args.context.as_str(), "generation": ring.generation(), "keys": keys,
+        }))?;
+        Ok(Self(Some(journal)))
+    }
+
+    /// Records how many values were opened, of a run that ended well or not.
+    pub(super) fn end(self, counts: &Counts) -> Result<(), Failure> {
+        let Some(mut journal) = self.0 else { return Ok(()) };
+        journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))
+    }
+}

@@ -1,0 +1,75 @@
+//! Who opens UIDs on the command line leaves a line, before anything is opened.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use serde_json::Value;
+
+use crate::support::{Folder, pipe, run};
+
+/// The lines of the ring's journal after the first `skipped`.
+fn lines(folder: &Folder, file: &str, skipped: usize) -> Vec<Value> {
+    let text = fs::read_to_string(folder.path().join(file)).unwrap_or_default();
+    text.lines().skip(skipped).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const JOURNAL: &str = "keys/keyring.json.audit";
+
+#[test]
+fn runs_that_open_uids_are_recorded_before_and_after() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let before = lines(&folder, JOURNAL, 0).len();
+    fs::write(path.join("numbers"), "13911111111\n13822222222\n8001\n").unwrap();
+    assert!(run(path, &["tokenize", "numbers", "--output", "uids.csv"]).status.success());
+    assert_eq!(lines(&folder, JOURNAL, before).len(), 0, "numbers are nobody's secret here");
+
+    let output = run(path, &["detokenize", "uids.csv", "--output", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [begins, ends] = &lines(&folder, JOURNAL, before)[..] else { panic!("two lines") };
+    assert_eq!((&begins["command"], &begins["begins"]), (&"detokenize".into(), &true.into()));
+    assert_eq!((&begins["file"], &begins["output"]), (&"uids.csv".into(), &"out".into()));
+    assert_eq!((&begins["context"], begins["keys"].as_array().unwrap().len()), (&"default".into(), 1));
+    assert!(begins["uid"].is_u64() && begins["time"].is_string(), "{begins}");
+    assert_eq!((&ends["ends"], &ends["rows"], &ends["mapped"]), (&true.into(), &3.into(), &3.into()));
+    let journal = fs::read_to_string(path.join(JOURNAL)).unwrap();
+    for secret in fs::read_to_string(path.join("uids.csv")).unwrap().lines().chain(["1391111", "1382222"]) {
+        assert!(!journal.contains(secret));
+    }
+
+    pipe(path, &["rewrap"], &fs::read_to_string(path.join("uids.csv")).unwrap());
+    let [begins, _] = &lines(&folder, JOURNAL, before + 2)[..] else { panic!("two lines") };
+    assert_eq!((&begins["command"], &begins["file"]), (&"rewrap".into(), &"stdin".into()));
+    // Failing, it is recorded no less.
+    assert_eq!(run(path, &["detokenize", "--value", "8001"]).status.code(), Some(1));
+    let [begins, ends] = &lines(&folder, JOURNAL, before + 4)[..] else { panic!("two lines") };
+    assert_eq!((&begins["file"], &ends["failed"]), (&"--value".into(), &1.into()));
+    assert!(run(path, &["detokenize", "uids.csv", "--dry-run"]).status.success());
+    assert_eq!(lines(&folder, JOURNAL, before + 6).len(), 0, "nothing was shown");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_opened() {
+    let folder = Folder::new();
+    let path = folder.path();
+    fs::write(path.join("uids"), pipe(path, &["tokenize"], "13911111111\n")).unwrap();
+    let _ = fs::remove_file(path.join(JOURNAL));
+    fs::create_dir(path.join(JOURNAL)).unwrap();
+    let output = run(path, &["detokenize", "uids"]);
+    assert_eq!((output.stdout.as_slice(), output.status.code()), (&b""[..], Some(1)));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot record this"));
+
+    // A configuration names another place.
+    fs::write(path.join("callveil.toml"), "[audit]\nto = \"audit.jsonl\"\n").unwrap();
+    fs::set_permissions(path.join("callveil.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let output = run(path, &["detokenize", "uids", "--config", "callveil.toml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(lines(&folder, "audit.jsonl", 0).len(), 2);
+}
+
+#[test]
+fn values_as_arguments_are_warned_of() {
+    let folder = Folder::new();
+    let told = |args: &[&str]| String::from_utf8(run(folder.path(), args).stderr).unwrap();
+    assert!(told(&["tokenize", "--value", "8001"]).contains("can see the arguments"));
+    assert_eq!(told(&["tokenize", "--value", "8001", "--quiet"]), "");
+}
