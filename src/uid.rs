@@ -121,7 +121,8 @@ impl Uid {
     /// # Errors
     /// [`MalformedUid`] for every other text, one with the key id `0000` included: encoding never writes it.
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
-        let text = text.trim();
+        // With white space around it a text of this length is no UID.
+        let text = if text.len() == CHARS_MIN { text } else { text.trim() };
         if let Ok(chars) = text.as_bytes().try_into() {
             let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
             let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
@@ -140,19 +141,23 @@ impl Uid {
 
     /// Adds the text of this UID to `text`.
     pub fn push_to(&self, text: &mut String) {
-        let [first, second] = self.key_id.to_bytes();
         match &self.sealed {
-            Sealed::Short(sealed) => {
-                let mut bytes = [0; SHORT_BYTES];
-                (bytes[0], bytes[1]) = (first, second);
-                bytes[2..].copy_from_slice(sealed);
-                text.push_str(str::from_utf8(&encode_short(bytes)).expect("base32 is ASCII"));
-            }
+            Sealed::Short(sealed) => push_short(self.key_id, sealed, text),
             Sealed::Long(sealed) => {
+                let [first, second] = self.key_id.to_bytes();
                 text.push_str(&base32::encode(BASE32, &[&[first, second], sealed.as_slice()].concat()));
             }
         }
     }
+}
+
+/// Adds the text of the UID of [`CHARS_MIN`] in which this key sealed this.
+#[inline]
+pub fn push_short(key_id: KeyId, sealed: &[u8; SEALED_NUMBER_BYTES], text: &mut String) {
+    let mut bytes = [0; SHORT_BYTES];
+    bytes[..2].copy_from_slice(&key_id.to_bytes());
+    bytes[2..].copy_from_slice(sealed);
+    text.push_str(str::from_utf8(&encode_short(bytes)).expect("base32 is ASCII"));
 }
 
 impl fmt::Display for Uid {

@@ -184,8 +184,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 let text = outcome.map_err(|error| (RowError::Item(error), Some(cell)))?;
                 counts.mapped += 1;
                 // No UID has its own text inside, so that one that came back was one before.
-                counts.already +=
-                    u64::from(self.task.mode == Mode::PhoneToUid && item.trim().eq_ignore_ascii_case(text));
+                let is_already = item.len() >= text.len() && item.trim().eq_ignore_ascii_case(text);
+                counts.already += u64::from(self.task.mode == Mode::PhoneToUid && is_already);
                 if !self.is_of_the_primary(item) {
                     return Ok(Fate::Result(cell, text));
                 }
