@@ -111,17 +111,21 @@ impl Numbering {
     /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
     /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
     /// text, that text, unless it is a hotline.
+    #[inline]
     pub fn dial(&self, number: Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
-        let hotline = match number {
-            Number::E164(number) => return self.dial_e164(number, trunk_zero, dialled),
-            Number::Hotline(hotline) => hotline,
+        match number {
+            Number::E164(number) => self.dial_e164(number, trunk_zero, dialled),
+            Number::Hotline(hotline) => self.dial_hotline(hotline, dialled),
             Number::Verbatim(text) => {
                 match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
-                    Some(hotline) => hotline,
-                    None => return dialled.push_str(text.as_str()),
+                    Some(hotline) => self.dial_hotline(hotline, dialled),
+                    None => dialled.push_str(text.as_str()),
                 }
             }
-        };
+        }
+    }
+
+    fn dial_hotline(&self, hotline: Hotline, dialled: &mut String) {
         dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
     }
 

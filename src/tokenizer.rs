@@ -138,10 +138,9 @@ impl Mapped {
 
     /// Notes the UIDs that `key_id` made of the next items.
     fn push_uids(&mut self, key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]]) {
-        for sealed in sealed {
-            uid::push_short(key_id, sealed, &mut self.texts);
-            self.items.push(Ok(self.texts.len()));
-        }
+        let begin = self.texts.len();
+        uid::push_short(key_id, sealed, &mut self.texts);
+        self.items.extend((1..=sealed.len()).map(|uids| Ok(begin + uids * uid::CHARS_MIN)));
     }
 }
 
@@ -588,22 +587,22 @@ impl Batch<'_> {
             short.clear();
             for (at, found) in found.drain(..).enumerate() {
                 mapped.push(|text| {
-                    if found.as_ref().err() == Some(&ItemError::MalformedUid) {
-                        let numbering = &self.tokenizer.mappers[self.primary].numbering;
-                        let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
-                        write(numbering, number, text);
-                        self.passed += 1;
-                        return Ok(());
-                    }
-                    let (place, sealed) = found?;
                     let long;
-                    let plaintext: &[u8] = match &sealed {
-                        Sealed::Short(_) => numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?,
-                        Sealed::Long(sealed) => {
+                    let (place, plaintext): (_, &[u8]) = match &found {
+                        Ok((place, Sealed::Short(_))) => (*place, numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?),
+                        Ok((place, Sealed::Long(sealed))) => {
                             long =
-                                self.reference(place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
-                            &long
+                                self.reference(*place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
+                            (*place, &long)
                         }
+                        Err(ItemError::MalformedUid) => {
+                            let numbering = &self.tokenizer.mappers[self.primary].numbering;
+                            let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
+                            write(numbering, number, text);
+                            self.passed += 1;
+                            return Ok(());
+                        }
+                        Err(error) => return Err(*error),
                     };
                     let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
                     write(&self.tokenizer.mappers[place].numbering, number, text);

@@ -5,7 +5,7 @@
 //! taken off them, and says which of them are written with a trunk 0. A node is the place of the next one for each digit; a
 //! leaf tells it all by how many digits are left, whatever they are.
 
-use std::{array, sync::OnceLock};
+use std::{array, ops::RangeInclusive, sync::OnceLock};
 
 use super::{E164_DIGITS_MAX, ascii};
 use crate::number::E164;
@@ -134,8 +134,13 @@ pub(super) struct UsualNumbers {
 /// The usual numbers, as one region reads them.
 pub(super) struct Usual {
     explicit: &'static Numbers,
+    /// Those behind its own country code, most of all explicit ones: these look up digits that tell more.
+    behind_own_code: Numbers,
     national: Numbers,
     country_code: u64,
+    code_digits: usize,
+    /// What the first three digits are where the country code is its own.
+    own: RangeInclusive<usize>,
     strips_zero: bool,
 }
 
@@ -162,11 +167,20 @@ impl UsualNumbers {
         let (usual, place) =
             self.of_regions.iter().zip((regions..).step_by(REGION)).find(|(_, place)| table.at(*place) == code)?;
         let [country_code, root, strips_zero] = [1, 2, 3].map(|at| table.at(place + at));
-        Some(usual.get_or_init(|| Usual {
-            explicit: &self.explicit,
-            national: Numbers::new(table, root),
-            country_code: country_code.into(),
-            strips_zero: strips_zero == 1,
+        Some(usual.get_or_init(|| {
+            let code = country_code.to_string();
+            let (behind_code, _) = table.walk(table.at(3), code.as_bytes());
+            let more = [100, 10, 1][code.len() - 1];
+            let first = usize::from(country_code) * more;
+            Usual {
+                explicit: &self.explicit,
+                behind_own_code: Numbers::new(table, behind_code),
+                national: Numbers::new(table, root),
+                country_code: country_code.into(),
+                code_digits: code.len(),
+                own: first..=first + more - 1,
+                strips_zero: strips_zero == 1,
+            }
         }))
     }
 }
@@ -194,7 +208,16 @@ impl Usual {
 
     #[inline]
     fn explicit(&self, digits: &[u8], value: u64) -> Option<E164> {
-        self.explicit.find(digits).filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
+        self.find(digits).filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
+    }
+
+    /// What is known of the number of these digits, the country code first.
+    #[inline]
+    fn find(&self, digits: &[u8]) -> Option<Facts> {
+        if self.own.contains(&ascii::first_three(digits)?) {
+            return self.behind_own_code.find(&digits[self.code_digits..]);
+        }
+        self.explicit.find(digits)
     }
 
     #[inline]
@@ -207,7 +230,7 @@ impl Usual {
 
     /// How the national format of `number` is, where that is known: its digits are those of its E.164 form.
     pub(super) fn written(&self, number: &str) -> Option<Written> {
-        let facts = self.explicit.find(number.as_bytes())?;
+        let facts = self.find(number.as_bytes())?;
         match (facts.is_plain(), facts.is_behind_zero()) {
             (true, _) => Some(Written::Plain),
             (false, true) => Some(Written::BehindZero),
