@@ -172,7 +172,9 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
     if !args.value.is_empty() && !args.quiet {
-        tell("other users of this machine can see the arguments of a command, and so the values: stdin keeps them private");
+        tell(
+            "other users of this machine can see the arguments of a command, and so the values: stdin keeps them private",
+        );
     }
     let tokenizer = args.ring.tokenizer()?;
     let now = Timestamp::now();
