@@ -38,8 +38,8 @@ impl Record {
     }
 
     /// Records how many values were opened, of a run that ended well or not.
-    pub(super) fn end(self, counts: &Counts) -> Result<(), Failure> {
-        let Some(mut journal) = self.0 else { return Ok(()) };
+    pub(super) fn end(&mut self, counts: &Counts) -> Result<(), Failure> {
+        let Some(journal) = &mut self.0 else { return Ok(()) };
         journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))
     }
 }
