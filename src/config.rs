@@ -2,27 +2,27 @@
 //!
 //! An error names the key that is wrong and never quotes its value, which may be a secret in the wrong place.
 
+mod networks;
+mod section;
 mod settings;
 
 use std::{
     collections::HashSet,
     fmt, fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
 
-use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
-use toml::{Table, Value};
 
 pub use self::settings::Settings;
+use self::{
+    networks::{is_everybody, networks},
+    section::Section,
+};
 use crate::{
-    allowance::Allowance,
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
@@ -38,9 +38,6 @@ const TOKENIZE_PER_MINUTE: u64 = 600_000;
 
 /// UIDs a minute that a client may have mapped to numbers, unless it is told otherwise.
 const DETOKENIZE_PER_MINUTE: u64 = 60_000;
-
-/// The greatest rate that is a limit.
-const RATE_MAX: u64 = 1_000_000_000;
 
 /// Bytes of the largest configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -213,6 +210,14 @@ impl Config {
             settings,
         })
     }
+
+    /// What is no mistake, and hardly meant.
+    pub fn doubts(&self) -> Vec<&'static str> {
+        let proxies = "trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds";
+        let peers = "allow_from holds everybody: it keeps nobody out";
+        let doubts = [(&self.trusted_proxies, proxies), (&self.allow_from, peers)];
+        doubts.into_iter().filter(|(networks, _)| is_everybody(networks)).map(|(_, doubt)| doubt).collect()
+    }
 }
 
 fn keyring(
@@ -259,14 +264,6 @@ fn approval(top: &mut Section) -> Result<Approval, ConfigError> {
     }
     let needed = top.integer("approvals", 1..=approvers.len())?.unwrap_or(1);
     Ok(Approval::new(approvers, needed))
-}
-
-fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
-    let parse = |text: &String| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    let Some(texts) = section.strings(key)? else { return Ok(Vec::new()) };
-    // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
-    let networks = texts.iter().map(parse).collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty());
-    networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))
 }
 
 fn tls(mut section: Section, folder: &Path, mode: FileMode) -> Result<TlsFiles, ConfigError> {
@@ -323,13 +320,11 @@ fn limits(mut section: Section) -> Result<Limits, ConfigError> {
 }
 
 fn audit(mut section: Section, folder: &Path) -> Result<AuditConfig, ConfigError> {
-    let to = match section.string("to")?.as_deref() {
-        None | Some("stdout") => None,
-        Some("" | "-" | "none" | "off" | "null" | "syslog" | "journal" | "stderr" | "/dev/stderr" | "/dev/null") => {
-            return Err(section.wrong("to", "must be \"stdout\" or a file: the log is kept, and apart from stderr"));
-        }
-        Some(path) => Some(folder.join(path)),
-    };
+    let to = section.string("to")?.filter(|to| to != "stdout");
+    if let Some(wrong) = to.as_deref().and_then(no_file_for_audit) {
+        return Err(section.wrong("to", wrong));
+    }
+    let to = to.map(|path| folder.join(path));
     let key = section.string("hmac_key")?.map(|path| folder.join(path));
     let hmac_key = match (section.string("items")?.as_deref(), key) {
         (Some("hmac"), Some(key)) => Some(key),
@@ -347,6 +342,26 @@ fn audit(mut section: Section, folder: &Path) -> Result<AuditConfig, ConfigError
     };
     section.finish()?;
     Ok(AuditConfig { to, hmac_key, on_full })
+}
+
+/// How the names begin of what is opened like a file, and keeps nothing.
+const STREAMS: [&str; 6] = ["/dev/std", "/dev/fd/", "/dev/tty", "/dev/console", "/dev/log", "/proc/"];
+
+/// Why this is no file to write the audit log to, though the system would take it for one.
+fn no_file_for_audit(to: &str) -> Option<&'static str> {
+    match to.to_ascii_lowercase().as_str() {
+        "" | "none" | "off" | "no" | "false" | "null" | "nil" | "disabled" | "discard" | "/dev/null" => {
+            Some("must be \"stdout\" or a file: there is always an audit log (a file of that name is \"./…\")")
+        }
+        "stderr" | "stdin" | "console" | "-" | "syslog" | "journal" | "journald" | "stdout" => Some(
+            "must be \"stdout\", written so, or a file (one of that name is \"./…\"): the log on stderr is another",
+        ),
+        path if STREAMS.iter().any(|stream| path.starts_with(stream)) => {
+            Some("must be \"stdout\" or a file, and not another name of a stream or a terminal")
+        }
+        _ if to.ends_with('/') => Some("must be \"stdout\" or a file, and no folder"),
+        _ => None,
+    }
 }
 
 fn client(mut section: Section) -> Result<Client, ConfigError> {
@@ -401,133 +416,6 @@ fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// One table of the file, from which each known key is taken, so that what is left is unknown.
-struct Section {
-    /// What to put before a key's name: `limits.`, `clients[0].`, or nothing.
-    prefix: String,
-    table: Table,
-}
-
-impl Section {
-    fn parse(text: &str) -> Result<Self, ConfigError> {
-        let table = text.parse::<Table>().map_err(|error| not_toml(text, &error))?;
-        Ok(Self { prefix: String::new(), table })
-    }
-
-    fn wrong(&self, key: &str, what: impl fmt::Display) -> ConfigError {
-        ConfigError::new(&format!("{}{key}", self.prefix), what.to_string())
-    }
-
-    fn take(&mut self, key: &str) -> Option<Value> {
-        self.table.remove(key)
-    }
-
-    fn typed<T>(&mut self, key: &str, kind: &str, read: impl Fn(Value) -> Option<T>) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.take(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| self.wrong(key, format_args!("must be {kind}")))
-    }
-
-    fn string(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
-        self.typed(key, "a string", into_string)
-    }
-
-    fn strings(&mut self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        self.typed(key, "an array of strings", |value| match value {
-            Value::Array(values) => values.into_iter().map(into_string).collect(),
-            _ => None,
-        })
-    }
-
-    fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
-        self.typed(key, "true or false", |value| value.as_bool())
-    }
-
-    fn integer<T: TryFrom<i64> + PartialOrd + fmt::Display>(
-        &mut self,
-        key: &str,
-        range: RangeInclusive<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let kind = format!("an integer from {} to {}", range.start(), range.end());
-        self.typed(key, &kind, |value| {
-            value.as_integer().and_then(|integer| T::try_from(integer).ok()).filter(|integer| range.contains(integer))
-        })
-    }
-
-    fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Duration>, ConfigError> {
-        Ok(self.integer(key, range)?.map(Duration::from_secs))
-    }
-
-    fn rate(&mut self, key: &str, default: u64) -> Result<Arc<Allowance>, ConfigError> {
-        let kind = format!("numbers a minute from 1 to {RATE_MAX}, or \"unlimited\"");
-        let rate = self.typed(key, &kind, |value| match value.as_str() {
-            Some("unlimited") => Some(None),
-            _ => value
-                .as_integer()
-                .and_then(|rate| u64::try_from(rate).ok())
-                .filter(|rate| (1..=RATE_MAX).contains(rate))
-                .map(Some),
-        });
-        Ok(Arc::new(Allowance::new(rate?.unwrap_or(Some(default)))))
-    }
-
-    fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
-        self.typed(key, "an address and a port, such as \"127.0.0.1:8443\"", |value| value.as_str()?.parse().ok())
-    }
-
-    fn sha256(&self, key: &str, hex: &str) -> Result<[u8; HASH_BYTES], ConfigError> {
-        let decoded = HEXLOWER.decode(hex.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-        decoded.ok_or_else(|| self.wrong(key, "must be a SHA-256 as 64 lower-case hex digits"))
-    }
-
-    fn section(&mut self, key: &str) -> Result<Option<Section>, ConfigError> {
-        let prefix = format!("{}{key}.", self.prefix);
-        self.typed(key, "a table", |value| match value {
-            Value::Table(table) => Some(Section { prefix: prefix.clone(), table }),
-            _ => None,
-        })
-    }
-
-    fn sections(&mut self, key: &str) -> Result<Vec<Section>, ConfigError> {
-        let prefix = |at| format!("{}{key}[{at}].", self.prefix);
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
-        let tables = match value {
-            Value::Array(values) => values.iter().map(|value| value.as_table().cloned()).collect::<Option<Vec<_>>>(),
-            _ => None,
-        };
-        let tables = tables.ok_or_else(|| self.wrong(key, format_args!("must be tables, each under [[{key}]]")))?;
-        let sections =
-            tables.into_iter().enumerate().map(|(at, table)| Section { prefix: prefix(at), table }).collect();
-        self.table.remove(key);
-        Ok(sections)
-    }
-
-    fn finish(self) -> Result<(), ConfigError> {
-        match self.table.keys().next() {
-            Some(key) => Err(self.wrong(key, "is not a key of the configuration")),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Where `text` is no TOML, and what the parser makes of that, unless it says a word of that line, which may be a secret.
-fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    let (line, column) = (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count());
-    let words = text.lines().nth(line - 1).unwrap_or_default().split(|c: char| !c.is_alphanumeric());
-    let message = error.message().lines().next().unwrap_or_default();
-    let is_quoted = words.into_iter().any(|word| word.len() > 3 && message.contains(word));
-    let message = if is_quoted { "or a key that stands twice" } else { message };
-    ConfigError { place: format!("line {line}, column {column}"), what: format!("not TOML: {message}") }
-}
-
-fn into_string(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -555,6 +443,8 @@ impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const CLIENT: &str = r#"
@@ -616,12 +506,16 @@ mod tests {
         check(&top("threads = 0"), "`threads`");
         check(&top("allow_from = [\"10.0.0.0/33\"]"), "`allow_from`");
         check(&top("allow_from = []"), "`allow_from`");
+        for no_network in ["0.0.0.0", "::", "::ffff:10.0.0.0/104", "10.0.0.7/8"] {
+            check(&top(&format!("allow_from = [\"{no_network}\"]")), "`allow_from`");
+        }
         check(&top("[tls]\ncertificate = \"s3cret\""), "`tls.private_key`");
         check(&top("[tls]\ncertificate = \"a\"\nprivate_key = \"b\"\nkey = \"s3cret\""), "`tls.key`");
         check(&top("plaintext = true\n[tls]\ncertificate = \"a\"\nprivate_key = \"b\""), "`plaintext`");
         check(&top("trusted_proxies = []"), "`trusted_proxies`");
         check(&top("[audit]\nto = 5"), "`audit.to`");
-        for no_file in ["none", "stderr", "off", "-", "/dev/null"] {
+        for no_file in ["none", "NONE", "stderr", "off", "-", "/dev/null", "/dev/stderr", "/dev/fd/2", "Stdout", "log/"]
+        {
             check(&top(&format!("[audit]\nto = \"{no_file}\"")), "`audit.to`");
         }
         check(&top("[admin.tls]\ncertificate = \"s3cret\""), "`admin.tls.private_key`");
@@ -651,6 +545,9 @@ mod tests {
         check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
         check(&top("x = \"s3cret"), "line 2, column 12");
         check(&top("x = s3cret"), "line 2, column 5");
+        check(&top("x = \"\\s3cret\""), "line 2, column 7");
+        check(&top("s3cret.a = 1\ns3cret = 2"), "line 3, column 1");
+        check(&top("s3cret\u{1}"), "line 2, column 8");
         check(&top("path = \"s3cret\"\npath = \"/\""), "line 3, column 1");
         check(&top("[limits\nnumbers = 5"), "line 2, column 8");
         check(&top("\"s3cret\" 5"), "line 2, column 10");
@@ -673,5 +570,36 @@ mod tests {
         check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = []"), "`clients[1].password_sha256`");
         assert!(read(&in_client("tokenize_per_minute = \"unlimited\"")).is_ok());
         assert!(read(&top("allow_from = [\"10.0.0.0/8\", \"::1\"]")).is_ok());
+    }
+
+    #[test]
+    fn no_message_of_the_parser_quotes_the_file() {
+        let message = |text: &str| read(text).err().map(|error| error.to_string()).unwrap_or_default();
+        let digits = "31337".repeat(20);
+        for text in [format!("x = {digits}"), format!("x = [{digits}]"), format!("x = {{y = {digits}}}")] {
+            assert!(message(&text).contains("a value beyond what TOML has"), "{}", message(&text));
+            assert!(!message(&text).contains("31337"), "{}", message(&text));
+        }
+        for text in
+            ["x = 0x31337g", "x = 3133-7", "x = 31337.", "x = 31:33:7", "x = +-31337", "31337", "[31337", "a.31337 ="]
+        {
+            assert!(message(text).contains("not TOML") && !message(text).contains("3133"), "{}", message(text));
+        }
+    }
+
+    #[test]
+    fn everybody_is_doubted() {
+        let doubts = |key: &str, networks: &str| {
+            let config = read(&format!("listen = \"127.0.0.1:0\"\n{key} = [{networks}]\n{CLIENT}"));
+            config.unwrap_or_else(|error| panic!("{error}")).doubts().len()
+        };
+        for networks in
+            ["\"0.0.0.0/0\"", "\"::/0\"", "\"0.0.0.0/1\", \"128.0.0.0/1\"", "\"2000::/3\"", "\"::/1\", \"8000::/1\""]
+        {
+            assert_eq!((doubts("trusted_proxies", networks), doubts("allow_from", networks)), (1, 1), "{networks}");
+        }
+        for networks in ["\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"", "\"fc00::/7\"", "\"2001:db8::/32\""] {
+            assert_eq!(doubts("trusted_proxies", networks), 0, "{networks}");
+        }
     }
 }

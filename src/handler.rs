@@ -229,8 +229,13 @@ fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Resul
 /// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.
 const VALUES_A_TURN: usize = 512;
 
-/// Bytes of an answer for each value, besides twice its text: its UID, here and in the answer, and what JSON is around it.
-const VALUE_BYTES: usize = 128;
+/// Bytes of an answer for each value, besides those of its text: a short UID, here and in the answer, what a longer one is
+/// rounded up by, and what JSON is around it.
+const VALUE_BYTES: usize = 144;
+
+/// Bytes of an answer for each byte of a text: six as a JSON escape in the key; or two so, and 1.6 in its UID, here and in
+/// the answer. A text with a control character, which alone takes six, has no UID.
+const TEXT_FACTOR: usize = 6;
 
 /// How large what is made of a call will be.
 struct Size {
@@ -244,7 +249,7 @@ impl Size {
     fn of(call: &Call<'_>, tokenizer: &Tokenizer) -> Self {
         let values = values_an_item(call.mode, tokenizer);
         let text: usize = call.numbers.iter().map(|text| text.len()).sum();
-        let bytes = text.saturating_mul(2).saturating_add(call.count.saturating_mul(VALUE_BYTES));
+        let bytes = text.saturating_mul(TEXT_FACTOR).saturating_add(call.count.saturating_mul(VALUE_BYTES));
         Self { values: call.count.saturating_mul(values), bytes: bytes.saturating_mul(values) }
     }
 }

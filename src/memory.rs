@@ -7,7 +7,7 @@
 use std::{
     alloc::{Layout, handle_alloc_error},
     collections::BTreeMap,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     sync::{
         Mutex,
@@ -94,6 +94,13 @@ impl<T> Deref for Locked<T> {
     }
 }
 
+impl<T> DerefMut for Locked<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: it was written by `new`, lives until `drop`, and is ours alone for as long as we are borrowed so.
+        unsafe { self.secret.as_mut() }
+    }
+}
+
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         let place = self.secret.cast::<u8>();
@@ -108,7 +115,7 @@ impl<T> Drop for Locked<T> {
 
 // SAFETY: it owns its secret as a box does.
 unsafe impl<T: Send> Send for Locked<T> {}
-// SAFETY: it gives out shared references alone, as a box does.
+// SAFETY: it gives out references as a box does: through a shared one of itself, shared ones alone.
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
 /// Bytes of the smallest place for a secret, and what places are aligned to.
@@ -179,7 +186,13 @@ mod tests {
     #[test]
     fn a_locked_secret_is_there_until_it_is_dropped() {
         for _ in 0..3 {
-            let large: Vec<_> = (0..100_u8).map(|byte| Locked::new([byte; 5000])).collect();
+            let large: Vec<_> = (0..100_u8)
+                .map(|byte| {
+                    let mut secret = Locked::new([0; 5000]);
+                    secret.fill(byte);
+                    secret
+                })
+                .collect();
             let small: Vec<_> = (0..100_u8).map(|byte| Locked::new([byte; 64])).collect();
             let (first, _) = (Locked::new(1_u8), Locked::new(()));
             assert!(large.iter().zip(0_u8..).all(|(secret, byte)| **secret == [byte; 5000]));

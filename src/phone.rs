@@ -4,6 +4,7 @@
 //! metadata of one libphonenumber release, so that neither a newer crate nor a newer release moves a UID; a second
 //! file can stand beside the first.
 
+mod ascii;
 mod digits;
 mod short;
 mod spelling;
@@ -25,7 +26,7 @@ use zeroize::Zeroizing;
 use self::{
     short::ShortNumbers,
     spelling::{Prefix, Spelling},
-    usual::{Table, Usual, Written},
+    usual::{Usual, UsualNumbers, Written},
 };
 use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
 
@@ -39,7 +40,7 @@ struct Rules {
     util: LazyLock<PhoneNumberUtil>,
     short: LazyLock<ShortNumbers>,
     /// What all that says of numbers in their usual spellings.
-    usual: Table,
+    usual: LazyLock<UsualNumbers>,
 }
 
 /// All rules that this program knows.
@@ -47,7 +48,7 @@ static RULES: [Rules; 1] = [Rules {
     name: NUMBERS_NEWEST,
     util: LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
     short: LazyLock::new(|| ShortNumbers::new(include_str!("phone/short-numbers-9.0.42.tsv"))),
-    usual: Table::new(include_bytes!("phone/usual-9.0.42.bin")),
+    usual: LazyLock::new(|| UsualNumbers::new(include_bytes!("phone/usual-9.0.42.bin"))),
 }];
 
 fn load(metadata: &[u8]) -> PhoneNumberUtil {
@@ -70,7 +71,7 @@ pub struct Numbering {
     /// The region's short numbers, where it has any.
     short: Option<&'static short::OfRegion>,
     /// What is read and written without libphonenumber.
-    usual: Option<Usual>,
+    usual: Option<&'static Usual>,
 }
 
 impl Numbering {
@@ -78,7 +79,7 @@ impl Numbering {
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
         let rules = RULES.iter().find(|rules| rules.name == numbers)?;
         let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
-        let usual = Usual::of_region(rules.usual, region);
+        let usual = rules.usual.of_region(region);
         let (region, country_code) = known_region(util, region)?;
         Some(Self { util, region, country_code, short, usual })
     }
@@ -94,10 +95,17 @@ impl Numbering {
     /// # Errors
     /// [`InvalidNumber`] where the text can be no number at all, or where libphonenumber panicked over it: a UID made
     /// in spite of that might not be the one that a mended program makes.
+    #[inline]
     pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
-        if let Some(number) = self.usual.as_ref().and_then(|usual| usual.read(text)) {
-            return Ok(Number::E164(number));
+        match self.usual.and_then(|usual| usual.read(text)) {
+            Some(number) => Ok(Number::E164(number)),
+            None => self.normalize_slowly(text),
         }
+    }
+
+    /// The same by libphonenumber.
+    #[cold]
+    fn normalize_slowly<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
         let text = Text::strip(text).ok_or(InvalidNumber)?;
         let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str())));
         Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
@@ -122,29 +130,32 @@ impl Numbering {
     /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
     /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
     /// text, that text, unless it is a hotline.
+    #[inline]
     pub fn dial(&self, number: Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
-        let hotline = match number {
-            Number::E164(number) => return self.dial_e164(number, trunk_zero, dialled),
-            Number::Hotline(hotline) => hotline,
+        match number {
+            Number::E164(number) => self.dial_e164(number, trunk_zero, dialled),
+            Number::Hotline(hotline) => self.dial_hotline(hotline, dialled),
             Number::Verbatim(text) => {
                 match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
-                    Some(hotline) => hotline,
-                    None => return dialled.push_str(text.as_str()),
+                    Some(hotline) => self.dial_hotline(hotline, dialled),
+                    None => dialled.push_str(text.as_str()),
                 }
             }
-        };
+        }
+    }
+
+    fn dial_hotline(&self, hotline: Hotline, dialled: &mut String) {
         dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
     }
 
     fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number.digits());
-        // No country code begins with another, so that the digits tell at once whether it is one of these.
-        let code = trunk_zero.country_codes.iter().find(|code| digits.starts_with(&***code));
-        let known = code.and_then(|_| self.usual.as_ref()?.written(digits));
+        let code = trunk_zero.country_code(digits);
+        let known = code.and_then(|_| self.usual?.written(digits));
         match (code, known) {
             (None, _) | (Some(_), Some(Written::Plain)) => dialled.extend(["00", digits]),
-            (Some(code), Some(Written::BehindZero)) => dialled.extend(["00", code, "0", &digits[code.len()..]]),
+            (Some((code, national)), Some(Written::BehindZero)) => dialled.extend(["00", code, "0", national]),
             (Some(_), None) => {
                 let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
                 match found.ok().flatten().map(Zeroizing::new) {
@@ -278,8 +289,9 @@ impl Parsed {
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
 #[derive(Clone, Default)]
 pub struct TrunkZeroRegions {
-    /// Those of which one of the regions is the main one, as digits.
-    country_codes: Vec<Box<str>>,
+    /// By the first three digits of a number, how many of them are the country code of one of these regions, if it is the
+    /// main one there. No country code begins with another.
+    code_digits: Vec<usize>,
 }
 
 impl TrunkZeroRegions {
@@ -289,14 +301,26 @@ impl TrunkZeroRegions {
     /// [`UnknownRegion`] where libphonenumber knows no region of such a code.
     pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownRegion> {
         let newest = &RULES.last().expect("there are rules").util;
-        let mut trunk_zero = Self::default();
+        let mut code_digits = vec![0; 1000];
         for code in codes {
             let (region, country_code) = known_region(newest, code).ok_or(UnknownRegion)?;
             if newest.get_region_for_country_code(country_code) == Some(region) {
-                trunk_zero.country_codes.push(country_code.to_string().into());
+                let code = country_code.to_string();
+                for (three, digits) in code_digits.iter_mut().enumerate() {
+                    if format!("{three:03}").starts_with(&code) {
+                        *digits = code.len();
+                    }
+                }
             }
         }
-        Ok(trunk_zero)
+        Ok(Self { code_digits })
+    }
+
+    /// The country code of a number of these digits, if that is one of a region of these, and the national number.
+    #[inline]
+    fn country_code<'d>(&self, digits: &'d str) -> Option<(&'d str, &'d str)> {
+        let count = *self.code_digits.get(ascii::first_three(digits.as_bytes())?)?;
+        (count > 0).then(|| digits.split_at(count))
     }
 }
 

@@ -43,8 +43,7 @@ pub const SEALED_NUMBER_BYTES: usize = SIV_BYTES + NUMBER_BYTES;
 
 /// A cipher for plaintexts of any length, bound to one key and one context.
 pub struct Cipher {
-    /// Boxed, so that it stays where it is wiped.
-    siv: Box<Aes256Siv>,
+    siv: Locked<Aes256Siv>,
     associated_data: Box<[u8]>,
 }
 
@@ -52,7 +51,7 @@ impl Cipher {
     /// The cipher for UIDs that `id`, whose key is `key`, makes in `context`.
     pub fn new(key: &[u8; KEY_BYTES], id: KeyId, context: &Context) -> Self {
         let associated_data = [&prefix_of_associated_data(id), context.as_str().as_bytes()].concat().into();
-        Self { siv: Box::new(Aes256Siv::new(key.into())), associated_data }
+        Self { siv: Locked::new(Aes256Siv::new(key.into())), associated_data }
     }
 
     /// `V || C`: AES-SIV-ENCRYPT of RFC 5297 section 2.6, [`SIV_BYTES`] longer than `plaintext`.
@@ -93,7 +92,7 @@ struct Secrets {
 }
 
 /// What S2V of a number begins with in one context: `dbl(dbl(CMAC(<zero>)) xor CMAC(AD)) xor CMAC's subkey`.
-pub struct Prefix(Zeroizing<[u8; SIV_BYTES]>);
+pub struct Prefix(Locked<[u8; SIV_BYTES]>);
 
 impl NumberCipher {
     /// The cipher for UIDs that `id`, whose key is `key`, makes of numbers.
@@ -117,7 +116,7 @@ impl NumberCipher {
             _ => (pad(last), padded),
         };
         let of_associated_data = encrypted(mac, xor(xor(state, last), *subkey));
-        Prefix(Zeroizing::new(xor(dbl(xor(dbl(*zero), of_associated_data)), *whole).into()))
+        Prefix(Locked::new(xor(dbl(xor(dbl(*zero), of_associated_data)), *whole).into()))
     }
 
     /// Puts `V || C` of each of the `numbers` into `sealed`, which is as long: AES-SIV-ENCRYPT of RFC 5297 section 2.6.

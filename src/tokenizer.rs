@@ -7,6 +7,7 @@ use std::{fmt, mem, sync::Arc};
 use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
+use zeroize::Zeroizing;
 
 use crate::{
     ids::{Context, KeyId},
@@ -133,6 +134,13 @@ impl Mapped {
             self.texts.truncate(begin);
         }
         self.items.push(item);
+    }
+
+    /// Notes the UIDs that `key_id` made of the next items.
+    fn push_uids(&mut self, key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]]) {
+        let begin = self.texts.len();
+        uid::push_short(key_id, sealed, &mut self.texts);
+        self.items.extend((1..=sealed.len()).map(|uids| Ok(begin + uids * uid::CHARS_MIN)));
     }
 }
 
@@ -450,7 +458,7 @@ impl Batch<'_> {
     fn seal<'i>(
         &mut self,
         place: usize,
-        texts: impl Iterator<Item = Result<&'i str, ItemError>>,
+        mut texts: impl Iterator<Item = Result<&'i str, ItemError>>,
         uids: Uids,
         mapped: &mut Mapped,
     ) {
@@ -460,57 +468,67 @@ impl Batch<'_> {
             return texts.for_each(|text| mapped.push(|_| text.and(Err(error))));
         };
         let key_id = self.tokenizer.ring.keys()[place].id;
-        let mut texts = texts.map(|text| {
-            let text = text?;
-            if matches!(uids, Uids::Stay)
-                && text.len() >= uid::CHARS_MIN
-                && let Some(uid) = self.authentic(trim(text))
-            {
-                return Ok(ToSeal::Already(Box::new(uid)));
-            }
-            let number = numbering.normalize(text).map_err(|InvalidNumber| ItemError::InvalidNumber)?;
-            Ok(ToSeal::Plaintext(Plaintext::of(&number)))
-        });
         let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
-        let mut to_seal: SmallVec<[Result<ToSeal, ItemError>; 1]> = SmallVec::with_capacity(window);
         let mut short: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
+        // Each with how many that are sealed come before it.
+        let mut others: SmallVec<[(usize, NotShort); 1]> = SmallVec::new();
         let (mut count, mut already) = (0, 0);
         loop {
-            to_seal.extend(texts.by_ref().take(window));
-            if to_seal.is_empty() {
+            for text in texts.by_ref().take(window) {
+                match text.map_err(NotShort::Failed).and_then(|text| self.short(numbering, text, uids)) {
+                    Ok(plaintext) => short.push(plaintext),
+                    Err(other) => others.push((short.len(), other)),
+                }
+            }
+            if short.is_empty() && others.is_empty() {
                 break;
             }
-            short.extend(to_seal.iter().filter_map(|item| match item {
-                Ok(ToSeal::Plaintext(Plaintext::Short(short))) => Some(*short),
-                _ => None,
-            }));
             sealed.resize(short.len(), [0; SEALED_NUMBER_BYTES]);
             cipher.seal(prefix, &short, &mut sealed);
-            let mut next_sealed = sealed.iter();
-            for item in to_seal.drain(..) {
+            let mut written = 0;
+            for (before, other) in others.drain(..) {
+                mapped.push_uids(key_id, &sealed[written..before]);
+                written = before;
                 mapped.push(|text| {
-                    let sealed = match item? {
-                        ToSeal::Plaintext(Plaintext::Short(_)) => {
-                            Sealed::Short(*next_sealed.next().expect("each was sealed"))
+                    match other {
+                        NotShort::Long(plaintext) => {
+                            let sealed = Sealed::Long(self.reference(place)?.seal(&plaintext));
+                            Uid { key_id, sealed }.push_to(text);
+                            count += 1;
                         }
-                        ToSeal::Plaintext(Plaintext::Long(long)) => Sealed::Long(self.reference(place)?.seal(&long)),
-                        ToSeal::Already(uid) => {
+                        NotShort::Already(uid) => {
                             uid.push_to(text);
                             already += 1;
-                            return Ok(());
                         }
-                    };
-                    Uid { key_id, sealed }.push_to(text);
-                    count += 1;
+                        NotShort::Failed(error) => return Err(error),
+                    }
                     Ok(())
                 });
             }
+            mapped.push_uids(key_id, &sealed[written..]);
+            count += short.len();
             short.clear();
         }
-        self.uses[place].sealed += count;
+        self.uses[place].sealed += count as u64;
         if place == self.primary {
             self.passed += already;
+        }
+    }
+
+    /// The plaintext of the UID of `text`, if it is as short as that of a number.
+    #[inline]
+    fn short(&self, numbering: &Numbering, text: &str, uids: Uids) -> Result<[u8; NUMBER_BYTES], NotShort> {
+        if matches!(uids, Uids::Stay)
+            && text.len() >= uid::CHARS_MIN
+            && let Some(uid) = self.authentic(trim(text))
+        {
+            return Err(NotShort::Already(Box::new(uid)));
+        }
+        match numbering.normalize(text).map(|number| Plaintext::of(&number)) {
+            Ok(Plaintext::Short(short)) => Ok(short),
+            Ok(Plaintext::Long(long)) => Err(NotShort::Long(long)),
+            Err(InvalidNumber) => Err(NotShort::Failed(ItemError::InvalidNumber)),
         }
     }
 
@@ -579,24 +597,24 @@ impl Batch<'_> {
                 }
             }
             short.clear();
-            for (at, found) in found.drain(..).enumerate() {
+            for (at, found) in found.iter().enumerate() {
                 mapped.push(|text| {
-                    if found.as_ref().err() == Some(&ItemError::MalformedUid) {
-                        let numbering = &self.tokenizer.mappers[self.primary].numbering;
-                        let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
-                        write(numbering, number, text);
-                        self.passed += 1;
-                        return Ok(());
-                    }
-                    let (place, sealed) = found?;
                     let long;
-                    let plaintext: &[u8] = match &sealed {
-                        Sealed::Short(_) => numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?,
-                        Sealed::Long(sealed) => {
+                    let (place, plaintext): (_, &[u8]) = match found {
+                        Ok((place, Sealed::Short(_))) => (*place, numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?),
+                        Ok((place, Sealed::Long(sealed))) => {
                             long =
-                                self.reference(place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
-                            &long
+                                self.reference(*place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
+                            (*place, &long)
                         }
+                        Err(ItemError::MalformedUid) => {
+                            let numbering = &self.tokenizer.mappers[self.primary].numbering;
+                            let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
+                            write(numbering, number, text);
+                            self.passed += 1;
+                            return Ok(());
+                        }
+                        Err(error) => return Err(*error),
                     };
                     let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
                     write(&self.tokenizer.mappers[place].numbering, number, text);
@@ -604,6 +622,7 @@ impl Batch<'_> {
                     Ok(())
                 });
             }
+            found.clear();
         }
         memory::wipe(&mut numbers);
     }
@@ -668,11 +687,12 @@ enum Uids {
     AreTexts,
 }
 
-/// What becomes a UID.
-enum ToSeal {
-    Plaintext(Plaintext),
-    /// It is one.
+/// What is not sealed with others.
+enum NotShort {
+    Long(Zeroizing<Vec<u8>>),
+    /// It is a UID.
     Already(Box<Uid>),
+    Failed(ItemError),
 }
 
 /// The number that stands where a UID is wanted, if there stands one that may pass.
@@ -686,6 +706,7 @@ fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers)
 
 impl Tokenizer {
     /// The place of the key that made the UID `text`, if it is enabled, and what it sealed.
+    #[inline]
     fn find(&self, text: &str) -> Result<(usize, Sealed), ItemError> {
         let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
         let place = self.ring.place(uid.key_id).ok_or(ItemError::UnknownKey)?;

@@ -77,14 +77,19 @@ impl Plaintext {
 ///
 /// # Errors
 /// [`MalformedUid`] for every plaintext that [`Plaintext::of`] does not write.
+#[inline]
 pub fn from_plaintext(plaintext: &[u8]) -> Result<Number<'_>, MalformedUid> {
-    if let Ok(low) = <[u8; NUMBER_BYTES]>::try_from(plaintext)
-        && low[0] != VERBATIM
-    {
-        let mut bytes = [0; 8];
-        bytes[1..].copy_from_slice(&low);
-        return E164::new(u64::from_be_bytes(bytes)).map(Number::E164).ok_or(MalformedUid);
+    match *plaintext {
+        [first, a, b, c, d, e, f] if first != VERBATIM => {
+            let digits = u64::from_be_bytes([0, first, a, b, c, d, e, f]);
+            E164::new(digits).map(Number::E164).ok_or(MalformedUid)
+        }
+        _ => from_plaintext_of_text(plaintext),
     }
+}
+
+#[cold]
+fn from_plaintext_of_text(plaintext: &[u8]) -> Result<Number<'_>, MalformedUid> {
     let Some((&VERBATIM, padded)) = plaintext.split_first() else { return Err(MalformedUid) };
     let text_bytes = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let text = str::from_utf8(&padded[..text_bytes]).map_err(|_| MalformedUid)?;
@@ -120,12 +125,25 @@ impl Uid {
     ///
     /// # Errors
     /// [`MalformedUid`] for every other text, one with the key id `0000` included: encoding never writes it.
+    #[inline]
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
-        let text = text.trim();
+        // With white space around it, a text of this length is no UID.
+        match text.as_bytes().try_into() {
+            Ok(chars) => Self::of_short(chars),
+            Err(_) => Self::parse_any(text.trim()),
+        }
+    }
+
+    #[inline]
+    fn of_short(chars: [u8; CHARS_MIN]) -> Result<Self, MalformedUid> {
+        let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
+        let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
+        Ok(Self { key_id, sealed: Sealed::Short(sealed) })
+    }
+
+    fn parse_any(text: &str) -> Result<Self, MalformedUid> {
         if let Ok(chars) = text.as_bytes().try_into() {
-            let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
-            let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
-            return Ok(Self { key_id, sealed: Sealed::Short(sealed) });
+            return Self::of_short(chars);
         }
         let fits = (CHARS_MIN..=CHARS_MAX).contains(&text.len())
             && (text.len() - CHARS_MIN).is_multiple_of(CHARS_STEP)
@@ -140,18 +158,30 @@ impl Uid {
 
     /// Adds the text of this UID to `text`.
     pub fn push_to(&self, text: &mut String) {
-        let [first, second] = self.key_id.to_bytes();
         match &self.sealed {
-            Sealed::Short(sealed) => {
-                let mut bytes = [0; SHORT_BYTES];
-                (bytes[0], bytes[1]) = (first, second);
-                bytes[2..].copy_from_slice(sealed);
-                text.push_str(str::from_utf8(&encode_short(bytes)).expect("base32 is ASCII"));
-            }
+            Sealed::Short(sealed) => push_short(self.key_id, &[*sealed], text),
             Sealed::Long(sealed) => {
+                let [first, second] = self.key_id.to_bytes();
                 text.push_str(&base32::encode(BASE32, &[&[first, second], sealed.as_slice()].concat()));
             }
         }
+    }
+}
+
+/// UIDs whose text is put together at once: a copy of what was only just written in pieces would wait for it.
+const AT_ONCE: usize = 8;
+
+/// Adds the texts of the UIDs of [`CHARS_MIN`] in which this key sealed these.
+pub fn push_short(key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]], text: &mut String) {
+    let mut bytes = [0; SHORT_BYTES];
+    bytes[..2].copy_from_slice(&key_id.to_bytes());
+    for sealed in sealed.chunks(AT_ONCE) {
+        let mut chars = [[0; CHARS_MIN]; AT_ONCE];
+        for (chars, sealed) in chars.iter_mut().zip(sealed) {
+            bytes[2..].copy_from_slice(sealed);
+            *chars = encode_short(bytes);
+        }
+        text.push_str(str::from_utf8(chars[..sealed.len()].as_flattened()).expect("base32 is ASCII"));
     }
 }
 

@@ -16,6 +16,7 @@
 )]
 
 mod bare;
+mod beside;
 mod load;
 mod machine;
 mod mapping;
@@ -55,6 +56,9 @@ struct Options {
     /// Only these
     #[arg(long, value_delimiter = ',')]
     only: Vec<Section>,
+    /// Only this build beside another one, whose binary this is
+    #[arg(long, value_name = "BINARY", conflicts_with = "only")]
+    beside: Option<PathBuf>,
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -125,9 +129,12 @@ fn measure(options: &Options) {
         (Section::Start, Bench::start),
     ];
     for (section, measure) in sections {
-        if options.only.is_empty() || options.only.contains(&section) {
+        if options.beside.is_none() && (options.only.is_empty() || options.only.contains(&section)) {
             measure(&mut bench);
         }
+    }
+    if let Some(previous) = &options.beside {
+        bench.beside(&std::path::absolute(previous).unwrap());
     }
     if let Some(file) = &options.markdown {
         std::fs::write(file, bench.report.markdown()).unwrap();

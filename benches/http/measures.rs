@@ -36,13 +36,13 @@ pub struct Bench {
     pub cpus: Cpus,
     pub audit: Audit,
     pub report: Report,
-    ring: Vec<RingKey>,
-    mobiles: Vec<Sample>,
-    mix: Vec<Sample>,
+    pub ring: Vec<RingKey>,
+    pub mobiles: Vec<Sample>,
+    pub mix: Vec<Sample>,
 }
 
 /// The rounds of one lane.
-struct Rounds(Vec<Throughput>);
+pub struct Rounds(Vec<Throughput>);
 
 impl Rounds {
     fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
@@ -53,7 +53,7 @@ impl Rounds {
         self.series(|round| round.requests_per_second)
     }
 
-    fn numbers(&self) -> Series {
+    pub fn numbers(&self) -> Series {
         self.series(|round| round.numbers_per_second)
     }
 
@@ -63,7 +63,7 @@ impl Rounds {
     }
 
     /// How busy the server was, in percent of a CPU.
-    fn busy(&self) -> String {
+    pub fn busy(&self) -> String {
         format!("{:.0}%", self.series(|round| round.busy).median() * 100.0)
     }
 }
@@ -93,7 +93,7 @@ impl Bench {
     }
 
     /// Loads the lanes in turn, A B C A B C, so that whatever the machine does beside befalls all of them.
-    fn drive(&self, lanes: &mut [Lane<'_>]) -> Vec<Rounds> {
+    pub fn drive(&self, lanes: &mut [Lane<'_>]) -> Vec<Rounds> {
         let loads = vec![self.cpus.load(1); lanes.len()];
         self.drive_from(lanes, &loads)
     }

@@ -140,6 +140,33 @@ pub fn mix() -> Vec<Sample> {
     std::iter::repeat_with(any).filter(|sample| seen.insert(sample.digits)).take(NUMBERS).collect()
 }
 
+/// Landlines of China, with their area code.
+pub fn landlines() -> Vec<Sample> {
+    let mut random = Random::new(86_755);
+    let any = || {
+        let (area, line) =
+            (["10", "21", "755", "571"][usize::try_from(random.below(4)).unwrap()], 8600 + random.below(100));
+        let national = format!("{area}{line}{:04}", random.below(10_000));
+        let digits = format!("86{national}").parse().unwrap();
+        Sample { spelling: format!("0{national}"), digits, dialled: format!("00860{national}") }
+    };
+    std::iter::repeat_with(any).take(NUMBERS).collect()
+}
+
+/// Numbers of other countries, with their country code.
+pub fn foreign() -> Vec<Sample> {
+    let mut random = Random::new(44);
+    let any = || {
+        let begun =
+            ["442079", "1415555", "493090", "33612", "919812", "447400"][usize::try_from(random.below(6)).unwrap()];
+        let left = if begun.starts_with("33") { 6 } else { 12 - begun.len() - usize::from(begun.starts_with('1')) };
+        let digits = format!("{begun}{:0left$}", random.below(10_u64.pow(u32::try_from(left).unwrap())));
+        let spelling = format!("{}{digits}", ["+", "00"][usize::try_from(random.below(2)).unwrap()]);
+        Sample { spelling, dialled: format!("00{digits}"), digits: digits.parse().unwrap() }
+    };
+    std::iter::repeat_with(any).take(NUMBERS).collect()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     PhoneToUid,
@@ -195,6 +222,21 @@ impl Workload {
         let all: Vec<_> = samples.iter().zip(keys.iter().cycle()).collect();
         let requests = all.chunks_exact(items).map(|chunk| request(mode, chunk.iter().copied().map(to_item).collect()));
         let requests = requests.collect();
+        Self { items, requests }
+    }
+
+    /// The way back: requests for the numbers of these UIDs, which a server made of all the `samples` in turn.
+    pub fn back(samples: &[Sample], uids: Vec<String>, items: usize) -> Self {
+        let item = |(sample, input): (&Sample, String)| Item {
+            input,
+            output: sample.dialled.clone(),
+            plain: format!("00{}", sample.digits),
+        };
+        let mut all = samples.iter().zip(uids).map(item).peekable();
+        let mut requests = Vec::new();
+        while all.peek().is_some() {
+            requests.push(request(Mode::UidToPhone, all.by_ref().take(items).collect()));
+        }
         Self { items, requests }
     }
 

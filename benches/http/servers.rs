@@ -22,6 +22,9 @@ use crate::{
     samples::{PASSWORD, RingKey, USER, ring_json},
 };
 
+/// The build that is measured.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_callveil");
+
 /// How long a server may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -63,7 +66,7 @@ impl Audit {
     pub fn of_the_binary() -> Self {
         let folder = folder();
         write_config(folder.path(), 1, Self::ToFile);
-        let output = callveil(folder.path()).stderr(Stdio::piped()).output().unwrap();
+        let output = serve(Path::new(BINARY), folder.path()).stderr(Stdio::piped()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         // There is no ring, so that it ends either way.
         if output.status.code() == Some(78) && stderr.contains("`audit`") { Self::NotBuilt } else { Self::ToFile }
@@ -78,7 +81,22 @@ impl Server {
         let ring = folder.path().join("keyring.json");
         fs::write(&ring, ring_json(setup.ring)).unwrap();
         fs::set_permissions(&ring, fs::Permissions::from_mode(0o600)).unwrap();
-        let mut command = callveil(folder.path());
+        Self::start(Path::new(BINARY), folder, setup)
+    }
+
+    /// Starts this build of callveil, on one thread, with a ring that it makes itself.
+    pub fn of_binary(binary: &Path, cpus: &[usize]) -> Self {
+        let folder = folder();
+        write_config(folder.path(), 1, Audit::ToFile);
+        let mut init = Command::new(binary);
+        init.args(["keys", "init", "--region", "CN", "--keyring", "keyring.json"]).current_dir(folder.path());
+        let output = init.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self::start(binary, folder, Setup { ring: &[], threads: 1, cpus, audit: Audit::ToFile }).0
+    }
+
+    fn start(binary: &Path, folder: TempDir, setup: Setup<'_>) -> (Self, Duration) {
+        let mut command = serve(binary, folder.path());
         command.stderr(Stdio::piped());
         let since = Instant::now();
         let mut child = spawn(&mut command, setup.cpus);
@@ -143,8 +161,8 @@ fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn callveil(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_callveil"));
+fn serve(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.args(["serve", "--config", "callveil.toml"]).current_dir(folder).env_remove("CALLVEIL_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command

@@ -22,7 +22,14 @@ use age_plugin::{
 use clap::Parser;
 use data_encoding::BASE64_NOPAD;
 
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use zeroizing_alloc::ZeroAlloc;
+
 use self::{identity::Identity, token::Token};
+
+/// Wipes what held file keys and PINs, whoever allocated it.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 /// The stanza of a `age1tag1…` recipient.
 const STANZA: &str = "p256tag";
@@ -55,6 +62,9 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(reason) = harden() {
+        eprintln!("age-plugin-pkcs11tag: core dumps could not be switched off: {reason}");
+    }
     let done = match &cli.age_plugin {
         Some(state_machine) => run_state_machine(state_machine, Handler).map_err(|error| error.to_string()),
         None => make(&cli),
@@ -66,6 +76,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps this process out of core dumps, and other processes of this user out of its memory.
+fn harden() -> rustix::io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Prints the identity of a key, as a file for `age -i`.

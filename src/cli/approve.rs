@@ -8,6 +8,7 @@ use std::{
 use age::secrecy::{ExposeSecret as _, SecretString};
 use clap::{Args, Subcommand};
 use http::Uri;
+use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -55,7 +56,7 @@ pub(super) struct ApproveArgs {
     replica: Option<Uri>,
     #[command(flatten)]
     admin: AdminArgs,
-    /// Show what changes against this ring file [default: the generation before, where it is whole]
+    /// Show what changes against this ring file [default: the generation before, where it is whole and approved]
     #[arg(long, value_name = "FILE", conflicts_with = "replica")]
     against: Option<PathBuf>,
     /// Yes, sign it
@@ -148,18 +149,35 @@ fn before(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(String
         return Ok((url.to_string(), Some(check::outline(url, &args.admin)?)));
     }
     if let Some(path) = &args.against {
-        return Ok((path.display().to_string(), Some(Outline::from(&file.read_other(path)?))));
+        let kept = file.read_other(path)?;
+        warn(file, &kept, ring, path);
+        return Ok((path.display().to_string(), Some(Outline::from(&kept))));
     }
     if ring.generation() == 1 {
         return Ok((String::new(), None));
     }
     let previous = with_suffix(&RealDisk.resolve(file.path()), ".previous");
-    // One that was rewritten, so that it lacks what was destroyed, would show nothing of that.
-    match file.read_other(&previous).ok().filter(|kept| ring.parent() == Some(kept.hash())) {
-        Some(kept) => Ok((previous.display().to_string(), Some(Outline::from(&kept)))),
+    // One that was rewritten, so that it lacks what was destroyed, would show nothing of that; and one that was not
+    // approved itself, nothing of what its maker would have come in with the next.
+    let is_in_use = |kept: &KeyRing| ring.parent() == Some(kept.hash()) && file.approval().check(kept).is_ok();
+    match file.read_other(&previous).ok().filter(is_in_use) {
+        Some(kept) => {
+            warn(file, &kept, ring, &previous);
+            Ok((previous.display().to_string(), Some(Outline::from(&kept))))
+        }
         None => Err(Failure::usage(
-            "the generation before is not there, or not as it was: say --replica URL, or --against FILE, to see what changes",
+            "the generation before is not there, not as it was, or not approved: say --replica URL, or --against FILE, to see what changes",
         )),
+    }
+}
+
+/// Tells what the difference between the two does not.
+fn warn(file: &RingFile, kept: &KeyRing, ring: &KeyRing, path: &Path) {
+    if let Err(awaited) = file.approval().check(kept) {
+        tell(format_args!("warning: no replica used {}: {awaited}", path.display()));
+    }
+    if let Err(reason) = kept.check_successor(ring, Timestamp::now()) {
+        tell(format_args!("warning: a replica that uses {} refuses this ring: {reason}", path.display()));
     }
 }
 

@@ -174,9 +174,8 @@ impl Certificates {
 
 /// Warns of settings that are allowed and hardly meant.
 fn warn_of(config: &Config) {
-    // Networks that hold half of all addresses are taken for everybody.
-    if config.trusted_proxies.iter().any(|network| network.prefix_len() <= 1) {
-        warn!("trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds");
+    for doubt in config.doubts() {
+        warn!("{doubt}");
     }
 }
 

@@ -3,23 +3,25 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    env, fmt,
     io::{self, Read as _, Write as _},
     str::FromStr as _,
     sync::Arc,
 };
 
 use age::{
-    Callbacks, DecryptError, Decryptor, EncryptError, Encryptor, IdentityFile, NoCallbacks,
+    Callbacks, DecryptError, Decryptor, EncryptError, Encryptor, NoCallbacks,
     armor::ArmoredReader,
     plugin::{self, IdentityPluginV1, RecipientPluginV1},
     secrecy::SecretString,
     x25519,
 };
+use age_core::format::{FileKey, Stanza};
 use rustix::process::WaitOptions;
 use zeroize::Zeroizing;
 
 use super::{disk::FILE_BYTES_MAX, hybrid};
+use crate::memory::Locked;
 
 /// How every binary age file begins.
 const MAGIC: &[u8] = b"age-encryption.org/";
@@ -41,10 +43,20 @@ pub fn is_age(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED)
 }
 
-/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…` or `age1tagpq1…`.
+/// Has the crate `age` print all that it and a plugin say to each other, file keys and PINs among it.
+const DEBUG_VARIABLE: &str = "AGEDEBUG";
+
+/// Whether that would be printed.
+fn are_plugins_overheard() -> bool {
+    env::var_os(DEBUG_VARIABLE).is_some_and(|debugged| debugged == "plugin")
+}
+
+/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…`, `age1tagpq1…`, or one of a
+/// plugin, which is told the file key.
 #[derive(Clone)]
 pub struct Recipient {
     text: String,
+    is_plugin: bool,
     age: Arc<dyn age::Recipient + Send + Sync>,
 }
 
@@ -62,13 +74,13 @@ impl Recipient {
                 let recipient = plugin::Recipient::from_str(text).ok()?;
                 let name = recipient.plugin().to_owned();
                 let plugin = RecipientPluginV1::new(&name, &[recipient], &[], NoCallbacks).ok()?;
-                Some(Self { text: text.to_owned(), age: Arc::new(plugin) })
+                Some(Self { text: text.to_owned(), is_plugin: true, age: Arc::new(plugin) })
             }
         }
     }
 
     fn of(recipient: impl age::Recipient + fmt::Display + Send + Sync + 'static) -> Self {
-        Self { text: recipient.to_string(), age: Arc::new(recipient) }
+        Self { text: recipient.to_string(), is_plugin: false, age: Arc::new(recipient) }
     }
 }
 
@@ -121,7 +133,7 @@ impl Identities {
         let (mut list, mut plugins) = (Vec::new(), false);
         for line in text.lines() {
             list.extend(read_line(line, people.clone())?);
-            plugins |= line.starts_with(PLUGIN_LINE);
+            plugins |= line.trim_start().starts_with(PLUGIN_LINE);
         }
         if list.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self { list, plugins }) }
     }
@@ -155,21 +167,36 @@ impl Identities {
     }
 }
 
+/// An identity of X25519, in a locked page.
+struct Native(Locked<x25519::Identity>);
+
+impl age::Identity for Native {
+    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
+        self.0.unwrap_stanza(stanza)
+    }
+}
+
 /// The identity of a line of a file; `None` for a comment.
 fn read_line(line: &str, people: impl Callbacks) -> Result<Option<Box<dyn age::Identity + Send + Sync>>, SealError> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
     if line.starts_with(hybrid::IDENTITY_LINE) {
         let identity = hybrid::Identity::parse(line).ok_or(SealError::NotAnIdentity)?;
         return Ok(Some(Box::new(identity)));
     }
     if line.starts_with(PLUGIN_LINE) {
-        let identity = plugin::Identity::from_str(line.trim()).map_err(|_| SealError::NotAnIdentity)?;
+        if are_plugins_overheard() {
+            return Err(SealError::Overheard);
+        }
+        let identity = plugin::Identity::from_str(line).map_err(|_| SealError::NotAnIdentity)?;
         let name = identity.plugin().to_owned();
         let plugin = IdentityPluginV1::new(&name, &[identity], people).map_err(|_| SealError::NoPlugin(name))?;
         return Ok(Some(Box::new(plugin)));
     }
-    let file = IdentityFile::from_buffer(line.as_bytes()).map_err(|_| SealError::NotAnIdentity)?;
-    let mut identities = file.into_identities().map_err(|_| SealError::NotAnIdentity)?;
-    Ok(identities.pop())
+    let identity = x25519::Identity::from_str(line).map_err(|_| SealError::NotAnIdentity)?;
+    Ok(Some(Box::new(Native(Locked::new(identity)))))
 }
 
 /// What a plugin says, on one line and without what a terminal would take for more than text.
@@ -214,6 +241,9 @@ pub fn seal_with_passphrase(plain: &[u8], passphrase: SecretString) -> Result<Ve
 /// # Errors
 /// [`SealError`]: there are none, too many, or some that age does not mix.
 pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError> {
+    if recipients.iter().any(|recipient| recipient.is_plugin) && are_plugins_overheard() {
+        return Err(SealError::Overheard);
+    }
     let encryptor = Encryptor::with_recipients(recipients.iter().map(|it| &*it.age as &dyn age::Recipient));
     let encryptor = encryptor.map_err(|error| match error {
         EncryptError::IncompatibleRecipients { .. } => SealError::Mixed,
@@ -261,6 +291,8 @@ pub enum SealError {
     NotAnIdentity,
     /// An identity is a plugin's, which is not on the PATH.
     NoPlugin(String),
+    /// `AGEDEBUG=plugin` would have all that is said to a plugin printed.
+    Overheard,
     /// A plugin did not open it: its token may be away.
     Token(String),
     /// The identity file is encrypted, but not with a passphrase.
@@ -292,6 +324,9 @@ impl fmt::Display for SealError {
         f.write_str(match self {
             Self::NoPlugin(name) => return write!(f, "the program age-plugin-{name} is not on the PATH"),
             Self::Token(told) => return write!(f, "the token does not open it now: {told}"),
+            Self::Overheard => {
+                "AGEDEBUG=plugin would print what age and the plugin say to each other, file keys and PINs too: unset it"
+            }
             Self::NotAnIdentity => {
                 "the identity file holds no age identity (AGE-SECRET-KEY-1…, AGE-SECRET-KEY-PQ-1…), or something else beside"
             }

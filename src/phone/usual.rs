@@ -5,19 +5,18 @@
 //! taken off them, and says which of them are written with a trunk 0. A node is the place of the next one for each digit; a
 //! leaf tells it all by how many digits are left, whatever they are.
 
-use super::E164_DIGITS_MAX;
+use std::{array, ops::RangeInclusive, sync::OnceLock};
+
+use super::{E164_DIGITS_MAX, ascii};
 use crate::number::E164;
 
 /// Characters of the longest spelling that is looked at.
 const CHARS_MAX: usize = 32;
 
-/// Digits of the longest number, with `00` before it.
-const DIGITS_MAX: usize = 17;
-
 /// Integers of 16 bits, little endian: how many leaves there are, how many leaves and nodes, how many regions, the root;
 /// then leaves, nodes and regions.
 #[derive(Clone, Copy)]
-pub(super) struct Table(&'static [u8]);
+struct Table(&'static [[u8; 2]]);
 
 /// Integers before the leaves.
 const HEADER: usize = 4;
@@ -31,49 +30,117 @@ const NODE: usize = 10;
 /// Integers of a region: its code, its country code, the root of its national numbers, and whether a trunk 0 is taken off.
 const REGION: usize = 4;
 
-/// What is known of a number.
-#[derive(Clone, Copy, Default)]
-struct Facts {
-    is_valid: bool,
-    /// The national format has its digits, and no others.
-    is_plain: bool,
-    /// The national format has its digits behind a 0, which is taken off when read again.
-    is_behind_zero: bool,
+impl Table {
+    #[inline]
+    fn at(self, place: usize) -> u16 {
+        u16::from_le_bytes(self.0[place])
+    }
+
+    /// Goes from `place` as far as a leaf, or the last of these digits: gives where that is, and the digits that are left.
+    #[inline]
+    fn walk(self, mut place: u16, mut digits: &[u8]) -> (u16, &[u8]) {
+        let leaves = self.at(0);
+        while place >= leaves
+            && let [first, rest @ ..] = digits
+        {
+            let node = HEADER + LEAF * usize::from(leaves) + NODE * usize::from(place - leaves);
+            (place, digits) = (self.at(node + usize::from(ascii::value(*first))), rest);
+        }
+        (place, digits)
+    }
 }
 
-impl Table {
-    pub(super) const fn new(table: &'static [u8]) -> Self {
-        Self(table)
+/// Numbers that begin at one root of the table.
+struct Numbers {
+    table: Table,
+    /// How far their first three digits lead: one look, where a walk is some that each wait for the one before, and are
+    /// more or fewer from number to number, which no processor foresees.
+    begun: Box<[Begun; 1000]>,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    place: u16,
+    /// Digits of the three that are behind it.
+    digits: u8,
+}
+
+/// What is known of a number: its leaf, and how many digits are left there.
+#[derive(Clone, Copy)]
+struct Facts {
+    table: Table,
+    leaf: usize,
+    left: usize,
+}
+
+impl Numbers {
+    fn new(table: Table, root: u16) -> Self {
+        let begun = |three: usize| {
+            let digits = [three / 100, three / 10 % 10, three % 10].map(|value| b"0123456789"[value]);
+            let (mut place, mut behind) = (root, 0);
+            for digit in digits.chunks(1) {
+                let (next, left) = table.walk(place, digit);
+                behind += u8::from(left.is_empty());
+                place = next;
+            }
+            Begun { place, digits: behind }
+        };
+        Self { table, begun: Box::new(array::from_fn(begun)) }
     }
 
-    fn at(self, place: usize) -> u16 {
-        u16::from_le_bytes([self.0[2 * place], self.0[2 * place + 1]])
-    }
-
-    /// What is known of the number of these digits, from `root` on.
+    /// What is known of the number of these ASCII digits.
     #[inline]
-    fn look_up(self, root: u16, digits: &[u8]) -> Facts {
-        if digits.len() > E164_DIGITS_MAX {
-            return Facts::default();
-        }
-        let leaves = self.at(0);
-        let (mut place, mut left) = (root, digits);
-        while place >= leaves {
-            let [first, rest @ ..] = left else { return Facts::default() };
-            let node = HEADER + LEAF * usize::from(leaves) + NODE * usize::from(place - leaves);
-            (place, left) = (self.at(node + usize::from(*first)), rest);
-        }
-        let leaf = HEADER + LEAF * usize::from(place);
-        let has = |at: usize| self.at(leaf + at) >> left.len() & 1 == 1;
-        Facts { is_valid: has(0), is_plain: has(1), is_behind_zero: has(2) }
+    fn find(&self, digits: &[u8]) -> Option<Facts> {
+        let begun = self.begun.get(ascii::first_three(digits)?)?;
+        let (place, left) = self.table.walk(begun.place, digits.get(usize::from(begun.digits)..)?);
+        let is_leaf = place < self.table.at(0) && digits.len() <= E164_DIGITS_MAX;
+        is_leaf.then(|| Facts { table: self.table, leaf: HEADER + LEAF * usize::from(place), left: left.len() })
     }
+}
+
+impl Facts {
+    #[inline]
+    fn is_valid(self) -> bool {
+        self.has(0)
+    }
+
+    /// The national format has its digits, and no others.
+    #[inline]
+    fn is_plain(self) -> bool {
+        self.has(1)
+    }
+
+    /// The national format has its digits behind a 0, which is taken off when read again.
+    #[inline]
+    fn is_behind_zero(self) -> bool {
+        self.has(2)
+    }
+
+    #[inline]
+    fn has(self, at: usize) -> bool {
+        self.table.at(self.leaf + at) >> self.left & 1 == 1
+    }
+}
+
+/// The usual numbers of all regions.
+pub(super) struct UsualNumbers {
+    table: Table,
+    /// With their country codes.
+    explicit: Numbers,
+    /// Those that were asked for, in the table's order.
+    of_regions: Box<[OnceLock<Usual>]>,
 }
 
 /// The usual numbers, as one region reads them.
 pub(super) struct Usual {
-    table: Table,
+    explicit: &'static Numbers,
+    /// Those behind its own country code, most of all explicit ones: these look up digits that tell more.
+    behind_own_code: Numbers,
+    national: Numbers,
     country_code: u64,
-    root: u16,
+    code_digits: usize,
+    /// What the first three digits are where the country code is its own.
+    own: RangeInclusive<usize>,
     strips_zero: bool,
 }
 
@@ -84,73 +151,87 @@ pub(super) enum Written {
     BehindZero,
 }
 
-impl Usual {
-    /// Those of the region of this code, ISO 3166-1 alpha-2.
-    pub(super) fn of_region(table: Table, region: &str) -> Option<Self> {
-        let code = u16::from_le_bytes(region.as_bytes().try_into().ok()?);
-        let (leaves, all) = (usize::from(table.at(0)), usize::from(table.at(1)));
-        let regions = HEADER + LEAF * leaves + NODE * (all - leaves);
-        let mut places = (0..usize::from(table.at(2))).map(|at| regions + REGION * at);
-        let place = places.find(|place| table.at(*place) == code)?;
-        let [country_code, root, strips_zero] = [1, 2, 3].map(|at| table.at(place + at));
-        Some(Self { table, country_code: country_code.into(), root, strips_zero: strips_zero == 1 })
+impl UsualNumbers {
+    /// What `table` says, the bytes of a file.
+    pub(super) fn new(table: &'static [u8]) -> Self {
+        let table = Table(table.as_chunks().0);
+        let of_regions = (0..table.at(2)).map(|_| OnceLock::new()).collect();
+        Self { table, explicit: Numbers::new(table, table.at(3)), of_regions }
     }
 
+    /// Those of the region of this code, ISO 3166-1 alpha-2.
+    pub(super) fn of_region(&'static self, region: &str) -> Option<&'static Usual> {
+        let code = u16::from_le_bytes(region.as_bytes().try_into().ok()?);
+        let (table, leaves) = (self.table, usize::from(self.table.at(0)));
+        let regions = HEADER + LEAF * leaves + NODE * (usize::from(table.at(1)) - leaves);
+        let (usual, place) =
+            self.of_regions.iter().zip((regions..).step_by(REGION)).find(|(_, place)| table.at(*place) == code)?;
+        let [country_code, root, strips_zero] = [1, 2, 3].map(|at| table.at(place + at));
+        Some(usual.get_or_init(|| {
+            let code = country_code.to_string();
+            let (behind_code, _) = table.walk(table.at(3), code.as_bytes());
+            let more = [100, 10, 1][code.len() - 1];
+            let first = usize::from(country_code) * more;
+            Usual {
+                explicit: &self.explicit,
+                behind_own_code: Numbers::new(table, behind_code),
+                national: Numbers::new(table, root),
+                country_code: country_code.into(),
+                code_digits: code.len(),
+                own: first..=first + more - 1,
+                strips_zero: strips_zero == 1,
+            }
+        }))
+    }
+}
+
+impl Usual {
     /// The number that `text` is, where it is a usual one: digits, perhaps with spaces and dashes between them, bare, behind
     /// a trunk 0, or with `+` or `00` and the country code.
+    #[inline]
     pub(super) fn read(&self, text: &str) -> Option<E164> {
-        let bytes = text.as_bytes();
-        if bytes.len() > CHARS_MAX {
-            return None;
-        }
-        let (rest, is_after_plus) = match bytes.strip_prefix(b"+") {
-            Some(rest) => (rest, true),
-            None => (bytes, false),
+        let (text, is_explicit) = match text.as_bytes() {
+            [b'+', text @ ..] | [b'0', b'0', text @ ..] => (text, true),
+            text @ [b'0'..=b'9', ..] => (text, false),
+            _ => return None,
         };
-        let mut digits = [0; DIGITS_MAX];
-        let mut count = 0;
-        for byte in rest {
-            let digit = byte.wrapping_sub(b'0');
-            if digit <= 9 {
-                *digits.get_mut(count)? = digit;
-                count += 1;
-            } else if count == 0 || !matches!(byte, b' ' | b'-') {
-                return None;
+        let mut joined = [0; CHARS_MAX];
+        let (digits, value) = match ascii::integer(text) {
+            Some(value) => (text, value),
+            None => {
+                let digits = join(text, &mut joined)?;
+                (digits, ascii::integer(digits)?)
             }
-        }
-        if !rest.last()?.is_ascii_digit() {
-            return None;
-        }
-        let digits = &digits[..count];
-        match (is_after_plus, rest.starts_with(b"00")) {
-            (true, _) => self.explicit(digits),
-            (false, true) => self.explicit(&digits[2..]),
-            (false, false) => self.national(digits),
-        }
-    }
-
-    fn explicit(&self, digits: &[u8]) -> Option<E164> {
-        let facts = self.table.look_up(self.table.at(3), digits);
-        facts.is_valid.then(|| E164::new(value(0, digits))).flatten()
+        };
+        if is_explicit { self.explicit(digits, value) } else { self.national(digits, value) }
     }
 
     #[inline]
-    fn national(&self, digits: &[u8]) -> Option<E164> {
-        let facts = self.table.look_up(self.root, digits);
-        let national = match digits {
-            [0, rest @ ..] if self.strips_zero => rest,
-            _ => digits,
-        };
-        facts.is_valid.then(|| E164::new(value(self.country_code, national))).flatten()
+    fn explicit(&self, digits: &[u8], value: u64) -> Option<E164> {
+        self.find(digits).filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
+    }
+
+    /// What is known of the number of these digits, the country code first.
+    #[inline]
+    fn find(&self, digits: &[u8]) -> Option<Facts> {
+        if self.own.contains(&ascii::first_three(digits)?) {
+            return self.behind_own_code.find(&digits[self.code_digits..]);
+        }
+        self.explicit.find(digits)
+    }
+
+    #[inline]
+    fn national(&self, digits: &[u8], value: u64) -> Option<E164> {
+        self.national.find(digits).filter(|facts| facts.is_valid())?;
+        let is_behind_zero = self.strips_zero && digits.first() == Some(&b'0');
+        let before = ascii::POWERS_OF_TEN.get(digits.len() - usize::from(is_behind_zero))?;
+        E164::new(self.country_code * before + value)
     }
 
     /// How the national format of `number` is, where that is known: its digits are those of its E.164 form.
     pub(super) fn written(&self, number: &str) -> Option<Written> {
-        let mut digits = [0; DIGITS_MAX];
-        let digits = digits.get_mut(..number.len())?;
-        digits.iter_mut().zip(number.bytes()).for_each(|(digit, byte)| *digit = byte - b'0');
-        let facts = self.table.look_up(self.table.at(3), digits);
-        match (facts.is_plain, facts.is_behind_zero) {
+        let facts = self.find(number.as_bytes())?;
+        match (facts.is_plain(), facts.is_behind_zero()) {
             (true, _) => Some(Written::Plain),
             (false, true) => Some(Written::BehindZero),
             (false, false) => None,
@@ -158,7 +239,14 @@ impl Usual {
     }
 }
 
-/// The integer that `digits` are behind those of `before`.
-fn value(before: u64, digits: &[u8]) -> u64 {
-    digits.iter().fold(before, |value, digit| value * 10 + u64::from(*digit))
+/// The digits of `text`, if there is nothing but spaces and dashes between them, put together in `joined`.
+fn join<'j>(text: &[u8], joined: &'j mut [u8; CHARS_MAX]) -> Option<&'j [u8]> {
+    let (mut count, mut is_usual) = (0, text.len() <= CHARS_MAX && text.last()?.is_ascii_digit());
+    // Without a branch on what the byte is: where the dashes are is different from number to number.
+    for byte in text {
+        joined[count % CHARS_MAX] = *byte;
+        count += usize::from(byte.is_ascii_digit());
+        is_usual &= byte.is_ascii_digit() | matches!(byte, b' ' | b'-');
+    }
+    if is_usual { joined.get(..count) } else { None }
 }

@@ -90,6 +90,8 @@ where
         // What its requests left on the stack of this thread goes too: from a task that is as deep as this one.
         tokio::spawn(async { memory::wipe_stack() });
     }
+    // Tells a peer over TLS that this is the end and nobody cut it, where that can be written at once.
+    let _ = timeout(Duration::ZERO, resting.shutdown()).await;
 }
 
 /// Waits for a request; whether one begins before the connection is to end.
@@ -193,8 +195,9 @@ async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity
 
 /// Writes an answer to a peer that hyper no longer speaks with, and ends the connection.
 async fn write_last(mut socket: impl AsyncWrite + Unpin, response: Response<Bytes>) {
-    let (head, body) = response.into_parts();
-    let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n", head.status, body.len());
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", head.status, body.len());
     for (name, value) in &head.headers {
         bytes.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
     }

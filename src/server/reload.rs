@@ -194,20 +194,22 @@ impl Reloader {
     }
 
     fn look_at_certificates(&self) {
-        let looked: Vec<_> = self.tls.iter().filter_map(|tls| tls.reload_if_changed(Timestamp::now())).collect();
-        let refused = looked.iter().find_map(|taken| taken.as_ref().err()).map(ToString::to_string);
-        match &refused {
-            _ if looked.is_empty() => {}
-            None => {
-                self.live.note_certificate(None);
-                self.record("certificate", json!({}));
-                info!("certificate reloaded");
-            }
-            Some(reason) => {
-                if self.live.note_certificate(refused.clone()) {
-                    self.record("certificate", json!({"refused": reason}));
-                    warn!(reason, "keeping the certificate in use");
+        for tls in &self.tls {
+            let Some(taken) = tls.reload_if_changed(Timestamp::now()) else { continue };
+            // All that are refused: one that is taken mends no other.
+            let refused: Vec<_> = self.tls.iter().filter_map(|tls| tls.refusal()).collect();
+            let is_news = self.live.note_certificate((!refused.is_empty()).then(|| refused.join("; ")));
+            let path = tls.path().display();
+            match taken {
+                Ok(()) => {
+                    self.record("certificate", json!({"file": path.to_string()}));
+                    info!(%path, "certificate reloaded");
                 }
+                Err(error) if is_news => {
+                    self.record("certificate", json!({"refused": error.to_string()}));
+                    warn!(reason = %error, "keeping the certificate in use");
+                }
+                Err(_) => {}
             }
         }
     }

@@ -14,19 +14,13 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use tokio_rustls::TlsAcceptor;
 
 use self::pair::Pair;
 pub use self::pair::Validity;
-use crate::{
-    keyring::{
-        disk::{Disk as _, RealDisk},
-        file::FileMode,
-    },
-    lock::lock,
-};
+use crate::{keyring::file::FileMode, lock::lock};
 
 /// What is spoken in TLS, the best first (RFC 7301). HTTP/1.0 is for those who offer nothing else.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
@@ -48,8 +42,15 @@ pub struct TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     in_use: ArcSwap<InUse>,
-    /// What was last looked at, in use or refused; `None` where it could not even be read.
-    seen: Mutex<Option<[u8; 32]>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was last looked at.
+struct Seen {
+    /// Its content; `None` where that is to be looked at again, though it may not have changed.
+    hash: Option<[u8; 32]>,
+    /// Why it is not in use, where it is not.
+    refused: Option<String>,
 }
 
 struct InUse {
@@ -67,7 +68,11 @@ impl Tls {
             let pair = Pair::read(&files)?;
             (InUse::of(&pair, &files)?, pair.hash())
         };
-        Ok(Self { files, in_use: ArcSwap::from_pointee(in_use), seen: Mutex::new(Some(hash)) })
+        Ok(Self {
+            files,
+            in_use: ArcSwap::from_pointee(in_use),
+            seen: Mutex::new(Seen { hash: Some(hash), refused: None }),
+        })
     }
 
     /// Accepts connections with the pair of this moment.
@@ -85,28 +90,34 @@ impl Tls {
         &self.files.certificate
     }
 
+    /// Why the files that are there now are not in use, where they are not.
+    pub fn refusal(&self) -> Option<String> {
+        lock(&self.seen).refused.clone()
+    }
+
     /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal, and
     /// where it is valid at `now` and the other is not.
     pub fn reload_if_changed(&self, now: Timestamp) -> Option<Result<(), TlsError>> {
+        let mut seen = lock(&self.seen);
         let read = Pair::read(&self.files);
         let hash = read.as_ref().ok().map(Pair::hash);
-        let before = std::mem::replace(&mut *lock(&self.seen), hash);
-        let pair = match read {
-            Ok(_) if hash == before => return None,
-            Ok(pair) => pair,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(self.take_up(&pair, now))
-    }
-
-    fn take_up(&self, pair: &Pair<'_>, now: Timestamp) -> Result<(), TlsError> {
-        let other = InUse::of(pair, &self.files)?;
-        let lack = |validity: Option<Validity>| validity.and_then(|validity| validity.lack(now));
-        if let (Some(what), None) = (lack(other.validity), lack(self.validity())) {
-            return Err(TlsError::wrong(&self.files.certificate, what));
+        if hash.is_some() && hash == seen.hash {
+            return None;
         }
-        self.in_use.store(Arc::new(other));
-        Ok(())
+        let lack = |validity: Option<Validity>| validity.and_then(|validity| validity.lack(now));
+        let (hash, done) = match read.and_then(|pair| InUse::of(&pair, &self.files)) {
+            Err(error) => (hash, Err(error)),
+            Ok(other) => match lack(other.validity).filter(|_| lack(self.validity()).is_none()) {
+                // Looked at again, though it may not change: its time may come, and the one in use may expire.
+                Some(what) => (None, Err(TlsError::wrong(&self.files.certificate, what))),
+                None => {
+                    self.in_use.store(Arc::new(other));
+                    (hash, Ok(()))
+                }
+            },
+        };
+        *seen = Seen { hash, refused: done.as_ref().err().map(TlsError::to_string) };
+        Some(done)
     }
 }
 
@@ -117,16 +128,22 @@ impl InUse {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3");
-        let builder = match &files.client_ca {
+        let builder = match files.client_ca.as_deref().zip(pair.client_ca.as_deref()) {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(client_cas(path)?.into(), provider).build();
+            Some((path, text)) => {
+                let roots = client_cas(path, text)?.into();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(verifier.map_err(|_| TlsError::wrong(path, NO_CAS))?)
             }
         };
         let config = builder.with_single_cert(checked.chain, checked.key);
         let not_its_key = |_| TlsError::wrong(&files.private_key, "it is not the key of that certificate");
         let mut config = config.map_err(not_its_key)?;
+        if files.client_ca.is_some() {
+            // A session taken up again would bring back a client whose certificate is no longer looked at.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
         Ok(Self { config: Arc::new(config), validity: checked.validity })
     }
@@ -135,10 +152,9 @@ impl InUse {
 /// What is wrong with a file of CAs that has none.
 const NO_CAS: &str = "it holds no certificates of CAs as PEM";
 
-fn client_cas(path: &Path) -> Result<RootCertStore, TlsError> {
-    let (text, _) = RealDisk.read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error })?;
+fn client_cas(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
+    for certificate in CertificateDer::pem_slice_iter(text) {
         let certificate = certificate.map_err(|_| TlsError::wrong(path, NO_CAS))?;
         roots.add(certificate).map_err(|_| TlsError::wrong(path, NO_CAS))?;
     }

@@ -11,17 +11,26 @@ use std::{
 };
 
 use callveil::keyring::note::{KEY_BYTES, Name, Signer, Verifier};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     clients::{is_here, python_has},
+    fleet::{
+        caller::{Caller, Manner},
+        haproxy::Balancer,
+        replica::Replica,
+    },
     rings,
     runbook::run_typing,
-    support::{Folder, Http, PATIENCE, Server, run},
+    support::{Answer, Folder, Http, PATIENCE, Server, run},
 };
 
 /// What SPEC 4 allows a replica for a new file.
 const TAKEN_UP: Duration = Duration::from_secs(2);
+
+/// Those who call through HAProxy.
+const MANNERS: [Manner; 3] = [Manner::KeepAlive, Manner::BodyApart, Manner::Reconnect];
 
 /// The approvers, whose keys are in files of their names.
 const NAMES: [&str; 3] = ["alice", "bob", "carol.example/ring"];
@@ -75,23 +84,25 @@ impl People {
     }
 }
 
-/// A replica with its own copy of the ring.
-struct Replica {
+/// A running replica with its own copy of the ring.
+struct Running {
     server: Server,
+    known: Replica,
     ring: PathBuf,
-    _folder: Folder,
 }
 
-impl Replica {
-    fn start(people: &People) -> Self {
-        let folder = Folder::new();
-        let ring = folder.ring();
-        hand_over(&people.folder.ring(), &ring);
-        Self { server: Server::start(&folder, &people.top, ""), ring, _folder: folder }
+impl Running {
+    fn start(known: Replica, folder: &Folder, people: &People) -> Self {
+        let server = known.set_up_with(folder, &people.folder, &people.top, "");
+        Self { server, known, ring: folder.ring() }
+    }
+
+    fn admin_get(&self, path: &str) -> Answer {
+        Http::connect(self.known.admin).send(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n"))
     }
 
     fn keyring(&self) -> Value {
-        self.server.admin_get("/keyring").json()
+        self.known.keyring()
     }
 
     /// Polls until the replica says so; how long that took.
@@ -111,12 +122,12 @@ fn hand_over(from: &Path, to: &Path) {
     fs::rename(new, to).unwrap();
 }
 
-fn wait_for_approval(replica: &Replica, says: &str) {
+fn wait_for_approval(replica: &Running, says: &str) {
     replica.wait(|keyring| keyring["awaits"].as_str().is_some_and(|awaits| awaits.contains(says)));
-    let ready = replica.server.admin_get("/readyz");
+    let ready = replica.admin_get("/readyz");
     assert_eq!((ready.status, replica.keyring()["generation"].as_u64()), (200, Some(1)));
     assert!(ready.json()["keyring_awaits"].as_str().unwrap().contains(says), "{ready:?}");
-    let metrics = replica.server.admin_get("/metrics").body;
+    let metrics = replica.admin_get("/metrics").body;
     assert!(metrics.contains("callveil_keyring_awaits_approval 1"), "{metrics}");
 }
 
@@ -141,17 +152,26 @@ fn a_rotation_takes_effect_with_the_second_approval() {
     people.approve("eve", &["--yes"], 1, &["is none of the configuration's `approvers`"]);
     people.approve("bob", &["--yes"], 0, &["hand the file to every replica"]);
     check(&people.folder, &["keys", "verify", "--config", &people.config], 0, &["ok: ring"]);
-    let replicas: Vec<_> = (0..3).map(|_| Replica::start(&people)).collect();
+    // Through HAProxy, as CCC's calls come, and each replica directly.
+    let folders = [Folder::new(), Folder::new(), Folder::new()];
+    let known = [("a", 21), ("b", 22), ("c", 23)];
+    let known = known.map(|(name, host)| Replica::new(name, SignedDuration::ZERO, [127, 0, 0, host]));
+    let start = |(known, folder)| Running::start(known, folder, &people);
+    let replicas: Vec<_> = known.into_iter().zip(&folders).map(start).collect();
+    let balancer = is_here("haproxy").then(|| Balancer::start(replicas.iter().map(|replica| &replica.known)));
     let (over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let slowest = scope(|scope| {
-        for replica in &replicas {
-            let (address, over, calls) = (replica.server.address, &over, &calls);
+        let through = balancer.iter().flat_map(|balancer| MANNERS.map(|manner| (balancer.address, manner)));
+        let directly = replicas.iter().map(|replica| (replica.known.address, Manner::KeepAlive));
+        for (address, manner) in through.chain(directly) {
+            let (over, calls) = (&over, &calls);
             scope.spawn(move || {
-                let mut http = Http::connect(address);
+                let mut caller = Caller::new(address, manner);
                 while !over.load(Ordering::Relaxed) {
-                    let answer = http.post(r#"{"Numbers": ["13988888888"], "Mode": "PhoneToUID"}"#).json();
-                    assert_eq!(answer["Code"], 0, "{answer}");
-                    calls.fetch_add(1, Ordering::Relaxed);
+                    let minted = caller.call("PhoneToUID", &["13988888888"]).unwrap();
+                    let opened = caller.call("UIDToPhone", &[&minted.values[0]]).unwrap();
+                    assert_eq!(opened.values, ["008613988888888"]);
+                    calls.fetch_add(2, Ordering::Relaxed);
                 }
             });
         }
@@ -163,7 +183,7 @@ fn a_rotation_takes_effect_with_the_second_approval() {
         people.approve("carol", &["--yes"], 0, &["against generation 1", "is added, enabled", "1 of 2"]);
         everywhere();
         replicas.iter().for_each(|replica| wait_for_approval(replica, "1 of 2 have signed it; not yet alice, bob"));
-        let urls: Vec<_> = replicas.iter().map(|replica| format!("http://{}", replica.server.admin)).collect();
+        let urls: Vec<_> = replicas.iter().map(|replica| format!("http://{}", replica.known.admin)).collect();
         let ask: Vec<&str> = ["keys", "check"].into_iter().chain(urls.iter().map(String::as_str)).collect();
         check(&people.folder, &ask, 1, &["the file that", "is not in use: generation 2 waits for approval"]);
         let listed = ["keys", "list", "--config", &people.config];
@@ -177,7 +197,13 @@ fn a_rotation_takes_effect_with_the_second_approval() {
     assert!(slowest <= TAKEN_UP, "{slowest:?}");
     assert!(calls.load(Ordering::Relaxed) > 30, "{calls:?}");
     println!("taken up {slowest:?} after the second approval, beside {calls:?} calls");
-    let metrics = replicas[0].server.admin_get("/metrics").body;
+    if let Some(balancer) = balancer {
+        let stats = balancer.stats();
+        let all = |name: &str| stats["BACKEND"][name].clone();
+        assert_eq!((all("wretr"), all("eresp"), all("hrsp_5xx")), ("0".into(), "0".into(), "0".into()), "{stats:?}");
+        println!("HAProxy: {} calls", all("stot"));
+    }
+    let metrics = replicas[0].admin_get("/metrics").body;
     assert!(metrics.contains("callveil_keyring_awaits_approval 0"), "{metrics}");
     // The approvals of the ring in use, taken away from its file, are missed, though the ring goes on.
     let stripped = rings::signed_text(rings::text(&fs::read(&ring).unwrap()));
@@ -209,14 +235,33 @@ fn approvers_are_shown_what_they_sign() {
         assert!(since.elapsed() < PATIENCE, "the new key never becomes the primary");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Against the generation before, which replicas never had; and against the one that they use.
-    people.approve("alice", &[], 2, &["against generation 2", &format!("key {old} is disabled")]);
+    // The generation before was approved by nobody, and would show less than what changes for replicas.
+    people.approve("alice", &["--yes"], 2, &["not approved: say --replica URL, or --against FILE"]);
+    let previous = ["--against", "keys/keyring.json.previous"];
+    people.approve(
+        "alice",
+        &previous,
+        2,
+        &["warning: no replica used keys/keyring.json.previous", "against generation 2"],
+    );
     let shown = people.approve("alice", &["--against", "before.json"], 2, &[&format!("key {old} is disabled")]);
     assert!(shown.contains("is added, enabled: it becomes the primary at"), "{shown}");
     // A destruction is wiped from the generation before, too: that shows nothing, and is not shown.
     people.keys(&["destroy", &old, "--yes", "--early"]);
     people.approve("alice", &["--yes"], 2, &["say --replica URL, or --against FILE"]);
     people.approve("alice", &["--against", "before.json"], 2, &[&format!("key {old} is DESTROYED")]);
+    // What no replica lets happen is told, also where it is none of the changes.
+    let altered = people.folder.path().join("altered.json");
+    let mut ring = rings::read(&before);
+    ring["keys"][0]["exportable"] = true.into();
+    fs::write(&altered, rings::signed(&ring)).unwrap();
+    fs::set_permissions(&altered, fs::Permissions::from_mode(0o600)).unwrap();
+    people.approve(
+        "alice",
+        &["--against", "altered.json"],
+        2,
+        &[&format!("refuses this ring: key {old} was altered in it")],
+    );
     let stranger = Folder::new();
     hand_over(&stranger.ring(), &people.folder.path().join("stranger.json"));
     people.approve("alice", &["--yes", "--against", "stranger.json"], 1, &["stranger.json is of another ring"]);

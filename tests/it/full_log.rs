@@ -349,7 +349,7 @@ fn a_full_disk_turns_a_balancer_to_another_replica_without_a_failed_request() {
         Replica::new(name, SignedDuration::ZERO, host)
     });
     let log = disk.path("audit.log");
-    let mut full = replicas[0].set_up_with(&folders[0], &operator, &format!("[audit]\nto = \"{}\"", log.display()));
+    let mut full = replicas[0].set_up_with(&folders[0], &operator, "", &format!("[audit]\nto = \"{}\"", log.display()));
     let _spare = replicas[1].set_up(&folders[1], &operator);
     let balancer = Balancer::start(&replicas);
     let (over, seen) = (AtomicBool::new(false), Mutex::<Seen>::default());

@@ -98,7 +98,7 @@ fn merge(all: &mut BTreeMap<&'static str, usize>, some: BTreeMap<&'static str, u
     some.into_iter().for_each(|(kind, count)| *all.entry(kind).or_default() += count);
 }
 
-fn key_of(ring: &Value, at: usize) -> (String, [u8; 64]) {
+pub fn key_of(ring: &Value, at: usize) -> (String, [u8; 64]) {
     let key = &ring["keys"][at];
     let material = BASE64.decode(key["material"].as_str().unwrap().as_bytes()).unwrap();
     (key["id"].as_str().unwrap().to_owned(), material.try_into().unwrap())
@@ -156,7 +156,7 @@ fn exchange(stream: &mut dyn Stream, request: &str) -> String {
 }
 
 /// Bytes to look for, with what they are.
-type Secrets = Vec<(&'static str, Vec<u8>)>;
+pub type Secrets = Vec<(&'static str, Vec<u8>)>;
 
 fn secrets_of_calls(numbers: &[u64]) -> Secrets {
     let mut secrets = Vec::new();
@@ -174,7 +174,7 @@ fn secrets_of_calls(numbers: &[u64]) -> Secrets {
 }
 
 /// Every 16 bytes of the material, of its base64, of the later round keys of both halves, and of the subkeys of CMAC.
-fn secrets_of_key(material: &[u8; 64]) -> Secrets {
+pub fn secrets_of_key(material: &[u8; 64]) -> Secrets {
     let windows = |kind, bytes: &[u8]| bytes.windows(16).map(|part| (kind, part.to_vec())).collect::<Vec<_>>();
     let mut secrets = windows("key material", material);
     secrets.extend(windows("key material in base64", BASE64.encode(material).as_bytes()));
@@ -202,7 +202,7 @@ fn search_until_clean(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usi
 }
 
 /// How many places there are with each kind of secret, in all memory of the process that can be read.
-fn search(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usize> {
+pub fn search(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usize> {
     let patterns = secrets.iter().map(|(_, secret)| secret);
     let searcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(patterns).unwrap();
     let searcher = Arc::new(searcher);

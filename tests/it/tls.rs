@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -52,18 +52,20 @@ impl Ca {
 
     /// A new pair, its chain with the CA in it.
     pub fn pair(&self) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        let certificate = leaf.pem() + &self.0.pem();
-        Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
+        self.pair_with(|_| {})
     }
 
     /// One that is valid from the beginning of one year to that of another.
     fn pair_between(&self, from: i32, to: i32) -> Pair {
+        self.pair_with(|params| {
+            (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        })
+    }
+
+    fn pair_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
-        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        change(&mut params);
         let leaf = params.signed_by(&key, &self.0).unwrap();
         let certificate = leaf.pem() + &self.0.pem();
         Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
@@ -431,6 +433,46 @@ fn certificates_out_of_their_time() {
         assert!(server.wait_for(KEPT)["reason"].as_str().unwrap().contains(expected));
         assert_eq!(request(server.address, &ca.client(rustls::DEFAULT_VERSIONS)).unwrap().1, 200);
     }
+}
+
+/// One that was refused for coming too early is taken up when its time comes, without anybody touching it.
+#[test]
+fn a_certificate_is_taken_up_when_its_time_comes() {
+    let (folder, ca, _, server) = serve("");
+    let later = ca.pair_with(|params| params.not_before = (SystemTime::now() + Duration::from_secs(4)).into());
+    install(&folder, &later);
+    while !server.wait_for(KEPT)["reason"].as_str().unwrap().contains("is not valid yet") {}
+    assert!(refusal(&server).is_some());
+    server.wait_for(RELOADED);
+    let (connection, _) = request(server.address, &ca.client(rustls::DEFAULT_VERSIONS)).unwrap();
+    assert_eq!((leaf(&connection), refusal(&server)), (later.leaf, None));
+}
+
+/// Of two certificates one is refused: that stays to be seen when the other is taken up.
+#[test]
+fn a_refusal_is_kept_until_that_one_is_mended() {
+    let (folder, ca) = (Folder::new(), Ca::new());
+    for (name, pair) in [("tls", ca.pair()), ("other", ca.pair())] {
+        publish(&folder, &format!("{name}.crt"), &pair.certificate);
+        publish(&folder, &format!("{name}.key"), &pair.private_key);
+    }
+    let (mine, third) = (TLS.replace("[tls]", "[admin.tls]").replace("tls.crt", "other.crt"), ca.pair());
+    let server = Server::start(&folder, TLS, &mine.replace("tls.key", "other.key"));
+    publish(&folder, "tls.crt", "torn");
+    server.wait_for(KEPT);
+    for (name, content) in [("other.crt", &third.certificate), ("other.key", &third.private_key)] {
+        publish(&folder, name, content);
+    }
+    server.wait_for(RELOADED);
+    let get = || {
+        let mut http = Command::new("curl");
+        http.args(["-sSk", "--max-time", "30", "--noproxy", "*", &format!("https://{}/readyz", server.admin)]);
+        String::from_utf8(http.output().unwrap().stdout).unwrap()
+    };
+    assert!(get().contains("tls.crt: it holds no certificate as PEM"), "{}", get());
+    install(&folder, &ca.pair());
+    server.wait_for(RELOADED);
+    assert!(get().contains("\"certificate_refused\":null"), "{}", get());
 }
 
 /// The admin listener over TLS, to those alone who have a certificate of the CA for clients.

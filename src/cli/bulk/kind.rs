@@ -33,7 +33,11 @@ impl Kind {
             Mode::RewrapUid => Self::Rewrapped,
             Mode::UidToPhone => Self::of_number(text, item.trim().len() == uid::CHARS_MIN, numbering),
             // No UID has its own text inside, so that one that came back was one before.
-            Mode::PhoneToUid | Mode::PhoneToAliases if item.trim().eq_ignore_ascii_case(text) => Self::AlreadyUid,
+            Mode::PhoneToUid | Mode::PhoneToAliases
+                if item.len() >= text.len() && item.trim().eq_ignore_ascii_case(text) =>
+            {
+                Self::AlreadyUid
+            }
             Mode::PhoneToUid | Mode::PhoneToAliases => Self::of_number(item, text.len() == uid::CHARS_MIN, numbering),
         }
     }

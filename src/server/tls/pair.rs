@@ -29,11 +29,13 @@ const ED448: &str = "1.3.101.113";
 /// The curves that TLS is spoken with: P-256, P-384 and P-521.
 const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
 
-/// The two files as they were found.
+/// The files as they were found.
 pub(super) struct Pair<'f> {
     files: &'f TlsFiles,
     certificate: Zeroizing<Vec<u8>>,
     private_key: Zeroizing<Vec<u8>>,
+    /// The CAs of clients, where there are any.
+    pub(super) client_ca: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// When a certificate is valid.
@@ -74,13 +76,15 @@ impl<'f> Pair<'f> {
             let what = "it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\"";
             return Err(TlsError::wrong(&files.private_key, what));
         }
-        Ok(Self { files, certificate, private_key })
+        let client_ca = files.client_ca.as_deref().map(|path| Ok(read(path)?.0)).transpose()?;
+        Ok(Self { files, certificate, private_key, client_ca })
     }
 
     pub(super) fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(Sha256::digest(&*self.certificate));
         hash.update(Sha256::digest(&*self.private_key));
+        hash.update(Sha256::digest(self.client_ca.as_deref().map_or(&[][..], Vec::as_slice)));
         hash.finalize().into()
     }
 

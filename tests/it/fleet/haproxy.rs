@@ -25,7 +25,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    pub fn start(replicas: &[Replica]) -> Self {
+    pub fn start<'r>(replicas: impl IntoIterator<Item = &'r Replica>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let configuration = folder.path().join("haproxy.cfg");
@@ -69,12 +69,12 @@ impl Drop for Balancer {
 }
 
 /// What an operator would write; the socket that it takes as its standard input is the test's own.
-fn haproxy_configuration(folder: &Path, replicas: &[Replica]) -> String {
+fn haproxy_configuration<'r>(folder: &Path, replicas: impl IntoIterator<Item = &'r Replica>) -> String {
     let server = |replica: &Replica| {
         let Replica { name, address, admin, .. } = replica;
         format!("    server {name} {address} check port {}\n", admin.port())
     };
-    let servers: String = replicas.iter().map(server).collect();
+    let servers: String = replicas.into_iter().map(server).collect();
     format!(
         r"
 global

@@ -39,15 +39,15 @@ impl Replica {
 
     /// Starts it for the first time, with the operator's ring.
     pub fn set_up(&self, folder: &Folder, operator: &Folder) -> Server {
-        self.set_up_with(folder, operator, "")
+        self.set_up_with(folder, operator, "", "")
     }
 
-    /// The same, with `more` in its configuration.
-    pub fn set_up_with(&self, folder: &Folder, operator: &Folder, more: &str) -> Server {
+    /// The same, with `top` and `more` in its configuration, at its begin and its end.
+    pub fn set_up_with(&self, folder: &Folder, operator: &Folder, top: &str, more: &str) -> Server {
         fs::copy(operator.ring(), folder.ring()).unwrap();
         let (address, admin, hash) = (self.address, self.admin, sha256_hex(PASSWORD));
         let config = format!(
-            "listen = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[[clients]]\nusername = \"{USER}\"\n\
+            "listen = \"{address}\"\n{top}\n[admin]\nlisten = \"{admin}\"\n[[clients]]\nusername = \"{USER}\"\n\
              password_sha256 = [\"{hash}\"]\ntokenize_per_minute = \"unlimited\"\ndetokenize_per_minute = \"unlimited\"\n{more}"
         );
         fs::write(folder.path().join("callveil.toml"), config).unwrap();

@@ -1,0 +1,45 @@
+//! Lists of networks, which are easily taken for less, or for more, than was meant.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{ConfigError, section::Section};
+
+/// The networks under `key`, none where it is not there.
+pub(super) fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
+    let parse = |text: &String| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let Some(texts) = section.strings(key)? else { return Ok(Vec::new()) };
+    // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
+    let networks = texts.iter().map(parse).collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty());
+    let networks =
+        networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))?;
+    match networks.iter().find_map(fault) {
+        Some(wrong) => Err(section.wrong(key, wrong)),
+        None => Ok(networks),
+    }
+}
+
+fn fault(network: &IpNet) -> Option<&'static str> {
+    match network {
+        _ if network.addr().is_unspecified() && network.prefix_len() == network.max_prefix_len() => {
+            Some("has an address that nobody has: everybody is \"0.0.0.0/0\" and \"::/0\"")
+        }
+        IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some() => {
+            Some("has an IPv4 address as IPv6: write it as \"192.0.2.7\"")
+        }
+        _ if network.trunc() != *network => {
+            Some("has an address with bits behind its network's, as \"10.0.0.7/8\" has")
+        }
+        _ => None,
+    }
+}
+
+/// Whether some of `networks`, taken together, are wider than what one owner has.
+pub(super) fn is_everybody(networks: &[IpNet]) -> bool {
+    // The widest that one owner has are 10.0.0.0/8 and fc00::/7, everybody's own.
+    IpNet::aggregate(&networks.to_vec()).iter().any(|network| match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => network.prefix_len() < 16 && !network.addr().is_unique_local(),
+    })
+}
