@@ -5,6 +5,7 @@
     python3 -m venv /tmp/bulk-venv && /tmp/bulk-venv/bin/pip install phonenumbers cryptography
     /tmp/bulk-venv/bin/python benches/bulk.py                        # 10 million rows; some minutes and 4 GB of disk
     /tmp/bulk-venv/bin/python benches/bulk.py --rows 1000000 --rounds 1
+    benches/bulk.py --previous OTHER/target/release/callveil         # beside another build, in turn, without the script
 
 Every file is tokenized and taken back, and must come back as it was, but for how numbers are written; on one thread and
 on all the output must be the same. The script maps fewer rows, in one process a CPU. Its UIDs must be callveil's own.
@@ -190,6 +191,33 @@ def measure(arguments, folder, form):
             os.remove(f"{folder}/{name}")
 
 
+def compare(arguments, folder, form):
+    """This build and a previous one, in turn. Both must give the same."""
+    source = f"{folder}/{form}"
+    make(source, form, arguments.rows)
+    builds = {"this": arguments.binary, "previous": arguments.previous}
+    runs = {(name, command): [] for name in builds for command in ("tokenize", "detokenize")}
+    for turn in range(arguments.rounds):
+        # Whoever is first in one round is second in the next.
+        for name in sorted(builds, reverse=bool(turn % 2)):
+            for command, path in (("tokenize", source), ("detokenize", f"{folder}/{form}.{name}.tokenize")):
+                to = ["--output", f"{folder}/{form}.{name}.{command}", "-q", "--keyring", f"{folder}/keyring.json"]
+                runs[name, command].append(Ran([builds[name], command, path, *to, *FORMATS[form]]))
+    for command in ("tokenize", "detokenize"):
+        same(*(f"{folder}/{form}.{name}.{command}" for name in builds))
+        rate = {name: statistics.median(arguments.rows / ran.seconds for ran in runs[name, command]) for name in builds}
+        cpu = {name: statistics.median(ran.cpu for ran in runs[name, command]) for name in builds}
+        memory = max(ran.mib for ran in runs["this", command])
+        print(
+            f"{form:5}  {command:10}  {rate['this'] / 1e6:5.2f} million rows/s, previous {rate['previous'] / 1e6:5.2f}  "
+            f"times {rate['this'] / rate['previous']:4.2f}  CPU times {cpu['this'] / cpu['previous']:4.2f}  {memory:4.0f} MiB",
+            flush=True,
+        )
+    for name in os.listdir(folder):
+        if name.startswith(form):
+            os.remove(f"{folder}/{name}")
+
+
 def hostile(arguments, folder):
     """Memory where each row is as short, or as long, or as bad as can be."""
     rows = {
@@ -218,6 +246,7 @@ def main():
             return script(json.load(file), form, source, to)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/callveil")
+    parser.add_argument("--previous", type=os.path.abspath, help="another build, instead of the script")
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--script-rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -228,7 +257,7 @@ def main():
         init = [arguments.binary, "keys", "init", "--keyring", f"{folder}/keyring.json"]
         subprocess.run(init, check=True, capture_output=True)
         for form in FORMATS:
-            measure(arguments, folder, form)
+            (compare if arguments.previous else measure)(arguments, folder, form)
         hostile(arguments, folder)
 
 

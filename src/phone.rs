@@ -116,6 +116,11 @@ impl Numbering {
         self.usual.as_ref().is_some_and(|usual| usual.read(text).is_some())
     }
 
+    /// The country code of the region.
+    pub fn country_code(&self) -> i32 {
+        self.country_code
+    }
+
     /// About as few digits as the region's own numbers have, when they are dialled from another town.
     pub fn digits_min(&self) -> usize {
         let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);

@@ -282,6 +282,12 @@ impl Tokenizer {
         &self.ring
     }
 
+    /// The same, but for the regions whose numbers have their trunk prefix.
+    #[must_use]
+    pub fn dialling(self, trunk_zero: TrunkZeroRegions) -> Self {
+        Self { trunk_zero, ..self }
+    }
+
     /// How numbers that are sealed at `now` are read.
     pub fn numbering(&self, now: Timestamp) -> &Numbering {
         let place = self.ring.place(self.ring.primary(now).id).expect("the primary is a key of the ring");

@@ -14,6 +14,7 @@ mod support;
 mod approvals;
 mod audit;
 mod bulk;
+mod bulk_columns;
 mod bulk_encodings;
 mod bulk_files;
 mod bulk_json;

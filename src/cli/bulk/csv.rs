@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memrchr2};
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,12 +15,12 @@ use super::{
     scan::Label,
 };
 
-/// CSV in which one column is mapped.
+/// CSV in which some columns are mapped.
 #[derive(Clone)]
 pub(super) struct Csv {
     pub(super) delimiter: Delimiter,
-    /// Counted from 0.
-    pub(super) column: usize,
+    /// Counted from 0, each once, the first first.
+    pub(super) columns: Vec<usize>,
     /// Cells of each row; 0 before that is known.
     pub(super) cells: usize,
     /// Line ends that may stand within quotes, in one row.
@@ -57,8 +58,8 @@ struct Walked {
     /// Behind its line end.
     end: usize,
     cells: usize,
-    /// The field of the column.
-    field: Option<Field>,
+    /// The fields of the columns.
+    fields: SmallVec<[Field; 1]>,
     fault: Option<RowError>,
 }
 
@@ -111,7 +112,7 @@ impl Csv {
     fn walk(&self, bytes: &[u8], start: usize, beyond: Beyond) -> Option<Walked> {
         let window = &bytes[..bytes.len().min(start + ROW_BYTES_MAX)];
         let beyond = if window.len() < bytes.len() { Beyond::Nothing } else { beyond };
-        let (mut at, mut cells, mut line_ends, mut found) = (start, 0, 0, None);
+        let (mut at, mut cells, mut line_ends, mut fields) = (start, 0, 0, SmallVec::new());
         loop {
             let field = match self.field(window, at) {
                 Look::Field(field) => field,
@@ -128,8 +129,8 @@ impl Csv {
                 }
             }
             let end = field.bytes.end;
-            if cells == self.column {
-                found = Some(field);
+            if self.columns.get(fields.len()) == Some(&cells) {
+                fields.push(field);
             }
             cells += 1;
             if window.get(end) == Some(&self.delimiter.0) {
@@ -142,7 +143,7 @@ impl Csv {
             if line_ends > 0 && self.swallows(&window[start..end]) {
                 return Some(self.wrong(bytes, start));
             }
-            return Some(Walked { end: behind_line_end(window, end), cells, field: found, fault: None });
+            return Some(Walked { end: behind_line_end(window, end), cells, fields, fault: None });
         }
     }
 
@@ -150,7 +151,7 @@ impl Csv {
     fn wrong(&self, bytes: &[u8], start: usize) -> Walked {
         let line_end = memchr2(b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         let end = behind_line_end(bytes, line_end);
-        Walked { end, cells: 0, field: None, fault: Some(RowError::WrongQuoting) }
+        Walked { end, cells: 0, fields: SmallVec::new(), fault: Some(RowError::WrongQuoting) }
     }
 
     /// Whether most lines of this row, which has line ends within quotes, could be rows of their own: then a quote that
@@ -237,28 +238,27 @@ impl Layout for Csv {
         memchr2(b'\n', b'\r', bytes).map(|end| behind_line_end(bytes, end))
     }
 
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
         let line_end = memchr3(b'"', b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         if bytes.get(line_end) == Some(&b'"') {
-            return self.row_with_quotes(bytes, start, unescaped);
+            return self.row_with_quotes(bytes, start, unescaped, more);
         }
         let (line, end) = (&bytes[start..line_end], behind_line_end(bytes, line_end));
         if memchr_iter(self.delimiter.0, line).count() + 1 != self.cells {
             let found = if line.is_empty() { Found::Nothing } else { Found::Unfit(RowError::WrongShape) };
-            return Row { start, end, found };
+            return Row::with(start, end, found);
         }
-        let mut delimiters = memchr_iter(self.delimiter.0, line);
-        let begin = match self.column {
-            0 => start,
-            column => delimiters.nth(column - 1).map_or(line_end, |before| start + before + 1),
-        };
-        let place = begin..delimiters.next().map_or(line_end, |behind| start + behind);
-        let cell = Cell { bytes: place.clone(), form: Form::Bare };
-        Row {
-            start,
-            end,
-            found: if place.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(place)) },
-        }
+        let mut delimiters = memchr_iter(self.delimiter.0, line).map(|at| start + at);
+        let (mut cell, mut begin) = (0, start);
+        let founds = self.columns.iter().map(|column| {
+            if *column > cell {
+                begin = delimiters.nth(column - cell - 1).map_or(line_end, |before| before + 1);
+            }
+            let place = begin..delimiters.next().unwrap_or(line_end);
+            (cell, begin) = (column + 1, place.end + 1);
+            found_bare(place)
+        });
+        collect(start, end, founds, more)
     }
 
     fn label(&self, row: &[u8], at: usize) -> Label {
@@ -292,23 +292,35 @@ impl Layout for Csv {
 }
 
 impl Csv {
-    fn row_with_quotes(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row {
+    fn row_with_quotes(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
         let walked = self.walk(bytes, start, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, start));
         let end = walked.end;
-        let found = match walked {
-            Walked { fault: Some(error), .. } => Found::Unfit(error),
-            Walked { cells, field: Some(field), .. } if cells == self.cells => found(bytes, field, unescaped),
-            Walked { .. } => Found::Unfit(RowError::WrongShape),
-        };
-        Row { start, end, found }
+        match walked.fault {
+            Some(error) => Row::with(start, end, Found::Unfit(error)),
+            None if walked.cells != self.cells => Row::with(start, end, Found::Unfit(RowError::WrongShape)),
+            None => {
+                let founds = walked.fields.into_iter().map(|field| found(bytes, field, unescaped));
+                collect(start, end, founds, more)
+            }
+        }
     }
 }
 
+/// A row with the first of `founds`, and the others in `more`.
+fn collect(start: usize, end: usize, mut founds: impl Iterator<Item = Found>, more: &mut Vec<Found>) -> Row {
+    let found = founds.next().unwrap_or(Found::Nothing);
+    let first = more.len();
+    more.extend(founds);
+    Row { start, end, found, more: first..more.len() }
+}
+
+fn found_bare(place: Range<usize>) -> Found {
+    let cell = Cell { bytes: place.clone(), form: Form::Bare };
+    if place.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(place)) }
+}
+
 fn found(bytes: &[u8], field: Field, unescaped: &mut String) -> Found {
-    let Some(quoted) = field.quoted else {
-        let cell = Cell { bytes: field.bytes.clone(), form: Form::Bare };
-        return if field.bytes.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(field.bytes)) };
-    };
+    let Some(quoted) = field.quoted else { return found_bare(field.bytes) };
     let cell = Cell { bytes: quoted.clone(), form: Form::Quoted };
     if memchr(b'"', &bytes[quoted.clone()]).is_none() {
         return if quoted.is_empty() { Found::Nothing } else { Found::Text(cell, Source::Block(quoted)) };

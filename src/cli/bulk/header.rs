@@ -1,4 +1,4 @@
-//! Finding the column in the first row of CSV, which says how many cells every row has.
+//! Finding the columns in the first row of CSV, which says how many cells every row has.
 
 use std::num::NonZero;
 
@@ -15,53 +15,67 @@ pub(super) enum Column {
     Number(NonZero<usize>),
 }
 
-/// Finds the column, and takes off the header that names it.
-pub(super) fn locate(input: &mut Input, csv: &mut Csv, column: &Column) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Finds the columns, and takes off the header that names them.
+pub(super) fn locate(input: &mut Input, csv: &mut Csv, columns: &[Column]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let rows = input.peek(csv).map_err(Failure::failed)?;
     if rows.is_empty() {
         return Ok(Zeroizing::default());
     }
-    let wrong = |row: usize, error: RowError| {
-        Failure::failed(format_args!("row {row}: {}: nobody can say what its columns are", error.code()))
-    };
     if rows.len() > super::input::ROW_BYTES_MAX {
-        return Err(wrong(1, RowError::TooLong));
+        return Err(wrong(RowError::TooLong));
     }
-    let (fields, row_end) = csv.first_row(rows).map_err(|error| wrong(1, error))?;
+    let (fields, row_end) = csv.first_row(rows).map_err(wrong)?;
     csv.cells = fields.len();
-    match column {
-        Column::Number(number) => {
-            csv.column = number.get() - 1;
-            if csv.column >= fields.len() {
-                return Err(Failure::failed(format_args!("there is no column {number}: row 1 has {}", fields.len())));
+    let mut has_header = false;
+    for column in columns {
+        csv.columns.push(match column {
+            Column::Number(number) => numbered(csv, *number, &rows[row_end..])?,
+            Column::Header(name) => {
+                has_header = true;
+                named(&fields, name)?
             }
-            let next = csv.first_row(&rows[row_end..]).map_or(0, |(fields, _)| fields.len());
-            if csv.last_end(&rows[row_end..]).is_some() && next > 1 && next != fields.len() {
-                return Err(Failure::failed(format_args!(
-                    "row 1 has {} columns, and row 2 has {next}: which number has the column?",
-                    fields.len()
-                )));
-            }
-            Ok(Zeroizing::default())
-        }
-        Column::Header(name) => {
-            let places: Vec<usize> = (0..fields.len()).filter(|at| **fields[*at] == *name.as_bytes()).collect();
-            let number = || {
-                name.parse().ok().filter(|number| (1..=fields.len()).contains(number)).map(|number: usize| number - 1)
-            };
-            csv.column = match places[..] {
-                [only] => only,
-                [] => number().ok_or_else(|| no_column(fields.len()))?,
-                [..] => return Err(Failure::failed("several columns have that name: say which by its number")),
-            };
-            if places.is_empty() && reads_like_a_number(&fields[csv.column]) {
-                return Err(Failure::failed(
-                    "row 1 has a number in that column, which would stay as it is: --no-header if row 1 is no header",
-                ));
-            }
-            Ok(input.take(row_end))
-        }
+        });
     }
+    csv.columns.sort_unstable();
+    csv.columns.dedup();
+    Ok(if has_header { input.take(row_end) } else { Zeroizing::default() })
+}
+
+fn wrong(error: RowError) -> Failure {
+    Failure::failed(format_args!("row 1: {}: nobody can say what its columns are", error.code()))
+}
+
+/// The column of this number, in a file without a header that goes on with `rows`.
+fn numbered(csv: &Csv, number: NonZero<usize>, rows: &[u8]) -> Result<usize, Failure> {
+    if number.get() > csv.cells {
+        return Err(Failure::failed(format_args!("there is no column {number}: row 1 has {}", csv.cells)));
+    }
+    let next = csv.first_row(rows).map_or(0, |(fields, _)| fields.len());
+    if csv.last_end(rows).is_some() && next > 1 && next != csv.cells {
+        return Err(Failure::failed(format_args!(
+            "row 1 has {} columns, and row 2 has {next}: which number has the column?",
+            csv.cells
+        )));
+    }
+    Ok(number.get() - 1)
+}
+
+/// The column of this name among the fields of a header, or of this number where none is called so.
+fn named(fields: &[Zeroizing<Vec<u8>>], name: &str) -> Result<usize, Failure> {
+    let places: Vec<usize> = (0..fields.len()).filter(|at| **fields[*at] == *name.as_bytes()).collect();
+    let number =
+        || name.parse().ok().filter(|number| (1..=fields.len()).contains(number)).map(|number: usize| number - 1);
+    let column = match places[..] {
+        [only] => only,
+        [] => number().ok_or_else(|| no_column(fields.len()))?,
+        [..] => return Err(Failure::failed("several columns have that name: say which by its number")),
+    };
+    if places.is_empty() && reads_like_a_number(&fields[column]) {
+        return Err(Failure::failed(
+            "row 1 has a number in that column, which would stay as it is: --no-header if row 1 is no header",
+        ));
+    }
+    Ok(column)
 }
 
 /// What the columns are called.

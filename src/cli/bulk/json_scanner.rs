@@ -1,4 +1,4 @@
-//! A walk over JSON that finds one value and reads nothing else.
+//! A walk over JSON that finds values and reads nothing else.
 
 use std::ops::Range;
 
@@ -14,6 +14,12 @@ pub(super) struct Scanner<'a> {
     /// Whether the line has control characters, which no string may have.
     has_controls: bool,
 }
+
+/// Places of values.
+pub(super) type Places = SmallVec<[Range<usize>; 1]>;
+
+/// The token of a pointer that names all elements of an array.
+const ALL: &str = "*";
 
 /// What may come next within an object or an array.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,22 +57,25 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
-    /// Walks over the value that is next, and gives the place of what `path` names in it.
-    pub(super) fn find(&mut self, path: &[String]) -> Result<Option<Range<usize>>, RowError> {
+    /// Walks over the value that is next, and adds the places of what `path` names in it; whether it is there.
+    pub(super) fn find(&mut self, path: &[String], places: &mut Places) -> Result<bool, RowError> {
         self.skip_space();
-        let Some((token, rest)) = path.split_first() else { return self.skip_value().map(Some) };
+        let Some((token, rest)) = path.split_first() else {
+            places.push(self.skip_value()?);
+            return Ok(true);
+        };
         match self.peek() {
-            Some(b'{') => self.find_member(token, rest),
-            Some(b'[') => self.find_element(token, rest),
-            _ => self.skip_value().map(|_| None),
+            Some(b'{') => self.find_member(token, rest, places),
+            Some(b'[') => self.find_element(token, rest, places),
+            _ => self.skip_value().map(|_| false),
         }
     }
 
-    fn find_member(&mut self, name: &str, rest: &[String]) -> Result<Option<Range<usize>>, RowError> {
+    fn find_member(&mut self, name: &str, rest: &[String], places: &mut Places) -> Result<bool, RowError> {
         self.at += 1;
-        let (mut value, mut seen) = (None, 0);
+        let (mut is_there, mut seen) = (false, 0);
         if self.accept(b'}') {
-            return Ok(None);
+            return Ok(false);
         }
         loop {
             self.skip_space();
@@ -76,7 +85,7 @@ impl<'a> Scanner<'a> {
             }
             if is_key(&self.line[key], name) {
                 seen += 1;
-                value = self.find(rest)?;
+                is_there = self.find(rest, places)?;
             } else {
                 self.skip_space();
                 self.skip_value()?;
@@ -89,21 +98,23 @@ impl<'a> Scanner<'a> {
             (false, _) => Err(RowError::NotJson),
             // Whoever reads the line may take either value.
             (true, 2..) => Err(RowError::RepeatedKey),
-            (true, _) => Ok(value),
+            (true, _) => Ok(is_there),
         }
     }
 
-    fn find_element(&mut self, index: &str, rest: &[String]) -> Result<Option<Range<usize>>, RowError> {
+    /// `*` names all elements: it is there where there are none, and where one has what `rest` names.
+    fn find_element(&mut self, index: &str, rest: &[String], places: &mut Places) -> Result<bool, RowError> {
+        let all = index == ALL;
         let is_index = index == "0" || !index.starts_with('0') && index.bytes().all(|byte| byte.is_ascii_digit());
         let index = index.parse::<usize>().ok().filter(|_| is_index);
         self.at += 1;
-        let (mut value, mut at) = (None, 0);
+        let (mut is_there, mut at) = (false, 0);
         if self.accept(b']') {
-            return Ok(None);
+            return Ok(all);
         }
         loop {
-            if index == Some(at) {
-                value = self.find(rest)?;
+            if all || index == Some(at) {
+                is_there |= self.find(rest, places)?;
             } else {
                 self.skip_space();
                 self.skip_value()?;
@@ -113,7 +124,7 @@ impl<'a> Scanner<'a> {
                 break;
             }
         }
-        if self.accept(b']') { Ok(value) } else { Err(RowError::NotJson) }
+        if self.accept(b']') { Ok(is_there) } else { Err(RowError::NotJson) }
     }
 
     /// Walks over the string that is next, and gives its place, with its quotes.

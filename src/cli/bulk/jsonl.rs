@@ -1,13 +1,14 @@
-//! JSON lines: one JSON value a line, in which a JSON pointer (RFC 6901) names the string that is mapped. Lines are
+//! JSON lines: one JSON value a line, in which JSON pointers (RFC 6901) name the strings that are mapped; `*` names all
+//! elements of an array. Lines are
 //! never written anew: only the bytes of that string change.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{cmp::Reverse, fmt, ops::Range, str::FromStr};
 
 use memchr::{memchr, memchr2, memrchr};
 use zeroize::Zeroizing;
 
 use super::{
-    json_scanner::Scanner,
+    json_scanner::{Places, Scanner},
     layout::{Cell, Form, Found, Layout, Row, Source},
     report::RowError,
     scan::Label,
@@ -57,16 +58,16 @@ pub(super) struct NotAPointer;
 
 impl fmt::Display for NotAPointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("with --format jsonl, --column is a JSON pointer such as /phone or /customer/phones/0")
+        f.write_str("with --format jsonl, --column is a JSON pointer such as /phone, /customer/phones/0 or /phones/*")
     }
 }
 
 impl std::error::Error for NotAPointer {}
 
-/// JSON lines in which one string is mapped.
+/// JSON lines in which some strings are mapped.
 #[derive(Clone)]
 pub(super) struct Jsonl {
-    pub(super) pointer: Pointer,
+    pub(super) pointers: Vec<Pointer>,
 }
 
 impl Layout for Jsonl {
@@ -83,14 +84,16 @@ impl Layout for Jsonl {
         Some(memchr(b'\n', bytes)? + 1)
     }
 
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
         let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         let line = &bytes[..line_end];
-        let found = self.find(line, start, unescaped).unwrap_or_else(|error| {
+        let first = more.len();
+        let found = self.find(line, start, unescaped, more).unwrap_or_else(|error| {
+            more.truncate(first);
             let text = line[start..].strip_suffix(b"\r").unwrap_or(&line[start..]);
             Found::Fault(error, Some(Cell { bytes: start..start + text.len(), form: Form::Bare }))
         });
-        Row { start, end: (line_end + 1).min(bytes.len()), found }
+        Row { start, end: (line_end + 1).min(bytes.len()), found, more: first..more.len() }
     }
 
     fn label(&self, row: &[u8], at: usize) -> Label {
@@ -118,20 +121,47 @@ impl Layout for Jsonl {
 }
 
 impl Jsonl {
-    fn find(&self, line: &[u8], start: usize, unescaped: &mut String) -> Result<Found, RowError> {
-        let mut scanner = Scanner::new(line, start);
-        scanner.skip_space();
-        if scanner.peek().is_none() {
-            return Ok(Found::Nothing);
+    /// The first of what there is; the others go to `more`.
+    fn find(
+        &self,
+        line: &[u8],
+        start: usize,
+        unescaped: &mut String,
+        more: &mut Vec<Found>,
+    ) -> Result<Found, RowError> {
+        let (mut places, mut is_missing) = (Places::new(), false);
+        for pointer in &self.pointers {
+            let mut scanner = Scanner::new(line, start);
+            scanner.skip_space();
+            if scanner.peek().is_none() {
+                return Ok(Found::Nothing);
+            }
+            is_missing |= !scanner.find(&pointer.0, &mut places)?;
+            scanner.skip_space();
+            if scanner.peek().is_some() {
+                return Err(RowError::NotJson);
+            }
         }
-        let value = scanner.find(&self.pointer.0)?;
-        scanner.skip_space();
-        if scanner.peek().is_some() {
-            return Err(RowError::NotJson);
+        if places.len() > 1 {
+            sort_out(&mut places);
         }
-        let Some(value) = value else { return Ok(Found::Fault(RowError::MissingColumn, None)) };
-        found(line, value, unescaped)
+        let missing = is_missing.then_some(Ok(Found::Fault(RowError::MissingColumn, None)));
+        let mut founds = places.into_iter().map(|place| found(line, place, unescaped)).chain(missing);
+        let first = founds.next().unwrap_or(Ok(Found::Nothing))?;
+        founds.try_for_each(|found| found.map(|found| more.push(found)))?;
+        Ok(first)
     }
+}
+
+/// Puts places in order, each once, without those within another: that one is no string.
+fn sort_out(places: &mut Places) {
+    places.sort_unstable_by_key(|place| (place.start, Reverse(place.end)));
+    let mut end = 0;
+    places.retain(|place| {
+        let is_apart = place.start >= end;
+        end = end.max(place.end);
+        is_apart
+    });
 }
 
 fn found(line: &[u8], value: Range<usize>, unescaped: &mut String) -> Result<Found, RowError> {

@@ -1,6 +1,6 @@
 //! How rows lie in a file: where one ends, and which bytes of it are the cell. Each format is one of these.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 use zeroize::Zeroizing;
 
@@ -30,8 +30,8 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     fn line_end(&self, bytes: &[u8]) -> Option<usize>;
 
     /// The row that begins at `start`, before the end of `bytes`. A cell that is not written as it is meant is added to
-    /// `unescaped`.
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String) -> Row;
+    /// `unescaped`, and what else there is to map in the row to `more`, in the order of its bytes.
+    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row;
 
     /// The cell, or whatever has a name, in which the byte at `at` of `row` is.
     fn label(&self, row: &[u8], at: usize) -> Label;
@@ -51,6 +51,20 @@ pub(super) struct Row {
     /// Behind its line end.
     pub(super) end: usize,
     pub(super) found: Found,
+    /// What else there is, by its place in what was added to `more`.
+    pub(super) more: Range<usize>,
+}
+
+impl Row {
+    /// A row with nothing else in it.
+    pub(super) fn with(start: usize, end: usize, found: Found) -> Self {
+        Self { start, end, found, more: 0..0 }
+    }
+
+    /// All that there is to map.
+    pub(super) fn founds<'a>(&'a self, more: &'a [Found]) -> impl Iterator<Item = &'a Found> {
+        iter::once(&self.found).chain(&more[self.more.clone()])
+    }
 }
 
 /// What there is to map in a row.
@@ -63,6 +77,16 @@ pub(super) enum Found {
     Fault(RowError, Option<Cell>),
     /// A row in which nobody can say where its cell is: it is never written.
     Unfit(RowError),
+}
+
+impl Found {
+    /// The bytes that a result takes the place of.
+    pub(super) fn place(&self) -> Option<Range<usize>> {
+        match self {
+            Self::Text(cell, _) | Self::Fault(_, Some(cell)) => Some(cell.bytes.clone()),
+            Self::Nothing | Self::Unfit(_) | Self::Fault(_, None) => None,
+        }
+    }
 }
 
 /// Where the text of a cell is.

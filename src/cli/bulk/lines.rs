@@ -29,7 +29,7 @@ impl Layout for Lines {
         Some(memchr(self.end, bytes)? + 1)
     }
 
-    fn row(&self, bytes: &[u8], start: usize, _: &mut String) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, _: &mut String, _: &mut Vec<Found>) -> Row {
         let row = &bytes[start..];
         let (text, end) = memchr(self.end, row).map_or((row, row.len()), |end| (&row[..end], end + 1));
         let text = if self.end == b'\n' { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
@@ -37,7 +37,7 @@ impl Layout for Lines {
         let cell = Cell { bytes: place.clone(), form: Form::Bare };
         let is_nothing = place.is_empty() && self.end != 0;
         let found = if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) };
-        Row { start, end: start + end, found }
+        Row::with(start, start + end, found)
     }
 
     fn label(&self, _: &[u8], _: usize) -> Label {

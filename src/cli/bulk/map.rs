@@ -1,13 +1,15 @@
 //! Maps the rows of a block: what one thread does with it.
 
-use std::ops::Range;
+use std::{borrow::Cow, iter, mem, ops::Range};
 
 use jiff::Timestamp;
 use memchr::memchr;
+use smallvec::SmallVec;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     block::{Block, Done, Fault, Holds},
+    form::{self, NumberForm},
     kind::{self, Kind},
     layout::{self, Cell, Found, Layout, Row, Source},
     report::{Counts, RowError},
@@ -60,6 +62,10 @@ pub(super) struct Task<'t> {
     pub(super) repairs: bool,
     /// Whether texts that are no numbers fail.
     pub(super) only_numbers: bool,
+    /// How numbers are written that were UIDs.
+    pub(super) form: NumberForm,
+    /// Whether texts that a spreadsheet would run are kept from that.
+    pub(super) guards_formulas: bool,
     /// Texts that stand for there being none.
     pub(super) nulls: &'t [String],
 }
@@ -72,6 +78,8 @@ pub(super) struct Mapper<'t, L> {
     primary: KeyId,
     mapped: Mapped,
     rows: Vec<Row>,
+    /// What else is in the rows.
+    more: Vec<Found>,
     unescaped: Zeroizing<String>,
     /// Rows found last that were mended.
     repaired: u64,
@@ -88,6 +96,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             primary: task.tokenizer.ring().primary(task.now).id,
             mapped: Mapped::with_capacity(ROWS_AT_ONCE),
             rows: Vec::with_capacity(ROWS_AT_ONCE),
+            more: Vec::new(),
             unescaped: Zeroizing::new(String::new()),
             repaired: 0,
             scan: (L::HAS_MORE && task.mode == Mode::PhoneToUid).then(|| Scan::new(task.numbering, layout.delimiter())),
@@ -108,7 +117,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         while at < input.len() && !done.stopped {
             at = self.find(input, text, at);
             // One allocation for many rows.
-            let items: Vec<&str> = texts(&self.rows, text.unwrap_or_default(), &self.unescaped).collect();
+            let items: Vec<&str> = texts(&self.rows, &self.more, text.unwrap_or_default(), &self.unescaped).collect();
             self.batch.map(self.task.mode, &items, &mut self.mapped);
             match self.task.style {
                 Style::Row => self.write(input, &items, done),
@@ -145,11 +154,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// Finds the next rows, and gives where they end.
     fn find(&mut self, input: &[u8], text: Option<&str>, mut at: usize) -> usize {
         self.rows.clear();
+        self.more.clear();
         self.repaired = 0;
         self.unescaped.zeroize();
         let has_nul = L::NUL.is_some() && memchr(0, &input[at..]).is_some();
         while at < input.len() && self.rows.len() < ROWS_AT_ONCE {
-            let mut row = self.layout.row(input, at, &mut self.unescaped);
+            let mut row = self.layout.row(input, at, &mut self.unescaped, &mut self.more);
             at = row.end;
             if text.is_none() {
                 self.check_encoding(input, &mut row);
@@ -159,16 +169,28 @@ impl<'t, L: Layout> Mapper<'t, L> {
             {
                 row.found = Found::Unfit(error);
             }
-            if let Found::Text(_, source) = &mut row.found {
-                if self.is_null(source, text.unwrap_or_default()) {
-                    row.found = Found::Nothing;
-                } else if self.task.repairs {
-                    self.repair(source, text.unwrap_or_default());
-                }
+            if matches!(row.found, Found::Unfit(_)) {
+                row.more = 0..0;
+            }
+            self.look_at(&mut row.found, text.unwrap_or_default());
+            for at in row.more.clone() {
+                let mut found = mem::replace(&mut self.more[at], Found::Nothing);
+                self.look_at(&mut found, text.unwrap_or_default());
+                self.more[at] = found;
             }
             self.rows.push(row);
         }
         at
+    }
+
+    /// Passes over a text that stands for there being none, and mends others where that is wanted.
+    fn look_at(&mut self, found: &mut Found, text: &str) {
+        let Found::Text(_, source) = found else { return };
+        if self.is_null(source, text) {
+            *found = Found::Nothing;
+        } else if self.task.repairs {
+            self.repair(source, text);
+        }
     }
 
     /// Whether a text stands for there being none.
@@ -191,12 +213,16 @@ impl<'t, L: Layout> Mapper<'t, L> {
     fn check_encoding(&mut self, input: &[u8], row: &mut Row) {
         if str::from_utf8(&input[row.start..row.end]).is_err() {
             row.found = Found::Unfit(L::NOT_UTF8);
-        } else if let Found::Text(_, source @ Source::Block(_)) = &mut row.found {
-            let begin = self.unescaped.len();
-            if let Source::Block(place) = source {
+            return;
+        }
+        for found in iter::once(&mut row.found).chain(&mut self.more[row.more.clone()]) {
+            if let Found::Text(_, source) = found
+                && let Source::Block(place) = source
+            {
+                let begin = self.unescaped.len();
                 layout::push_lossy(&mut self.unescaped, &input[place.clone()]);
+                *source = Source::Unescaped(begin..self.unescaped.len());
             }
-            *source = Source::Unescaped(begin..self.unescaped.len());
         }
     }
 
@@ -208,38 +234,42 @@ impl<'t, L: Layout> Mapper<'t, L> {
         let mut patch = Patch { input, output, copied: self.rows.first().map_or(0, |row| row.start) };
         for row in &self.rows {
             counts.rows += 1;
-            match self.fate(row, &mut outcomes, counts, faults) {
-                Ok(Fate::Result(cell, text)) => patch.replace(cell, |out| self.layout.put(out, cell.form, text)),
-                Ok(Fate::AsItWas) => {}
-                Err((error, cell)) => {
-                    counts.fail(error);
-                    let is_left_out = cell == Extent::Row || self.task.on_error == OnError::Drop;
-                    faults.push(Fault {
-                        row: counts.rows - 1,
-                        error,
-                        value: cell.bytes(),
-                        is_note: false,
-                        left_out: is_left_out.then_some(row.start..row.end),
-                    });
-                    match (self.task.on_error, cell) {
-                        (OnError::Fail, _) => {
-                            patch.copy_to(row.start);
-                            *stopped = true;
-                            return;
-                        }
-                        (OnError::Drop, _) => {
-                            patch.leave_out(row, b"");
-                            continue;
-                        }
-                        (_, Extent::Row) => {
-                            patch.leave_out(row, L::LEFT_OUT);
-                            continue;
-                        }
-                        (OnError::Blank, Extent::Cell(cell)) => {
-                            patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
-                        }
-                        (OnError::Blank, Extent::Nothing) | (OnError::Keep, _) => {}
+            let founds = row.founds(&self.more);
+            let fates: SmallVec<[_; 1]> = founds.map(|found| self.fate(found, &mut outcomes, counts, faults)).collect();
+            let errors = fates.iter().filter_map(|fate| fate.as_ref().err());
+            let has_failed = errors.clone().next().is_some();
+            let is_unfit = errors.clone().any(|(_, extent)| *extent == Extent::Row);
+            let mut left_out = (is_unfit || self.task.on_error == OnError::Drop).then_some(row.start..row.end);
+            for (error, extent) in errors {
+                let (error, value, left_out) = (*error, extent.bytes(), left_out.take());
+                counts.fail(error);
+                faults.push(Fault { row: counts.rows - 1, error, value, is_note: false, left_out });
+            }
+            match self.task.on_error {
+                OnError::Fail if has_failed => {
+                    patch.copy_to(row.start);
+                    *stopped = true;
+                    return;
+                }
+                OnError::Drop if has_failed => {
+                    patch.leave_out(row, b"");
+                    continue;
+                }
+                _ if is_unfit => {
+                    patch.leave_out(row, L::LEFT_OUT);
+                    continue;
+                }
+                _ => {}
+            }
+            for fate in fates {
+                match (fate, self.task.on_error) {
+                    (Ok(Fate::Result(cell, text)), _) => {
+                        patch.replace(cell, |out| self.layout.put(out, cell.form, &text));
                     }
+                    (Err((_, Extent::Cell(cell))), OnError::Blank) => {
+                        patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
+                    }
+                    _ => {}
                 }
             }
             if let Some(line_end) = L::ROW_END {
@@ -254,10 +284,11 @@ impl<'t, L: Layout> Mapper<'t, L> {
 
     /// Counts the cells beside the column that have what reads as a number.
     fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
-        let cell = value_of(row).unwrap_or(row.end..row.end);
         let bytes = &input[row.start..row.end];
-        let mut last = None;
-        for part in [row.start..cell.start, cell.end..row.end] {
+        let (mut last, mut from) = (None, row.start);
+        let cells = row.founds(&self.more).filter_map(Found::place).chain(iter::once(row.end..row.end));
+        for cell in cells {
+            let part = mem::replace(&mut from, cell.end)..cell.start;
             scan.look(bytes, part.start - row.start..part.end - row.start, |at| {
                 let label = self.layout.label(bytes, at);
                 if last.as_ref() != Some(&label) {
@@ -275,12 +306,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// What becomes of a row; of one that fails, why, and what must not be seen of it.
     fn fate<'a>(
         &self,
-        row: &'a Row,
+        found: &'a Found,
         outcomes: &mut impl Iterator<Item = (&'a &'a str, Result<&'a str, ItemError>)>,
         counts: &mut Counts,
         notes: &mut Vec<Fault>,
     ) -> Result<Fate<'a>, (RowError, Extent<'a>)> {
-        match &row.found {
+        match found {
             Found::Text(cell, _) => {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
                 let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
@@ -296,8 +327,14 @@ impl<'t, L: Layout> Mapper<'t, L> {
                     }
                 }
                 counts.map(kind);
+                if self.task.mode == Mode::UidToPhone && matches!(kind, Kind::Verbatim(_)) && form::is_formula(text) {
+                    counts.formulas += 1;
+                    if self.task.guards_formulas {
+                        return Ok(Fate::Result(cell, form::guard(text).into()));
+                    }
+                }
                 if !self.is_of_the_primary(item) {
-                    return Ok(Fate::Result(cell, text));
+                    return Ok(Fate::Result(cell, self.task.form.write(kind, text, self.task.numbering)));
                 }
                 counts.unchanged += 1;
                 Ok(Fate::AsItWas)
@@ -318,7 +355,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         for row in &self.rows {
             done.counts.rows += 1;
             let next = outcomes.peek().copied();
-            let fate = self.fate(row, &mut outcomes, &mut done.counts, &mut done.faults);
+            let fate = self.fate(&row.found, &mut outcomes, &mut done.counts, &mut done.faults);
             if let Err((error, extent)) = &fate {
                 done.counts.fail(*error);
                 let is_left_out = *extent == Extent::Row || self.task.on_error == OnError::Drop;
@@ -344,7 +381,11 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 (Found::Nothing, _) => str::from_utf8(line).map_or(("", Ok("")), |line| (line, Ok(line))),
                 _ => ("", Err(ItemError::InvalidNumber)),
             };
-            let outcome = if matches!(fate, Ok(Fate::AsItWas)) { Ok(item) } else { outcome };
+            let outcome = match &fate {
+                Ok(Fate::AsItWas) => Ok(item),
+                Ok(Fate::Result(_, text)) => Ok(&**text),
+                Err(_) => outcome,
+            };
             wire::item(&mut done.output, self.task.mode, item, outcome);
             done.output.push(b'\n');
         }
@@ -357,8 +398,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
 }
 
 /// The texts of the rows that have one: in `text`, or unescaped.
-fn texts<'a>(rows: &'a [Row], text: &'a str, unescaped: &'a str) -> impl Iterator<Item = &'a str> {
-    rows.iter().filter_map(move |row| match &row.found {
+fn texts<'a>(rows: &'a [Row], more: &'a [Found], text: &'a str, unescaped: &'a str) -> impl Iterator<Item = &'a str> {
+    rows.iter().flat_map(|row| row.founds(more)).filter_map(move |found| match found {
         Found::Text(_, source) => Some(source.of(text, unescaped)),
         Found::Nothing | Found::Fault(..) | Found::Unfit(_) => None,
     })
@@ -367,7 +408,7 @@ fn texts<'a>(rows: &'a [Row], text: &'a str, unescaped: &'a str) -> impl Iterato
 /// What becomes of a row that does not fail.
 enum Fate<'a> {
     AsItWas,
-    Result(&'a Cell, &'a str),
+    Result(&'a Cell, Cow<'a, str>),
 }
 
 /// What must not be seen of a row that failed.
@@ -417,7 +458,7 @@ impl Patch<'_> {
     /// Ends a row with `line_end` instead of what is behind its text.
     fn end_row(&mut self, row: &Row, line_end: &[u8]) {
         let text_end =
-            value_of(row).map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
+            row.found.place().map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
         self.copy_to(text_end.max(self.copied));
         self.output.extend_from_slice(line_end);
         self.copied = row.end;
@@ -428,11 +469,4 @@ impl Patch<'_> {
 fn text_length(line: &[u8]) -> usize {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     text.strip_suffix(b"\r").unwrap_or(text).len()
-}
-
-fn value_of(row: &Row) -> Option<Range<usize>> {
-    match &row.found {
-        Found::Text(cell, _) | Found::Fault(_, Some(cell)) => Some(cell.bytes.clone()),
-        Found::Nothing | Found::Unfit(_) | Found::Fault(_, None) => None,
-    }
 }

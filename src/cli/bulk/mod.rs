@@ -11,6 +11,7 @@ mod container;
 mod csv;
 mod delimiter;
 mod encoding;
+mod form;
 mod guard;
 mod header;
 mod input;
@@ -48,6 +49,7 @@ use self::{
     csv::Csv,
     delimiter::Delimiter,
     encoding::Encoding,
+    form::NumberForm,
     header::Column,
     input::{Input, Pace},
     jsonl::{Jsonl, NotAPointer},
@@ -56,7 +58,11 @@ use self::{
     run::Run,
 };
 use super::{Failure, RingArgs, tell};
-use crate::{ids::Context, tokenizer::Mode};
+use crate::{
+    ids::Context,
+    phone::TrunkZeroRegions,
+    tokenizer::{Mode, Tokenizer},
+};
 
 /// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
 const THREADS_DEFAULT_MAX: NonZero<usize> = NonZero::new(16).expect("it is not zero");
@@ -84,9 +90,9 @@ pub(super) struct BulkArgs {
     /// How the file is laid out
     #[arg(long, value_enum, default_value_t = Format::Lines)]
     format: Format,
-    /// The column: in CSV its name or its number, in JSON lines a JSON pointer
+    /// A column: in CSV its name or its number, in JSON lines a JSON pointer. May be repeated
     #[arg(long, value_name = "NAME")]
-    column: Option<String>,
+    column: Vec<String>,
     /// What stands between the columns of CSV: one character, or tab
     #[arg(long, value_name = "CHAR", default_value = ",", hide_default_value = true)]
     delimiter: Delimiter,
@@ -141,6 +147,12 @@ pub(super) struct BulkArgs {
     quiet: bool,
     #[command(flatten)]
     ring: RingArgs,
+    /// Of detokenize: how numbers are written
+    #[arg(long, value_enum, default_value_t, hide_default_value = true)]
+    form: NumberForm,
+    /// Of detokenize: put an apostrophe before texts that a spreadsheet would run, such as =1+1
+    #[arg(long)]
+    guard_formulas: bool,
     /// The space of the UIDs
     #[arg(long, value_name = "NAME", default_value = "default")]
     context: Context,
@@ -162,7 +174,7 @@ enum Format {
 /// Where the values are in each row.
 enum Place {
     Lines,
-    Csv(Column),
+    Csv(Vec<Column>),
     Jsonl(Jsonl),
 }
 
@@ -176,8 +188,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
             "other users of this machine can see the arguments of a command, and so the values: stdin keeps them private",
         );
     }
-    let tokenizer = args.ring.tokenizer()?;
     let now = Timestamp::now();
+    let tokenizer = args.tokenizer(mode, now)?;
     let task = Task {
         tokenizer: &tokenizer,
         context: &args.context,
@@ -190,6 +202,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         numbering: tokenizer.numbering(now),
         repairs: args.repair,
         only_numbers: args.only_numbers,
+        form: args.form,
+        guards_formulas: args.guard_formulas,
     };
     let (mut input, bytes, encoding) = args.input()?;
     let run = Run::begin(args, task, bytes, in_place, encoding)?;
@@ -202,10 +216,11 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
             let end = if input.has_cr_alone().map_err(Failure::failed)? { b'\r' } else { b'\n' };
             run.map(input, &Lines { end }, &[mark], 0)
         }
-        Place::Csv(column) => {
+        Place::Csv(columns) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
-            let mut csv = Csv { delimiter: args.delimiter, column: 0, cells: 0, quoted_lines: args.quoted_lines };
-            let header = header::locate(&mut input, &mut csv, &column)?;
+            let mut csv =
+                Csv { delimiter: args.delimiter, columns: Vec::new(), cells: 0, quoted_lines: args.quoted_lines };
+            let header = header::locate(&mut input, &mut csv, &columns)?;
             let names = header::names(&csv, &header);
             run.with_names(names).map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
         }
@@ -217,6 +232,21 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
 }
 
 impl BulkArgs {
+    /// What maps, and writes trunk prefixes where the form has them.
+    fn tokenizer(&self, mode: Mode, now: Timestamp) -> Result<Tokenizer, Failure> {
+        if (self.form != NumberForm::Dialled || self.guard_formulas) && mode != Mode::UidToPhone {
+            return Err(Failure::usage("--form and --guard-formulas are for detokenize: UIDs have one form"));
+        }
+        let tokenizer = self.ring.tokenizer()?;
+        let region = tokenizer.ring().primary(now).region.clone();
+        let trunk_zero = match self.form {
+            NumberForm::Dialled => return Ok(tokenizer),
+            NumberForm::E164 => TrunkZeroRegions::new([]),
+            NumberForm::National => TrunkZeroRegions::new([&*region]),
+        };
+        Ok(tokenizer.dialling(trunk_zero.map_err(Failure::failed)?))
+    }
+
     /// Where the values are, if what was asked for goes together.
     fn place(&self) -> Result<Place, Failure> {
         if self.json && self.format != Format::Lines && !self.dry_run {
@@ -229,22 +259,23 @@ impl BulkArgs {
         {
             return Err(Failure::usage("--delimiter, --no-header and --quoted-lines are for --format csv"));
         }
-        match (self.format, &self.column) {
-            (Format::Lines, None) => Ok(Place::Lines),
-            (Format::Lines, Some(_)) => Err(Failure::usage("--column is for --format csv and jsonl")),
-            (Format::Csv, None) => {
+        match (self.format, &self.column[..]) {
+            (Format::Lines, []) => Ok(Place::Lines),
+            (Format::Lines, _) => Err(Failure::usage("--column is for --format csv and jsonl")),
+            (Format::Csv, []) => {
                 Err(Failure::usage("--format csv needs --column: a name in its first row, or a number"))
             }
-            (Format::Csv, Some(column)) if self.no_header => {
-                let number =
-                    column.parse().map_err(|_| Failure::usage("--no-header needs a number as --column, from 1"));
-                number.map(|number| Place::Csv(Column::Number(number)))
+            (Format::Csv, columns) if self.no_header => {
+                let numbers = columns.iter().map(|column| column.parse().map(Column::Number));
+                let numbers: Result<_, _> = numbers.collect();
+                let numbers = numbers.map_err(|_| Failure::usage("--no-header needs a number as --column, from 1"));
+                Ok(Place::Csv(numbers?))
             }
-            (Format::Csv, Some(column)) => Ok(Place::Csv(Column::Header(column.clone()))),
-            (Format::Jsonl, None) => Err(Failure::usage(format_args!("--format jsonl needs --column: {NotAPointer}"))),
-            (Format::Jsonl, Some(column)) => {
-                let pointer = column.parse().map_err(Failure::usage)?;
-                Ok(Place::Jsonl(Jsonl { pointer }))
+            (Format::Csv, columns) => Ok(Place::Csv(columns.iter().cloned().map(Column::Header).collect())),
+            (Format::Jsonl, []) => Err(Failure::usage(format_args!("--format jsonl needs --column: {NotAPointer}"))),
+            (Format::Jsonl, columns) => {
+                let pointers: Result<_, _> = columns.iter().map(|column| column.parse()).collect();
+                Ok(Place::Jsonl(Jsonl { pointers: pointers.map_err(Failure::usage)? }))
             }
         }
     }

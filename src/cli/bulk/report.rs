@@ -120,6 +120,8 @@ pub(super) struct Counts {
     pub(super) repaired: u64,
     /// Cells beside the column that have what reads as a number.
     pub(super) left: Left,
+    /// Of the other texts, those that a spreadsheet would run.
+    pub(super) formulas: u64,
     /// Rows without a value.
     pub(super) empty: u64,
     failed: [u64; RowError::COUNT],
@@ -159,7 +161,7 @@ impl Counts {
     /// Whether not one row had a value where it was looked for.
     pub(super) fn found_no_column(&self) -> bool {
         let missing = self.failed[RowError::MissingColumn.index()];
-        missing > 0 && missing + self.empty == self.rows
+        missing > 0 && self.mapped == 0 && self.failed() == missing
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -172,6 +174,7 @@ impl Counts {
         *hotlines += other.hotlines;
         *verbatim += other.verbatim;
         damaged.iter_mut().zip(other.damaged).for_each(|(sum, count)| *sum += count);
+        self.formulas += other.formulas;
         let Self { repaired, left, empty, failed, bytes_in, bytes_out, .. } = self;
         *repaired += other.repaired;
         left.add(&other.left);
@@ -192,6 +195,7 @@ impl fmt::Display for Counts {
             (self.unchanged, "under the primary key already"),
             (self.already, "already a UID"),
             (self.repaired, "repaired"),
+            (self.formulas, "that a spreadsheet would run"),
         ];
         let damaged = Damage::ALL.iter().map(|damage| (self.damaged[*damage as usize], damage.code()));
         let mut separator = " (";
@@ -228,7 +232,7 @@ impl Counts {
             .collect();
         serde_json::json!({
             "rows": self.rows, "mapped": self.mapped, "e164": self.e164, "hotlines": self.hotlines, "verbatim": self.verbatim,
-            "damaged": damaged, "repaired": self.repaired, "numbers_left": self.left.total(),
+            "damaged": damaged, "repaired": self.repaired, "formulas": self.formulas, "numbers_left": self.left.total(),
             "unchanged": self.unchanged, "already": self.already, "empty": self.empty, "failed": self.failed(), "errors": failed,
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
         })
