@@ -35,6 +35,7 @@ use crate::{
     limits::Limits,
     live::Live,
     lock::lock,
+    number::trim,
     peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
     strict,
@@ -94,7 +95,7 @@ impl Handler {
         self.check(&call, &size, client)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
         // Before the client's allowance is spent: the wait may be longer than the client's patience.
-        patience.unless_over(entry.make_room(size.values)).await.ok_or(Refusal::Busy)?;
+        patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
         self.spend(&call, &size, client)?;
         let mapped = self.map(&call, tokenizer, client, entry).await;
         let failed = entry.record.failures.total();
@@ -306,6 +307,11 @@ impl Done {
     }
 }
 
+/// How many UIDs a value of `mode` is hashed with: rewrapping opens one, and makes another.
+fn hashes_a_value(mode: Mode) -> usize {
+    if mode == Mode::RewrapUid { 2 } else { 1 }
+}
+
 /// Keyed hashes of the UIDs that were opened or made, each with that of its number.
 fn hash_items(
     key: &ItemKey,
@@ -316,7 +322,14 @@ fn hash_items(
 ) -> Vec<(ItemHash, ItemHash)> {
     let done = call.numbers.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((&**item, outcome.ok()?)));
     let uids: Vec<&str> = match call.mode {
-        Mode::UidToPhone | Mode::RewrapUid => done.map(|(item, _)| item).collect(),
+        Mode::UidToPhone => done.map(|(item, _)| item).collect(),
+        // A UID of the primary key stays as it is.
+        Mode::RewrapUid => done
+            .flat_map(|(item, uid)| {
+                let made = (!uid.eq_ignore_ascii_case(trim(item))).then_some(uid);
+                [item].into_iter().chain(made)
+            })
+            .collect(),
         Mode::PhoneToUid | Mode::PhoneToAliases => done.flat_map(|(_, uid)| uid.split(Mapped::SEPARATOR)).collect(),
     };
     let mut numbers = Mapped::with_capacity(uids.len());
