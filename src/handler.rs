@@ -40,6 +40,7 @@ use crate::{
     respond::{Answer, Patience, Respond, json_response},
     strict,
     tokenizer::{KeyUse, Mapped, Mode, PlainNumbers, Tokenizer, has_uid_form},
+    usage::Outcome,
     wire::{self, Call},
 };
 
@@ -129,9 +130,11 @@ impl Handler {
     fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
         spend(client, call, size.values, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
+            client.usage.count(call.mode, Outcome::Limited, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
                 Refused::For(wait) => Refusal::OverRate(wait),
+                Refused::ForToday(wait) => Refusal::OverDay(wait),
             }
         })
     }
@@ -204,6 +207,9 @@ impl Handler {
         record.failures = mapped.failures();
         record.passed = passed;
         record.mapped = mapped.len() - record.failures.total() - passed;
+        client.usage.count(call.mode, Outcome::Mapped, record.mapped);
+        client.usage.count(call.mode, Outcome::Passed, passed);
+        client.usage.count(call.mode, Outcome::Failed, record.failures.total());
         record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
         if let Some(key) = entry.item_key() {
             entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
@@ -361,6 +367,7 @@ impl Respond for Handler {
             }
             Err(refusal) => {
                 record.code = refusal.status().as_u16();
+                record.limit = refusal.limit();
                 Answer::to_stranger(refusal.response())
             }
         };
@@ -480,6 +487,7 @@ enum Refusal {
     BeyondRate,
     AnswerTooLarge,
     OverRate(Duration),
+    OverDay(Duration),
     Busy,
     Interrupted,
 }
@@ -496,9 +504,20 @@ impl Refusal {
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Ambiguous | Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
-            Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) | Self::OverDay(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NotGranted(_) => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The limit of the client that it is over.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::OverRate(_) => Some("minute"),
+            Self::OverDay(_) => Some("day"),
+            _ => None,
         }
     }
 
@@ -532,8 +551,9 @@ impl Refusal {
                 format!("more than {max} numbers in one request, or UIDs in its answer").into()
             }
             Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
-            Self::BeyondRate => "more numbers than a whole minute's limit of this client".into(),
+            Self::BeyondRate => "more numbers than this client may ever have in a minute, or in a day".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
+            Self::OverDay(_) => "over this client's limit of numbers in 24 hours: see Retry-After".into(),
             Self::Guessing(_) => "too many failed logins from this address".into(),
             Self::TooManyOfPeer => "too many requests at once from this address".into(),
             Self::Busy => "too much is under way: try again".into(),
@@ -556,7 +576,7 @@ impl Refusal {
             Self::Encoded => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
-            Self::Guessing(wait) | Self::OverRate(wait) => {
+            Self::Guessing(wait) | Self::OverRate(wait) | Self::OverDay(wait) => {
                 // Whole seconds, and never so few that the same request would be refused again.
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));

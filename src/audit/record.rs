@@ -73,6 +73,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// `Code` of the answer.
     pub code: u16,
+    /// The client's limit that it was over: `minute` or `day`.
+    pub limit: Option<&'static str>,
     /// How many items it had.
     pub items: usize,
     /// How many of them were mapped.
@@ -100,6 +102,7 @@ impl Record<'_> {
             mode: None,
             status: 0,
             code: 0,
+            limit: None,
             items: 0,
             mapped: 0,
             passed: 0,
@@ -156,6 +159,9 @@ impl Record<'_> {
     fn write_counts(&self, out: &mut Vec<u8>) {
         field(out, ",\"status\":", self.status.into());
         field(out, ",\"code\":", self.code.into());
+        if let Some(limit) = self.limit {
+            put(out, format_args!(",\"limit\":\"{limit}\""));
+        }
         field(out, ",\"items\":", self.items as u64);
         field(out, ",\"mapped\":", self.mapped as u64);
         field(out, ",\"passed\":", self.passed as u64);

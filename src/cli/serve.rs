@@ -422,6 +422,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
+        usage: Arc::default(),
     };
     Ok(Config {
         listen,
