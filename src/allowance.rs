@@ -1,8 +1,8 @@
-//! How much a client may have mapped in a minute, and how often a peer may guess a password.
+//! How much a client may have mapped in a minute and in a day, and how often a peer may guess a password.
 //!
 //! A token bucket would either let twice the limit through in its first minute, or, with a small burst, refuse a live
 //! call after any large batch, with most of the minute's numbers still unused. So this counts what was admitted in the
-//! last minute, up to the limit.
+//! last minute, and in the last 24 hours, up to the limits.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,16 +16,27 @@ use crate::{
     peer::{self, Network},
 };
 
-/// What limits are counted over.
+/// What guesses, and bursts, are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Admissions this close to the first of them are remembered as one, which bounds what is remembered to some 600.
-const GRAIN: Duration = Duration::from_millis(100);
+/// What a limit counts over.
+struct Span {
+    length: Duration,
+    /// Admissions this close to the first of them are remembered as one, which bounds what is remembered.
+    grain: Duration,
+}
 
-/// Items a minute.
+/// A minute in some 600 pieces, and a day in some 720.
+const SPANS: [Span; 2] = [
+    Span { length: MINUTE, grain: Duration::from_millis(100) },
+    Span { length: Duration::from_secs(24 * 60 * 60), grain: Duration::from_secs(120) },
+];
+
+/// Items a minute, and a day.
 pub struct Allowance {
-    per_minute: Option<u64>,
-    spent: Arc<Mutex<Spent>>,
+    /// One for each of [`SPANS`]; any number of items where it is `None`.
+    limits: [Option<u64>; SPANS.len()],
+    spent: Arc<Mutex<[Spent; SPANS.len()]>>,
 }
 
 #[derive(Default)]
@@ -35,7 +46,7 @@ struct Spent {
     total: u64,
 }
 
-/// Items that were admitted together, or nearly so. They all count until the last of them is a minute old.
+/// Items that were admitted together, or nearly so. They all count until the last of them is as old as the span is long.
 struct Admitted {
     first: Instant,
     last: Instant,
@@ -45,32 +56,47 @@ struct Admitted {
 /// Why items were not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// They are more than a whole minute admits.
+    /// They are more than a whole minute, or a whole day, admits.
     Ever,
-    /// They fit after this time, if nothing else is admitted before.
+    /// They fit after this time, if nothing else is admitted before: the minute's are used up.
     For(Duration),
+    /// The same, since the day's are.
+    ForToday(Duration),
 }
 
 impl Allowance {
     /// So many items a minute; any number where it is `None`.
     pub fn new(per_minute: Option<u64>) -> Self {
-        Self { per_minute, spent: Arc::default() }
+        Self { limits: [per_minute, None], spent: Arc::default() }
     }
 
-    /// Items a minute; any number where it is `None`.
-    pub fn per_minute(&self) -> Option<u64> {
-        self.per_minute
+    /// The same, and so many items in any 24 hours; any number where it is `None`.
+    #[must_use]
+    pub fn and_per_day(self, per_day: Option<u64>) -> Self {
+        Self { limits: [self.limits[0], per_day], ..self }
     }
 
-    /// The same limit for whoever had `before`: what was spent of that, and still is by requests under way, counts.
+    /// Items a day; any number where it is `None`.
+    pub fn per_day(&self) -> Option<u64> {
+        self.limits[1]
+    }
+
+    /// The same limits for whoever had `before`: what was spent of that, and still is by requests under way, counts.
     #[must_use]
     pub fn continuing(&self, before: &Self) -> Self {
-        Self { per_minute: self.per_minute, spent: before.spent.clone() }
+        Self { limits: self.limits, spent: before.spent.clone() }
     }
 
     /// Whether anything that was admitted still counts at `now`.
     pub fn is_spent(&self, now: Instant) -> bool {
-        lock(&self.spent).admitted.back().is_some_and(|past| now.saturating_duration_since(past.last) < MINUTE)
+        let spent = lock(&self.spent);
+        spent.iter().zip(&SPANS).any(|(spent, span)| spent.admitted.back().is_some_and(|past| past.counts(span, now)))
+    }
+
+    /// Items that count towards the day's limit at `now`.
+    pub fn spent_today(&self, now: Instant) -> u64 {
+        let (spent, span) = (&lock(&self.spent)[1], &SPANS[1]);
+        spent.admitted.iter().filter(|past| past.counts(span, now)).map(|past| past.count).sum()
     }
 
     /// Admits `items` at `now`, all or none.
@@ -78,47 +104,74 @@ impl Allowance {
     /// # Errors
     /// [`Refused`].
     pub fn admit(&self, items: u64, now: Instant) -> Result<(), Refused> {
-        let Some(per_minute) = self.per_minute else { return Ok(()) };
-        if items > per_minute {
+        if self.limits.iter().flatten().any(|limit| items > *limit) {
             return Err(Refused::Ever);
         }
-        let mut spent = lock(&self.spent);
-        let Spent { admitted, total } = &mut *spent;
-        let is_over = |past: &&Admitted| now.saturating_duration_since(past.last) >= MINUTE;
-        let over = admitted.iter().take_while(is_over).count();
-        *total -= admitted.drain(..over).map(|past| past.count).sum::<u64>();
-        if *total + items > per_minute {
-            // What must be forgotten first, from the earliest on.
-            let mut excess = *total + items - per_minute;
-            let last = admitted.iter().find(|past| {
-                let enough = past.count >= excess;
-                excess = excess.saturating_sub(past.count);
-                enough
-            });
-            let until = last.map_or(now, |past| past.last + MINUTE);
-            return Err(Refused::For(until.saturating_duration_since(now)));
+        if self.limits == [None; SPANS.len()] {
+            return Ok(());
         }
-        *total += items;
-        match admitted.back_mut() {
-            Some(past) if now.saturating_duration_since(past.first) < GRAIN => {
-                past.last = now;
-                past.count += items;
-            }
-            _ => admitted.push_back(Admitted { first: now, last: now, count: items }),
+        let mut spent = lock(&self.spent);
+        let mut waits = [None; SPANS.len()];
+        for (at, span) in SPANS.iter().enumerate() {
+            waits[at] = self.limits[at].and_then(|limit| spent[at].wait(span, limit, items, now));
+        }
+        match waits {
+            [None, None] => {}
+            [minute, Some(day)] if minute <= Some(day) => return Err(Refused::ForToday(day)),
+            [minute, _] => return Err(Refused::For(minute.unwrap_or_default())),
+        }
+        for (at, span) in SPANS.iter().enumerate().filter(|(at, _)| self.limits[*at].is_some()) {
+            spent[at].add(span, items, now);
         }
         Ok(())
     }
 
     /// Gives back `items` that were admitted just now, for a call that is refused after all.
-    pub fn give_back(&self, mut items: u64) {
-        let mut spent = lock(&self.spent);
-        let Spent { admitted, total } = &mut *spent;
-        for past in admitted.iter_mut().rev() {
+    pub fn give_back(&self, items: u64) {
+        lock(&self.spent).iter_mut().for_each(|spent| spent.give_back(items));
+    }
+}
+
+impl Spent {
+    /// How long `items` must wait under `limit`, where they must.
+    fn wait(&mut self, span: &Span, limit: u64, items: u64, now: Instant) -> Option<Duration> {
+        let over = self.admitted.iter().take_while(|past| !past.counts(span, now)).count();
+        self.total -= self.admitted.drain(..over).map(|past| past.count).sum::<u64>();
+        let mut excess = (self.total + items).checked_sub(limit).filter(|excess| *excess > 0)?;
+        // What must be forgotten first, from the earliest on.
+        let last = self.admitted.iter().find(|past| {
+            let enough = past.count >= excess;
+            excess = excess.saturating_sub(past.count);
+            enough
+        });
+        let until = last.map_or(now, |past| past.last + span.length);
+        Some(until.saturating_duration_since(now))
+    }
+
+    fn add(&mut self, span: &Span, items: u64, now: Instant) {
+        self.total += items;
+        match self.admitted.back_mut() {
+            Some(past) if now.saturating_duration_since(past.first) < span.grain => {
+                past.last = now;
+                past.count += items;
+            }
+            _ => self.admitted.push_back(Admitted { first: now, last: now, count: items }),
+        }
+    }
+
+    fn give_back(&mut self, mut items: u64) {
+        for past in self.admitted.iter_mut().rev() {
             let some = past.count.min(items);
             past.count -= some;
-            *total -= some;
+            self.total -= some;
             items -= some;
         }
+    }
+}
+
+impl Admitted {
+    fn counts(&self, span: &Span, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) < span.length
     }
 }
 
@@ -226,6 +279,53 @@ mod tests {
         assert_eq!((higher.admit(3, start), higher.admit(2, start)), (Err(Refused::For(MINUTE)), Ok(())));
         assert!(before.is_spent(start) && !before.is_spent(start + MINUTE));
         assert_eq!(lower.admit(5, start + MINUTE), Ok(()));
+    }
+
+    /// What a day may have is spread over the day as the client likes, and is not had twice in any 24 hours.
+    #[test]
+    fn just_below_the_minutes_limit_the_day_ends_within_a_hundredth_of_its_own() {
+        let (minute, day, start) = (60_000, 1_200_000, Instant::now());
+        let allowance = Allowance::new(Some(minute)).and_per_day(Some(day));
+        let (mut admitted, step) = (Vec::new(), minute * 99 / 100 / 60);
+        let mut refused = None;
+        for second in 0..5 * 86_400 {
+            match allowance.admit(step, start + Duration::from_secs(second)) {
+                Ok(()) => admitted.push(second),
+                Err(why) => refused = refused.or(Some((second, why))),
+            }
+        }
+        assert!(lock(&allowance.spent).iter().all(|spent| spent.admitted.len() <= 722), "more is kept than is bounded");
+        // 20.2 minutes after the start it is over, for what is left of 24 hours.
+        let (at, why) = refused.expect("a refusal");
+        let first_day = admitted.iter().filter(|second| **second < 86_400).count() as u64 * step;
+        assert!((day * 99 / 100..=day).contains(&first_day), "{first_day}");
+        let Refused::ForToday(wait) = why else { panic!("{why:?}") };
+        assert!((86_400..86_400 + 120).contains(&(at + wait.as_secs())), "{at} {wait:?}");
+        for from in (0..4 * 86_400).step_by(1777) {
+            let within = admitted.iter().filter(|second| (from..from + 86_400).contains(*second)).count() as u64;
+            assert!(within * step <= day, "{} from {from} s on", within * step);
+        }
+        let total = admitted.len() as u64 * step;
+        assert!(total >= 5 * day * 99 / 100, "{total} in five days");
+    }
+
+    #[test]
+    fn the_day_and_the_minute_are_admitted_together() {
+        let (allowance, start) = (Allowance::new(Some(10)).and_per_day(Some(15)), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(allowance.admit(16, start), Err(Refused::Ever));
+        assert_eq!(allowance.admit(10, start), Ok(()));
+        assert_eq!(allowance.admit(1, at(1)), Err(Refused::For(Duration::from_secs(59))));
+        assert_eq!(allowance.admit(5, at(300)), Ok(()));
+        assert_eq!((allowance.spent_today(at(300)), allowance.spent_today(at(86_400))), (15, 5));
+        // Both are used up; the day lasts longer.
+        assert_eq!(allowance.admit(6, at(301)), Err(Refused::ForToday(Duration::from_secs(86_099))));
+        assert_eq!(allowance.admit(6, at(86_400)), Ok(()));
+        allowance.give_back(6);
+        assert!(allowance.is_spent(at(86_699)) && !allowance.is_spent(at(172_801)));
+        // A reload keeps the day, under a limit that is lower, too.
+        let lower = Allowance::new(None).and_per_day(Some(5)).continuing(&allowance);
+        assert_eq!(lower.admit(1, at(86_401)), Err(Refused::ForToday(Duration::from_secs(299))));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     ids::Context,
     memory,
     tokenizer::{Mode, PlainNumbers},
+    usage::Usage,
 };
 
 /// Bytes of the longest username.
@@ -44,6 +45,8 @@ pub struct Client {
     pub tokenize: Arc<Allowance>,
     /// How many UIDs may become numbers.
     pub detokenize: Arc<Allowance>,
+    /// What this client has had mapped.
+    pub usage: Arc<Usage>,
 }
 
 impl Client {
@@ -116,6 +119,7 @@ struct Gone {
     password_sha256: Vec<[u8; HASH_BYTES]>,
     tokenize: Arc<Allowance>,
     detokenize: Arc<Allowance>,
+    usage: Arc<Usage>,
 }
 
 impl Clients {
@@ -134,8 +138,13 @@ impl Clients {
         self.clients.iter().map(|client| client.username.as_str())
     }
 
+    /// Them all.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter()
+    }
+
     /// These clients at `now`, with what those of `before` have spent of their allowances: a reload gives nobody a second
-    /// minute, whether under another limit, after having been away, or under another name with a password that it had.
+    /// minute or day, whether under another limit, after having been away, or under another name with a password that it had.
     #[must_use]
     pub fn continuing(mut self, before: &Self, now: Instant) -> Self {
         let mut past: Vec<Gone> = before.clients.iter().map(Gone::new).chain(before.gone.iter().cloned()).collect();
@@ -150,6 +159,7 @@ impl Clients {
                 let old = past.swap_remove(at);
                 client.tokenize = Arc::new(client.tokenize.continuing(&old.tokenize));
                 client.detokenize = Arc::new(client.detokenize.continuing(&old.detokenize));
+                client.usage = old.usage;
                 false
             });
         }
@@ -191,9 +201,13 @@ impl Clients {
 
 impl Gone {
     fn new(client: &Client) -> Self {
-        let Client { username, password_sha256, tokenize, detokenize, .. } = client;
-        let (username, password_sha256) = (username.clone(), password_sha256.clone());
-        Self { username, password_sha256, tokenize: tokenize.clone(), detokenize: detokenize.clone() }
+        Self {
+            username: client.username.clone(),
+            password_sha256: client.password_sha256.clone(),
+            tokenize: client.tokenize.clone(),
+            detokenize: client.detokenize.clone(),
+            usage: client.usage.clone(),
+        }
     }
 }
 
@@ -229,6 +243,7 @@ mod tests {
             plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
+            usage: Arc::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -23,6 +24,7 @@ use self::{
     section::Section,
 };
 use crate::{
+    allowance::Allowance,
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
@@ -38,6 +40,15 @@ const TOKENIZE_PER_MINUTE: u64 = 600_000;
 
 /// UIDs a minute that a client may have mapped to numbers, unless it is told otherwise.
 const DETOKENIZE_PER_MINUTE: u64 = 60_000;
+
+/// The greatest rate that is a limit.
+const RATE_MAX: u64 = 1_000_000_000;
+
+/// Minutes whose limit a client may have mapped in a day, unless it is told otherwise: the busiest twenty.
+const MINUTES_A_DAY: u64 = 20;
+
+/// The greatest number of numbers a day that is a limit.
+const DAY_MAX: u64 = RATE_MAX * 24 * 60;
 
 /// Bytes of the largest configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -399,10 +410,20 @@ fn client(mut section: Section) -> Result<Client, ConfigError> {
         Some("pass") => PlainNumbers::Pass,
         Some(_) => return Err(section.wrong("plain_numbers", "must be \"refuse\" or \"pass\"")),
     };
-    let tokenize = section.rate("tokenize_per_minute", TOKENIZE_PER_MINUTE)?;
-    let detokenize = section.rate("detokenize_per_minute", DETOKENIZE_PER_MINUTE)?;
+    let tokenize = allowance(&mut section, "tokenize", TOKENIZE_PER_MINUTE)?;
+    let detokenize = allowance(&mut section, "detokenize", DETOKENIZE_PER_MINUTE)?;
     section.finish()?;
-    Ok(Client { username, password_sha256, context, modes, partial, plain_numbers, tokenize, detokenize })
+    let usage = Arc::default();
+    Ok(Client { username, password_sha256, context, modes, partial, plain_numbers, tokenize, detokenize, usage })
+}
+
+/// The limits a minute and a day of `what` a client does. Who has no limit a minute has none a day, unless it is told so.
+fn allowance(section: &mut Section, what: &str, per_minute: u64) -> Result<Arc<Allowance>, ConfigError> {
+    let (minute, day) = (format!("{what}_per_minute"), format!("{what}_per_day"));
+    let per_minute = section.rate(&minute, "minute", RATE_MAX)?.unwrap_or(Some(per_minute));
+    let usual = per_minute.map(|per_minute| per_minute * MINUTES_A_DAY);
+    let per_day = section.rate(&day, "day", DAY_MAX)?.unwrap_or(usual);
+    Ok(Arc::new(Allowance::new(per_minute).and_per_day(per_day)))
 }
 
 fn check_clients(clients: &[Client], top: &Section) -> Result<(), ConfigError> {
@@ -462,6 +483,26 @@ mod tests {
         let Err(error) = read(text) else { panic!("accepted {text}") };
         assert_eq!(error.place, place, "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_day_is_twenty_minutes_unless_it_is_told_otherwise() {
+        let in_client = |line: &str| format!("plaintext = true\n{CLIENT}\n{line}");
+        for (limits, tokenize, detokenize) in [
+            ("", Some(12_000_000), Some(1_200_000)),
+            ("tokenize_per_minute = 5\ndetokenize_per_minute = 1000000000", Some(100), Some(20_000_000_000)),
+            ("tokenize_per_minute = \"unlimited\"\ndetokenize_per_day = 7", None, Some(7)),
+            (
+                "tokenize_per_minute = \"unlimited\"\ntokenize_per_day = 1440000000000",
+                Some(1_440_000_000_000),
+                Some(1_200_000),
+            ),
+            ("tokenize_per_day = \"unlimited\"", None, Some(1_200_000)),
+        ] {
+            let config = read(&in_client(limits)).map_err(|error| error.to_string()).expect("it is right");
+            let client = &config.clients[0];
+            assert_eq!((client.tokenize.per_day(), client.detokenize.per_day()), (tokenize, detokenize), "{limits}");
+        }
     }
 
     #[test]
@@ -568,6 +609,8 @@ mod tests {
             "`clients[0].password_sha256`",
         );
         check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = []"), "`clients[1].password_sha256`");
+        check(&in_client("tokenize_per_day = 0"), "`clients[0].tokenize_per_day`");
+        check(&in_client("detokenize_per_day = \"s3cret\""), "`clients[0].detokenize_per_day`");
         assert!(read(&in_client("tokenize_per_minute = \"unlimited\"")).is_ok());
         assert!(read(&top("allow_from = [\"10.0.0.0/8\", \"::1\"]")).is_ok());
     }

@@ -35,10 +35,12 @@ use crate::{
     limits::Limits,
     live::Live,
     lock::lock,
+    number::trim,
     peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
     strict,
     tokenizer::{KeyUse, Mapped, Mode, PlainNumbers, Tokenizer, has_uid_form},
+    usage::Outcome,
     wire::{self, Call},
 };
 
@@ -94,7 +96,7 @@ impl Handler {
         self.check(&call, &size, client)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
         // Before the client's allowance is spent: the wait may be longer than the client's patience.
-        patience.unless_over(entry.make_room(size.values)).await.ok_or(Refusal::Busy)?;
+        patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
         self.spend(&call, &size, client)?;
         let mapped = self.map(&call, tokenizer, client, entry).await;
         let failed = entry.record.failures.total();
@@ -128,9 +130,11 @@ impl Handler {
     fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
         spend(client, call, size.values, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
+            client.usage.count(call.mode, Outcome::Limited, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
                 Refused::For(wait) => Refusal::OverRate(wait),
+                Refused::ForToday(wait) => Refusal::OverDay(wait),
             }
         })
     }
@@ -203,6 +207,9 @@ impl Handler {
         record.failures = mapped.failures();
         record.passed = passed;
         record.mapped = mapped.len() - record.failures.total() - passed;
+        client.usage.count(call.mode, Outcome::Mapped, record.mapped);
+        client.usage.count(call.mode, Outcome::Passed, passed);
+        client.usage.count(call.mode, Outcome::Failed, record.failures.total());
         record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
         if let Some(key) = entry.item_key() {
             entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
@@ -311,6 +318,11 @@ impl Done {
     }
 }
 
+/// How many UIDs a value of `mode` is hashed with: rewrapping opens one, and makes another.
+fn hashes_a_value(mode: Mode) -> usize {
+    if mode == Mode::RewrapUid { 2 } else { 1 }
+}
+
 /// Keyed hashes of the UIDs that were opened or made, each with that of its number.
 fn hash_items(
     key: &ItemKey,
@@ -321,7 +333,14 @@ fn hash_items(
 ) -> Vec<(ItemHash, ItemHash)> {
     let done = call.numbers.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((&**item, outcome.ok()?)));
     let uids: Vec<&str> = match call.mode {
-        Mode::UidToPhone | Mode::RewrapUid => done.map(|(item, _)| item).collect(),
+        Mode::UidToPhone => done.map(|(item, _)| item).collect(),
+        // A UID of the primary key stays as it is.
+        Mode::RewrapUid => done
+            .flat_map(|(item, uid)| {
+                let made = (!uid.eq_ignore_ascii_case(trim(item))).then_some(uid);
+                [item].into_iter().chain(made)
+            })
+            .collect(),
         Mode::PhoneToUid | Mode::PhoneToAliases => done.flat_map(|(_, uid)| uid.split(Mapped::SEPARATOR)).collect(),
     };
     let mut numbers = Mapped::with_capacity(uids.len());
@@ -353,6 +372,7 @@ impl Respond for Handler {
             }
             Err(refusal) => {
                 record.code = refusal.status().as_u16();
+                record.limit = refusal.limit();
                 Answer::to_stranger(refusal.response())
             }
         };
@@ -472,6 +492,7 @@ enum Refusal {
     BeyondRate,
     AnswerTooLarge,
     OverRate(Duration),
+    OverDay(Duration),
     Busy,
     Interrupted,
 }
@@ -488,9 +509,20 @@ impl Refusal {
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Ambiguous | Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
-            Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Guessing(_) | Self::TooManyOfPeer | Self::OverRate(_) | Self::OverDay(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NotGranted(_) => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The limit of the client that it is over.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::OverRate(_) => Some("minute"),
+            Self::OverDay(_) => Some("day"),
+            _ => None,
         }
     }
 
@@ -524,8 +556,9 @@ impl Refusal {
                 format!("more than {max} numbers in one request, or UIDs in its answer").into()
             }
             Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
-            Self::BeyondRate => "more numbers than a whole minute's limit of this client".into(),
+            Self::BeyondRate => "more numbers than this client may ever have in a minute, or in a day".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
+            Self::OverDay(_) => "over this client's limit of numbers in 24 hours: see Retry-After".into(),
             Self::Guessing(_) => "too many failed logins from this address".into(),
             Self::TooManyOfPeer => "too many requests at once from this address".into(),
             Self::Busy => "too much is under way: try again".into(),
@@ -548,7 +581,7 @@ impl Refusal {
             Self::Encoded => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
-            Self::Guessing(wait) | Self::OverRate(wait) => {
+            Self::Guessing(wait) | Self::OverRate(wait) | Self::OverDay(wait) => {
                 // Whole seconds, and never so few that the same request would be refused again.
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));

@@ -75,3 +75,4 @@ pub mod limits;
 mod lock;
 pub mod memory;
 pub mod number;
+pub mod usage;

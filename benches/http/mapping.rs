@@ -44,6 +44,7 @@ impl Mapping {
             plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
+            usage: Arc::default(),
         };
         let ring = KeyRing::from_note(ring_json(&ring(1)).as_bytes(), tokenizer::knows, &[]).unwrap();
         let headers = [

@@ -30,6 +30,7 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
+        usage: Arc::default(),
     };
     Clients::new(WHO.iter().map(client).collect())
 });

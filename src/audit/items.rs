@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroize as _;
 
-use crate::ids::Context;
+use crate::{ids::Context, number::trim};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 32;
@@ -14,18 +15,36 @@ pub const KEY_BYTES: usize = 32;
 /// Bytes of a hash: the first half of HMAC-SHA-256 (RFC 2104 section 5).
 const HASH_BYTES: usize = 16;
 
+/// Bytes of the name of a key.
+const ID_BYTES: usize = 8;
+
 /// The key under which items are hashed.
-pub struct ItemKey(Box<Hmac<Sha256>>);
+pub struct ItemKey {
+    mac: Box<Hmac<Sha256>>,
+    id: ItemKeyId,
+}
+
+/// Which key it is, in hex. It tells nothing of the key, nor of any item.
+pub type ItemKeyId = [u8; 2 * ID_BYTES];
 
 impl ItemKey {
     /// The key of these bytes.
     pub fn new(bytes: &[u8; KEY_BYTES]) -> Self {
-        Self(Box::new(Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length")))
+        let mac = Box::new(Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length"));
+        let mut key = Self { mac, id: ItemKeyId::default() };
+        let id = key.hash(&[b"id"]);
+        HEXLOWER.encode_mut(&id.0[..ID_BYTES], &mut key.id);
+        key
+    }
+
+    /// Which key it is: the first half of `HMAC(key, "id")`.
+    pub fn id(&self) -> ItemKeyId {
+        self.id
     }
 
     /// The hash of a UID: `HMAC(key, "uid/" || context || "/" || the UID in lower case)`.
     pub fn uid(&self, context: &Context, uid: &str) -> ItemHash {
-        let mut lower = uid.trim().to_ascii_lowercase();
+        let mut lower = trim(uid).to_ascii_lowercase();
         let hash = self.hash(&[b"uid/", context.as_str().as_bytes(), b"/", lower.as_bytes()]);
         lower.zeroize();
         hash
@@ -37,7 +56,7 @@ impl ItemKey {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> ItemHash {
-        let mut mac = (*self.0).clone();
+        let mut mac = (*self.mac).clone();
         parts.iter().for_each(|part| mac.update(part));
         let mut hash = [0; HASH_BYTES];
         hash.copy_from_slice(&mac.finalize().into_bytes()[..HASH_BYTES]);
@@ -49,8 +68,24 @@ impl ItemKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ItemHash([u8; HASH_BYTES]);
 
+impl ItemHash {
+    /// The hash that is written so.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let mut bytes = [0; HASH_BYTES];
+        let fits = hex.len() == 2 * HASH_BYTES && HEXLOWER.decode_mut(hex.as_bytes(), &mut bytes).is_ok();
+        fits.then_some(Self(bytes))
+    }
+
+    /// Adds it to `out`, in hex.
+    pub(super) fn push_to(self, out: &mut Vec<u8>) {
+        let mut hex = [0; 2 * HASH_BYTES];
+        HEXLOWER.encode_mut(&self.0, &mut hex);
+        out.extend_from_slice(&hex);
+    }
+}
+
 impl fmt::Display for ItemHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }

@@ -11,8 +11,10 @@
 //!
 //! The events are `request`, `strangers`, `start`, `stop`, `reload`, `dropped`, and `command` of those who run callveil.
 //! A line of `strangers` has `peer` (an address or a /64 network; null for many), `status` (0 where there was no answer),
-//! `count`, and `since` when.
+//! `count`, and `since` when. A request with more hashes than fit in a line has several, `part` 1 to `parts`, of which the
+//! first has the counts. The lines of a start are a [`chain`], whose first line is the `start`.
 
+pub mod chain;
 mod items;
 mod record;
 mod strangers;
@@ -33,16 +35,21 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
+use tracing::info;
 
+use self::{
+    chain::Head,
+    record::{Recent, lines_of},
+    strangers::Strangers,
+};
 pub use self::{
-    items::{ItemHash, ItemKey, KEY_BYTES},
+    items::{ItemHash, ItemKey, ItemKeyId, KEY_BYTES},
     record::{Record, RequestId, event_line},
     writer::{Destination, Writer, open},
 };
-use self::{record::Recent, strangers::Strangers};
 use crate::{lock::lock, metrics::Metrics};
 
-/// Places of lines that are not written yet. That of a request is about 300 bytes.
+/// Places of lines that are not written yet. That of a request is about 400 bytes.
 const PLACES: usize = 8192;
 
 /// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
@@ -89,6 +96,8 @@ pub struct Audit {
     /// Random, made at this start: the first half of each request's id, in hex.
     instance: [u8; 16],
     requests: AtomicU64,
+    /// Lines of which the log on stderr tells.
+    told: AtomicU64,
 }
 
 /// What requests and the writer share.
@@ -110,6 +119,8 @@ struct Shared {
     strangers: Mutex<Strangers>,
     /// Requests that went into sums.
     summed: AtomicU64,
+    /// The last line that is written.
+    head: Mutex<Head>,
 }
 
 #[derive(Default)]
@@ -137,17 +148,20 @@ impl Audit {
             busy_since: Mutex::default(),
             strangers: Mutex::default(),
             summed: AtomicU64::new(0),
+            head: Mutex::default(),
         });
-        let writer = Writer::new(destination, shared.clone());
-        let (metrics, requests, mut hex) = (Metrics::default(), AtomicU64::new(0), [0; 16]);
+        let mut hex = [0; 16];
         HEXLOWER.encode_mut(&instance.to_be_bytes(), &mut hex);
-        (Self { on_full, item_key, shared, metrics, instance: hex, requests }, writer)
+        let writer = Writer::new(destination, shared.clone(), hex);
+        let (metrics, requests, told) = (Metrics::default(), AtomicU64::new(0), AtomicU64::new(0));
+        (Self { on_full, item_key, shared, metrics, instance: hex, requests, told }, writer)
     }
 
     /// The record of a request of `peer`. It is noted when the entry is dropped.
     pub fn begin(&self, peer: IpAddr) -> Entry<'_> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let record = Record::new(RequestId { instance: self.instance, number }, peer);
+        let mut record = Record::new(RequestId { instance: self.instance, number }, peer);
+        record.item_key = self.item_key.as_ref().map(ItemKey::id);
         Entry { audit: self, started: Instant::now(), room: Room::Wanted, record }
     }
 
@@ -159,7 +173,7 @@ impl Audit {
     /// Notes something else than a request. It waits for nothing, and such events are rare enough to need no bound.
     pub fn event(&self, event: &str, fields: Map<String, Value>) {
         self.shared.taken.fetch_add(1, Ordering::Relaxed);
-        self.shared.push(&event_line(Timestamp::now(), event, fields), 1);
+        self.shared.push(&event_line(Timestamp::now(), event, fields), 1, 1);
     }
 
     /// Has the writer open its file anew, after it was moved away.
@@ -194,6 +208,25 @@ impl Audit {
     /// Requests that went unrecorded, since the start.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The last line that is written.
+    pub fn head(&self) -> Head {
+        *lock(&self.shared.head)
+    }
+
+    /// Tells in the log on stderr of the last line that is written, where it does not yet: another place than the log's, so
+    /// that whoever makes the chain anew has to write both.
+    pub fn tell_head(&self) {
+        let Head { lines, hash } = self.head();
+        if self.told.swap(lines, Ordering::Relaxed) != lines {
+            info!(instance = self.instance(), lines, %hash, "audit head");
+        }
+    }
+
+    /// Which key items are hashed under, where they are.
+    pub fn item_key_id(&self) -> Option<ItemKeyId> {
+        self.item_key.as_ref().map(ItemKey::id)
     }
 
     /// Places that are taken now.
@@ -234,12 +267,12 @@ impl Audit {
 }
 
 impl Shared {
-    /// Queues a line.
-    fn push(&self, line: &[u8], places: usize) {
+    /// Queues `text`, which is so many `lines`.
+    fn push(&self, text: &[u8], lines: usize, places: usize) {
         // Counted first: the writer may have written it before this returns.
-        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.unwritten.fetch_add(lines, Ordering::Relaxed);
         let mut queue = lock(&self.queue);
-        queue.lines.extend_from_slice(line);
+        queue.lines.extend_from_slice(text);
         queue.places += places;
         if queue.idle {
             queue.idle = false;
@@ -254,14 +287,14 @@ impl Shared {
         self.summed.fetch_add(1, Ordering::Relaxed);
         let first = lock(&self.strangers).count(peer, status, now);
         if let Some(sum) = first {
-            self.push(&sum.line(now), 0);
+            self.push(&sum.line(now), 1, 0);
         }
     }
 
     /// Queues the sums of all requests of strangers that no line tells of yet.
     fn tell_strangers(&self) {
         let (sums, now) = (lock(&self.strangers).tell(), Timestamp::now());
-        sums.iter().for_each(|sum| self.push(&sum.line(now), 0));
+        sums.iter().for_each(|sum| self.push(&sum.line(now), 1, 0));
     }
 
     /// Takes `places`, where fewer than `max` are taken so far.
@@ -309,7 +342,8 @@ impl Entry<'_> {
     /// that had some of it, and waited for the rest, could wait for each other.
     pub async fn make_room(&mut self, hashes: usize) {
         if matches!(self.room, Room::Wanted) {
-            let places = 1 + self.audit.item_key.as_ref().map_or(0, |_| hashes / ITEMS_A_PLACE);
+            let hashes = self.audit.item_key.as_ref().map_or(0, |_| hashes);
+            let places = lines_of(hashes, 0) + hashes / ITEMS_A_PLACE;
             self.room = if self.audit.take(places).await { Room::Places(places) } else { Room::Refused };
         }
     }
@@ -329,8 +363,8 @@ impl Entry<'_> {
     }
 
     fn note(&self, places: usize, Scratch { line, recent }: &mut Scratch) {
-        self.record.write(line, recent);
-        self.audit.shared.push(line, places);
+        let lines = self.record.write(line, recent);
+        self.audit.shared.push(line, lines, places);
         empty(line);
     }
 }

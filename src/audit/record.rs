@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use super::ItemHash;
+use super::{ItemHash, chain::LINE_BYTES_MAX, chain::LINK_BYTES_MAX, items::ItemKeyId};
 use crate::{
     auth::Username,
     ids::KeyId,
@@ -39,6 +39,24 @@ impl RequestId {
     }
 }
 
+/// Hashes of one line, each of a UID and of its number. Lines stay below 16 KiB so: containers' runtimes would break longer
+/// ones in pieces, and journald those of 48 KiB.
+const HASHES_A_LINE: usize = 170;
+
+/// Keys of one line.
+const KEYS_A_LINE: usize = 150;
+
+/// Bytes of a list in a line.
+const LIST_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a text in a line, where it is a long one; as JSON it is up to six times longer.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// How many lines a request has with so many hashes and keys.
+pub(super) fn lines_of(hashes: usize, keys: usize) -> usize {
+    hashes.div_ceil(HASHES_A_LINE).max(keys.div_ceil(KEYS_A_LINE)).max(1)
+}
+
 /// What is noted of a request: counts, and never contents.
 pub struct Record<'a> {
     /// Its name.
@@ -55,6 +73,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// `Code` of the answer.
     pub code: u16,
+    /// The client's limit that it was over: `minute` or `day`.
+    pub limit: Option<&'static str>,
     /// How many items it had.
     pub items: usize,
     /// How many of them were mapped.
@@ -67,6 +87,8 @@ pub struct Record<'a> {
     pub keys: SmallVec<[(KeyId, u64); 2]>,
     /// Hashes of each UID and its number, where items are hashed.
     pub hashes: Vec<(ItemHash, ItemHash)>,
+    /// The key of these hashes.
+    pub(super) item_key: Option<ItemKeyId>,
     pub(super) microseconds: u64,
 }
 
@@ -80,18 +102,44 @@ impl Record<'_> {
             mode: None,
             status: 0,
             code: 0,
+            limit: None,
             items: 0,
             mapped: 0,
             passed: 0,
             failures: Failures::default(),
             keys: SmallVec::new(),
             hashes: Vec::new(),
+            item_key: None,
             microseconds: 0,
         }
     }
 
-    /// Adds the line to `out`. One is written for each request, hence by hand.
-    pub(super) fn write(&self, out: &mut Vec<u8>, recent: &mut Recent) {
+    /// Adds the lines to `out`, and gives how many they are: one for most requests, hence by hand. Of several, the first has
+    /// the counts, and all have some of the keys and hashes.
+    pub(super) fn write(&self, out: &mut Vec<u8>, recent: &mut Recent) -> usize {
+        let parts = lines_of(self.hashes.len(), self.keys.len());
+        let mut keys = self.keys.chunks(KEYS_A_LINE);
+        let mut hashes = self.hashes.chunks(HASHES_A_LINE);
+        for part in 1..=parts {
+            self.write_name(out, recent);
+            if parts > 1 {
+                field(out, ",\"part\":", part as u64);
+                field(out, ",\"parts\":", parts as u64);
+            }
+            if part == 1 {
+                self.write_counts(out);
+            }
+            out.extend_from_slice(b",\"keys\":");
+            let keys = keys.next().unwrap_or_default();
+            object(out, keys.iter().map(|(id, count)| (id.to_hex(), *count)));
+            self.write_hashes(hashes.next().unwrap_or_default(), out);
+            out.extend_from_slice(b"}\n");
+        }
+        parts
+    }
+
+    /// What all lines of a request have.
+    fn write_name(&self, out: &mut Vec<u8>, recent: &mut Recent) {
         out.extend_from_slice(b"{\"time\":\"");
         recent.write_time(self.time.unwrap_or_default(), out);
         out.extend_from_slice(b"\",\"event\":\"request\",\"id\":\"");
@@ -106,42 +154,80 @@ impl Record<'_> {
         out.extend_from_slice(b"\",\"mode\":\"");
         out.extend_from_slice(self.mode.map_or("", Mode::name).as_bytes());
         out.push(b'"');
-        let mut integer = itoa::Buffer::new();
-        let mut field = |name: &[u8], value: u64| {
-            out.extend_from_slice(name);
-            out.extend_from_slice(integer.format(value).as_bytes());
-        };
-        field(b",\"status\":", self.status.into());
-        field(b",\"code\":", self.code.into());
-        field(b",\"items\":", self.items as u64);
-        field(b",\"mapped\":", self.mapped as u64);
-        field(b",\"passed\":", self.passed as u64);
-        field(b",\"microseconds\":", self.microseconds);
+    }
+
+    fn write_counts(&self, out: &mut Vec<u8>) {
+        field(out, ",\"status\":", self.status.into());
+        field(out, ",\"code\":", self.code.into());
+        if let Some(limit) = self.limit {
+            put(out, format_args!(",\"limit\":\"{limit}\""));
+        }
+        field(out, ",\"items\":", self.items as u64);
+        field(out, ",\"mapped\":", self.mapped as u64);
+        field(out, ",\"passed\":", self.passed as u64);
+        field(out, ",\"microseconds\":", self.microseconds);
         out.extend_from_slice(b",\"errors\":");
         object(out, self.failures.iter().map(|(error, count)| (error.code(), count as u64)));
-        out.extend_from_slice(b",\"keys\":");
-        object(out, self.keys.iter().map(|(id, count)| (id.to_hex(), *count)));
-        if !self.hashes.is_empty() {
-            out.extend_from_slice(b",\"hashes\":");
-            let mut separator = '[';
-            for (uid, number) in &self.hashes {
-                put(out, format_args!("{separator}[\"{uid}\",\"{number}\"]"));
-                separator = ',';
-            }
-            out.push(b']');
-        }
-        out.extend_from_slice(b"}\n");
     }
+
+    fn write_hashes(&self, hashes: &[(ItemHash, ItemHash)], out: &mut Vec<u8>) {
+        let (Some(key), false) = (&self.item_key, hashes.is_empty()) else { return };
+        out.extend_from_slice(b",\"hmac\":\"");
+        out.extend_from_slice(key);
+        out.extend_from_slice(b"\",\"hashes\":");
+        let mut separator = &b"[[\""[..];
+        for (uid, number) in hashes {
+            out.extend_from_slice(separator);
+            uid.push_to(out);
+            out.extend_from_slice(b"\",\"");
+            number.push_to(out);
+            separator = b"\"],[\"";
+        }
+        out.extend_from_slice(b"\"]]");
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: u64) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// The line of an event that is no request, with who or what it is about in `fields`.
 pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> Vec<u8> {
     let mut line = format!("{{\"time\":\"{time:.6}\",\"event\":\"{event}\"").into_bytes();
     for (name, value) in fields {
-        put(&mut line, format_args!(",\"{name}\":{value}"));
+        let value = bounded(value).to_string();
+        if line.len() + name.len() + value.len() + LINK_BYTES_MAX < LINE_BYTES_MAX {
+            put(&mut line, format_args!(",\"{name}\":{value}"));
+        }
     }
     line.extend_from_slice(b"}\n");
     line
+}
+
+/// `value`, but for the end of a long text or list.
+fn bounded(value: Value) -> Value {
+    match value {
+        Value::String(mut text) if text.len() > TEXT_BYTES_MAX => {
+            let end = (0..=TEXT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
+            Value::String(text + "…")
+        }
+        Value::Array(mut values) => {
+            let mut bytes = 0;
+            let fits = values.iter().take_while(|value| {
+                bytes += value.to_string().len() + 1;
+                bytes <= LIST_BYTES_MAX
+            });
+            let (fit, all) = (fits.count(), values.len());
+            if fit < all {
+                values.truncate(fit);
+                values.push(format!("… and {} more", all - fit).into());
+            }
+            Value::Array(values)
+        }
+        other => other,
+    }
 }
 
 fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
@@ -198,4 +284,54 @@ impl Recent {
 
 fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a buffer takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::ItemKey;
+
+    #[test]
+    fn a_long_record_is_several_lines_that_belong_together() {
+        let (key, client) = (ItemKey::new(&[7; 32]), Username::new(&"\"".repeat(64)).expect("a username"));
+        let id = RequestId { instance: *b"0123456789abcdef", number: 7 };
+        let mut record = Record::new(id, IpAddr::from([192, 0, 2, 1]));
+        (record.client, record.mode, record.item_key) = (Some(&client), Some(Mode::PhoneToAliases), Some(key.id()));
+        record.hashes = (0..1001).map(|at: u32| (key.number(&at.to_string()), key.number("1"))).collect();
+        record.keys = (1..=300_u16).filter_map(|id| Some((KeyId::from_bytes(id.to_be_bytes())?, 1))).collect();
+        let mut out = Vec::new();
+        assert_eq!(record.write(&mut out, &mut Recent::default()), 6);
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(text.lines().all(|line| line.len() + LINK_BYTES_MAX < 16 * 1024), "a line is too long");
+        let length = |line: &Value, field: &str| match &line[field] {
+            Value::Array(values) => values.len(),
+            Value::Object(fields) => fields.len(),
+            _ => 0,
+        };
+        let hashes: Vec<_> = lines.iter().map(|line| length(line, "hashes")).collect();
+        let keys: Vec<_> = lines.iter().map(|line| length(line, "keys")).collect();
+        assert_eq!((hashes, keys), (vec![170, 170, 170, 170, 170, 151], vec![150, 150, 0, 0, 0, 0]));
+        for (line, part) in lines.iter().zip(1..) {
+            assert_eq!((&line["id"], &line["part"], &line["parts"]), (&lines[0]["id"], &part.into(), &6.into()));
+            assert_eq!(line.get("items").is_some(), part == 1);
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_within_the_bound() {
+        let names: Vec<_> = (0..100_000).map(|at| format!("client-{at}")).collect();
+        let text = "\u{1}".repeat(100_000);
+        let fields = (0..30).map(|at| (format!("text_{at}"), text.clone().into()));
+        let fields = [("clients".to_owned(), names.into())].into_iter().chain(fields);
+        let line = event_line(Timestamp::UNIX_EPOCH, "start", fields.collect());
+        assert!(line.len() + LINK_BYTES_MAX <= LINE_BYTES_MAX && line.ends_with(b"}\n"), "{}", line.len());
+        let line: Value = serde_json::from_slice(&line).expect("JSON");
+        let clients = line["clients"].as_array().expect("a list");
+        let last = clients.last().and_then(Value::as_str).expect("a text");
+        assert_eq!(
+            (clients[0].as_str(), last),
+            (Some("client-0"), &*format!("… and {} more", 100_001 - clients.len()))
+        );
+    }
 }

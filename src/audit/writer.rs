@@ -1,9 +1,12 @@
 //! The thread that writes the lines.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Write},
-    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
@@ -13,7 +16,13 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Shared, empty, record::event_line, strangers::INTERVAL};
+use super::{
+    Shared,
+    chain::{Chain, Instance},
+    empty,
+    record::event_line,
+    strangers::INTERVAL,
+};
 use crate::lock::lock;
 
 /// How long lines are gathered for one write: what a crash can lose is not older. Much longer, and so much is written at
@@ -64,23 +73,42 @@ impl Destination {
     }
 }
 
-/// Opens a log for adding to it, making it where it is missing: its owner and group may read it.
+/// Opens a log for adding to it, making it where it is missing: its owner and group may read it. Where a crash left it with a
+/// line without an end, that line is ended.
 ///
 /// # Errors
 /// The system's.
 pub fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let mut log = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+    if ends_in_a_line(path, &log) == Some(true) {
+        log.write_all(b"\n")?;
+    }
+    Ok(log)
+}
+
+/// Whether `log`, at `path`, ends within a line, where that can be seen: some may write a log and not read it.
+fn ends_in_a_line(path: &Path, log: &File) -> Option<bool> {
+    let last = log.metadata().ok().filter(Metadata::is_file)?.len().checked_sub(1)?;
+    let mut byte = [0];
+    File::open(path).ok()?.read_exact_at(&mut byte, last).ok()?;
+    Some(byte != *b"\n")
 }
 
 /// Writes lines, in their order, until it is told to stop.
 pub struct Writer {
     destination: Destination,
     shared: Arc<Shared>,
-    /// Lines that are being written, and how much of them is.
+    /// Lines that are to be written, and how many bytes of them have gone to `block`.
     buffer: Vec<u8>,
-    written: usize,
+    taken: usize,
     /// Places that the rest of them holds.
     places: usize,
+    /// Some of these lines, with their links, as they are being written; and how much of them is.
+    block: Vec<u8>,
+    written: usize,
+    /// Places that the rest of the block holds.
+    block_places: usize,
+    chain: Chain,
     /// Unrecorded requests that the log tells of.
     dropped: u64,
     /// When the sums of strangers' requests were last written.
@@ -90,9 +118,21 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(destination: Destination, shared: Arc<Shared>) -> Self {
-        let (buffer, told) = (Vec::new(), Instant::now());
-        Self { destination, shared, buffer, written: 0, places: 0, dropped: 0, told, deadline: None }
+    pub(super) fn new(destination: Destination, shared: Arc<Shared>, instance: Instance) -> Self {
+        Self {
+            destination,
+            shared,
+            buffer: Vec::new(),
+            taken: 0,
+            places: 0,
+            block: Vec::new(),
+            written: 0,
+            block_places: 0,
+            chain: Chain::new(instance),
+            dropped: 0,
+            told: Instant::now(),
+            deadline: None,
+        }
     }
 
     /// Runs until the log is stopped, and gives how many lines were lost then because they could not be written.
@@ -156,20 +196,24 @@ impl Writer {
 
     /// Writes the buffer, however long it takes; `false` where the writer was told to stop meanwhile, and cannot.
     fn write(&mut self) -> bool {
-        while self.written < self.buffer.len() {
-            let rest = &self.buffer[self.written..];
+        while self.written < self.block.len() || self.next_block() {
+            let rest = &self.block[self.written..];
             *lock(&self.shared.busy_since) = Some(Instant::now());
-            let done = self.destination.write(some_lines(rest));
+            let done = self.destination.write(rest);
             *lock(&self.shared.busy_since) = None;
             let error = match done {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
                     // As large a share of the places as it is of the rest.
-                    let places = self.places * written / rest.len();
+                    let places = self.block_places * written / rest.len();
+                    let is_done = written == rest.len();
                     self.shared.unwritten.fetch_sub(lines(&rest[..written]), Ordering::Relaxed);
                     self.written += written;
-                    self.places -= places;
+                    self.block_places -= places;
                     self.shared.give_back(places);
+                    if is_done {
+                        *lock(&self.shared.head) = self.chain.head();
+                    }
                     if self.shared.failed.swap(false, Ordering::Relaxed) {
                         info!("the audit log is written again");
                     }
@@ -188,7 +232,25 @@ impl Writer {
             self.heed_orders();
         }
         empty(&mut self.buffer);
+        self.taken = 0;
+        true
+    }
+
+    /// Links the next lines to those before; `false` where there are none.
+    fn next_block(&mut self) -> bool {
+        self.block.clear();
         self.written = 0;
+        let rest = &self.buffer[self.taken..];
+        let some = some_lines(rest);
+        if some.is_empty() {
+            return false;
+        }
+        self.block_places = self.places * some.len() / rest.len();
+        self.places -= self.block_places;
+        for line in some.split_inclusive(|byte| *byte == b'\n') {
+            self.chain.seal(line, &mut self.block);
+        }
+        self.taken += some.len();
         true
     }
 
@@ -216,7 +278,7 @@ impl Writer {
         match opened {
             Ok(new) => {
                 *file = new;
-                let line = self.buffer[..self.written].iter().rposition(|byte| *byte == b'\n');
+                let line = self.block[..self.written].iter().rposition(|byte| *byte == b'\n');
                 self.written = line.map_or(0, |end| end + 1);
             }
             Err(error) => warn!(%error, "the audit log cannot be opened anew: going on with the old file"),

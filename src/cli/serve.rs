@@ -28,6 +28,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinHandle, spawn_blocking},
+    time::{Instant as TokioInstant, interval_at},
 };
 use tracing::{error, info, warn};
 
@@ -72,6 +73,10 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// Connections that wait to be taken, as far as the system allows it: in a flood, one more would wait for a second.
 const BACKLOG: u32 = 65_535;
+
+/// How soon the head of the audit log is told of at first, and how often after that.
+const HEAD_FIRST: Duration = Duration::from_secs(1);
+const HEAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a process that ends waits for its audit log to be written: a little longer than the writer tries.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(6);
@@ -188,6 +193,7 @@ fn end_audit(audit: &Audit, written: &mpsc::Receiver<usize>) -> Result<(), Failu
     audit.stop();
     // A write that does not return cannot be waited for.
     let lost = written.recv_timeout(AUDIT_PATIENCE).unwrap_or_else(|_| audit.unwritten());
+    audit.tell_head();
     if lost == 0 {
         return Ok(());
     }
@@ -256,6 +262,9 @@ async fn serve(
     };
     let live =
         Arc::new(Live::new(tokenizer, Clients::new(config.clients), audit.instance().to_owned(), Timestamp::now()));
+    // The first line of its chain, before a reload can have one.
+    record_start(&audit, &live, listener.local_addr().map_err(Failure::failed)?);
+    tokio::spawn(tell_heads(audit.clone()));
     let has_fallen = end_after(reload(live.clone(), &certificates));
     let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(Counts::default()));
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
@@ -282,7 +291,6 @@ async fn serve(
     if config.keyring.ring_id.is_none() && !dev {
         warn!(ring_id = %ring.ring(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
     }
-    record_start(&audit, &live, &tokenizer, address);
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
     let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
@@ -344,13 +352,25 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-fn record_start(audit: &Audit, live: &Live, tokenizer: &Tokenizer, address: SocketAddr) {
-    let ring = tokenizer.ring();
-    let clients = live.clients();
+/// Tells of the head of the audit log, now and then. On a thread that may wait, since stderr may be a pipe that is full.
+async fn tell_heads(audit: Arc<Audit>) {
+    let mut ticks = interval_at(TokioInstant::now() + HEAD_FIRST, HEAD_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let audit = audit.clone();
+        // A log that cannot be told is no reason to stop.
+        let _ = spawn_blocking(move || audit.tell_head()).await;
+    }
+}
+
+fn record_start(audit: &Audit, live: &Live, address: SocketAddr) {
+    let (tokenizer, clients) = (live.tokenizer(), live.clients());
+    let (ring, hmac_key) = (tokenizer.ring(), audit.item_key_id());
     let fields = json!({
         "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "instance": live.instance,
         "listen": address.to_string(), "ring": ring.ring().to_string(), "ring_hash": ring.hash().to_string(),
         "generation": ring.generation(), "primary": ring.primary(Timestamp::now()).id.to_string(),
+        "hmac_key": hmac_key.as_ref().and_then(|id| str::from_utf8(id).ok()),
         "clients": clients.usernames().collect::<Vec<_>>(),
     });
     if let Value::Object(fields) = fields {
@@ -401,6 +421,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),
+        usage: Arc::default(),
     };
     Ok(Config {
         listen,

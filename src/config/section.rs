@@ -1,15 +1,12 @@
 //! How one table of the configuration is read.
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use data_encoding::HEXLOWER;
 use toml::{Table, Value, de::DeTable};
 
 use super::ConfigError;
-use crate::{allowance::Allowance, auth::HASH_BYTES};
-
-/// The greatest rate that is a limit.
-const RATE_MAX: u64 = 1_000_000_000;
+use crate::auth::HASH_BYTES;
 
 /// One table of the file, from which each known key is taken, so that what is left is unknown.
 pub(super) struct Section {
@@ -72,17 +69,17 @@ impl Section {
         Ok(self.integer(key, range)?.map(Duration::from_secs))
     }
 
-    pub(super) fn rate(&mut self, key: &str, default: u64) -> Result<Arc<Allowance>, ConfigError> {
-        let kind = format!("numbers a minute from 1 to {RATE_MAX}, or \"unlimited\"");
-        let rate = self.typed(key, &kind, |value| match value.as_str() {
+    /// A limit a `span`, where one is given; it may be that there is none.
+    pub(super) fn rate(&mut self, key: &str, span: &str, max: u64) -> Result<Option<Option<u64>>, ConfigError> {
+        let kind = format!("numbers a {span} from 1 to {max}, or \"unlimited\"");
+        self.typed(key, &kind, |value| match value.as_str() {
             Some("unlimited") => Some(None),
             _ => value
                 .as_integer()
                 .and_then(|rate| u64::try_from(rate).ok())
-                .filter(|rate| (1..=RATE_MAX).contains(rate))
+                .filter(|rate| (1..=max).contains(rate))
                 .map(Some),
-        });
-        Ok(Arc::new(Allowance::new(rate?.unwrap_or(Some(default)))))
+        })
     }
 
     pub(super) fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {

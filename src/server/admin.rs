@@ -121,7 +121,7 @@ impl Admin {
     fn keyring(&self) -> Value {
         let (now, tokenizer) = (Timestamp::now(), self.state.live.tokenizer());
         let ring = tokenizer.ring();
-        let primary = ring.primary(now).id;
+        let (primary, head) = (ring.primary(now).id, self.state.audit.head());
         let keys = ring.keys().iter().map(|key| {
             let decoded = self.state.live.decoded(key.id);
             json!({
@@ -146,6 +146,7 @@ impl Admin {
             "ring_hash": ring.hash().to_string(),
             "generation": ring.generation(),
             "recipients": ring.recipients(),
+            "audit_head": {"lines": head.lines, "hash": head.hash.to_string()},
             "keys": keys.collect::<Vec<_>>(),
         })
     }

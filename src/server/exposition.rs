@@ -1,5 +1,5 @@
 //! The text that Prometheus reads, made anew each time it asks. No label can have more values than there are modes,
-//! statuses and errors, or keys in the ring.
+//! statuses and errors, clients in the configuration, or keys in the ring.
 
 use std::{
     fmt::{self, Write as _},
@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -22,10 +23,12 @@ use prometheus_client::{
 use super::{Counts, Readiness, process::Figures, tls::Tls};
 use crate::{
     audit::Audit,
+    auth::Client,
     keyring::Status,
     live::Live,
     metrics::{BOUNDS, Metrics, STATUSES},
     tokenizer::{ItemError, Mode},
+    usage::Outcome,
 };
 
 /// How it is written.
@@ -113,6 +116,7 @@ impl Collector for State {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         self.audit.metrics().encode(&mut families)?;
+        self.encode_clients(&mut families)?;
         self.encode_connections(&mut families)?;
         self.encode_audit(&mut families)?;
         self.encode_ring(&mut families)?;
@@ -158,6 +162,38 @@ impl Metrics {
 }
 
 impl State {
+    fn encode_clients(&self, families: &mut Families<'_>) -> fmt::Result {
+        let (clients, now) = (self.live.clients(), Instant::now());
+        let help = "Items of each client, by what became of them";
+        let mut items = families.begin("callveil_client_items", help, MetricType::Counter)?;
+        for client in clients.iter() {
+            for (mode, outcome) in Mode::ALL.into_iter().flat_map(|mode| Outcome::ALL.map(|outcome| (mode, outcome))) {
+                let labels = [("client", client.username.as_str()), ("mode", mode.name()), ("result", outcome.name())];
+                count_of(&mut items, &labels, client.usage.items(mode, outcome))?;
+            }
+        }
+        let limits =
+            |client: &Client| [("detokenize", client.detokenize.clone()), ("tokenize", client.tokenize.clone())];
+        let help = "Items in 24 hours that a client may have here; absent where it may have any number";
+        let mut per_day = families.begin("callveil_client_limit_per_day", help, MetricType::Gauge)?;
+        for client in clients.iter() {
+            for (limit, allowance) in limits(client) {
+                if let Some(items) = allowance.per_day() {
+                    gauge_of(&mut per_day, &[("client", client.username.as_str()), ("limit", limit)], items)?;
+                }
+            }
+        }
+        let help = "Items of the last 24 hours that count towards that limit; forgotten at a restart";
+        let mut today = families.begin("callveil_client_day_items", help, MetricType::Gauge)?;
+        for client in clients.iter() {
+            for (limit, allowance) in limits(client) {
+                let labels = [("client", client.username.as_str()), ("limit", limit)];
+                gauge_of(&mut today, &labels, allowance.spent_today(now))?;
+            }
+        }
+        Ok(())
+    }
+
     fn encode_connections(&self, families: &mut Families<'_>) -> fmt::Result {
         let counts = &self.counts;
         families.gauge("callveil_connections", "Open connections", counts.open.load(Ordering::Relaxed))?;

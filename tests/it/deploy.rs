@@ -161,7 +161,12 @@ fn numbers_that_stand_in_two_places_agree() {
     // What all replicas together let a client do is what the README promises for one.
     let replicas = seconds(AUTOSCALER, "maxReplicas:");
     let client = &table(POD_CONFIG)["clients"][0];
-    for (key, together) in [("tokenize_per_minute", 600_000), ("detokenize_per_minute", 60_000)] {
+    for (key, together) in [
+        ("tokenize_per_minute", 600_000),
+        ("detokenize_per_minute", 60_000),
+        ("tokenize_per_day", 12_000_000),
+        ("detokenize_per_day", 1_200_000),
+    ] {
         assert_eq!(client[key].as_integer().unwrap() * replicas, together, "{key}");
     }
 }

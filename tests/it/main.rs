@@ -40,6 +40,7 @@ mod greedy;
 mod hardware;
 mod help;
 mod hostile;
+mod limits;
 mod logs;
 mod metrics;
 mod other_tools;

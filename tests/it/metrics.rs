@@ -89,6 +89,15 @@ fn everything_is_counted_where_it_belongs() {
         ("callveil_items_total{mode=\"UIDToPhone\",result=\"mapped\"}", 1),
         ("callveil_items_total{mode=\"UIDToPhone\",result=\"malformed_uid\"}", 1),
         ("callveil_items_total{mode=\"UIDToPhone\",result=\"unknown_key\"}", 1),
+        ("callveil_client_items_total{client=\"ccc\",mode=\"PhoneToUID\",result=\"mapped\"}", 2),
+        ("callveil_client_items_total{client=\"ccc\",mode=\"PhoneToUID\",result=\"limited\"}", 98),
+        ("callveil_client_items_total{client=\"ccc\",mode=\"UIDToPhone\",result=\"mapped\"}", 1),
+        ("callveil_client_items_total{client=\"ccc\",mode=\"UIDToPhone\",result=\"failed\"}", 2),
+        ("callveil_client_items_total{client=\"ccc\",mode=\"UIDToPhone\",result=\"passed\"}", 0),
+        ("callveil_client_limit_per_day{client=\"ccc\",limit=\"tokenize\"}", 2000),
+        ("callveil_client_limit_per_day{client=\"ccc\",limit=\"detokenize\"}", 1_200_000),
+        ("callveil_client_day_items{client=\"ccc\",limit=\"tokenize\"}", 3),
+        ("callveil_client_day_items{client=\"ccc\",limit=\"detokenize\"}", 3),
         ("callveil_rate_limited_items_total{mode=\"PhoneToUID\"}", 98),
         ("callveil_rate_limited_items_total{mode=\"UIDToPhone\"}", 0),
         ("callveil_auth_failures_total", 1),
@@ -159,14 +168,17 @@ fn a_scraper_gets_the_format_that_it_asks_for() {
 #[test]
 fn alerts_do_what_they_say() {
     if is_here("promtool") {
-        for args in [&["check", "rules", "alerts.yaml"][..], &["test", "rules", "alerts.test.yaml"]] {
+        for args in
+            [&["check", "rules", "alerts.yaml"][..], &["test", "rules", "alerts.test.yaml", "alerts.week.test.yaml"]]
+        {
             let output =
                 Command::new("promtool").args(args).current_dir(format!("{DEPLOY}/prometheus")).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         }
     }
     let rules = fs::read_to_string(format!("{DEPLOY}/prometheus/alerts.yaml")).unwrap();
-    let tests = fs::read_to_string(format!("{DEPLOY}/prometheus/alerts.test.yaml")).unwrap();
+    let tests = ["alerts.test.yaml", "alerts.week.test.yaml"];
+    let tests = tests.map(|tests| fs::read_to_string(format!("{DEPLOY}/prometheus/{tests}")).unwrap()).concat();
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         let tested = tests.split(&format!("alertname: {alert}\n        exp_alerts")).count() > 1;
         assert!(tested, "{alert} never fires in alerts.test.yaml");
@@ -255,7 +267,8 @@ fn prometheus_scrapes_and_the_dashboard_has_data() {
         let mut empty = queries;
         while !empty.is_empty() && since.elapsed() < PATIENCE {
             empty.retain(|query| {
-                let query = query.replace("$job", "callveil").replace("$__rate_interval", "5s");
+                let query =
+                    query.replace("$job", "callveil").replace("$client", USER).replace("$__rate_interval", "5s");
                 ask(port, "query", &query).is_none_or(|data| data["result"] == json!([]))
             });
         }
