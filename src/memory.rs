@@ -19,7 +19,6 @@ use rustix::{
     mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous},
     process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
 };
-use zeroize::Zeroize as _;
 
 use crate::lock::lock;
 
@@ -107,7 +106,7 @@ impl<T> Drop for Locked<T> {
         // SAFETY: nothing refers to the secret any more, and its place is ours, and as large as `new` asked for.
         unsafe {
             self.secret.drop_in_place();
-            std::slice::from_raw_parts_mut(place.as_ptr(), places_for::<T>() * PLACE_BYTES).zeroize();
+            wipe(std::slice::from_raw_parts_mut(place.as_ptr(), places_for::<T>() * PLACE_BYTES));
         }
         lock(&POOL).give_back(place, places_for::<T>());
     }

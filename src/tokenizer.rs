@@ -597,10 +597,10 @@ impl Batch<'_> {
                 }
             }
             short.clear();
-            for (at, found) in found.iter().enumerate() {
+            for (at, found) in found.drain(..).enumerate() {
                 mapped.push(|text| {
                     let long;
-                    let (place, plaintext): (_, &[u8]) = match found {
+                    let (place, plaintext): (_, &[u8]) = match &found {
                         Ok((place, Sealed::Short(_))) => (*place, numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?),
                         Ok((place, Sealed::Long(sealed))) => {
                             long =
@@ -622,7 +622,6 @@ impl Batch<'_> {
                     Ok(())
                 });
             }
-            found.clear();
         }
         memory::wipe(&mut numbers);
     }
@@ -706,7 +705,6 @@ fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers)
 
 impl Tokenizer {
     /// The place of the key that made the UID `text`, if it is enabled, and what it sealed.
-    #[inline]
     fn find(&self, text: &str) -> Result<(usize, Sealed), ItemError> {
         let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
         let place = self.ring.place(uid.key_id).ok_or(ItemError::UnknownKey)?;

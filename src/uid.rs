@@ -125,25 +125,13 @@ impl Uid {
     ///
     /// # Errors
     /// [`MalformedUid`] for every other text, one with the key id `0000` included: encoding never writes it.
-    #[inline]
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
-        // With white space around it, a text of this length is no UID.
-        match text.as_bytes().try_into() {
-            Ok(chars) => Self::of_short(chars),
-            Err(_) => Self::parse_any(text.trim()),
-        }
-    }
-
-    #[inline]
-    fn of_short(chars: [u8; CHARS_MIN]) -> Result<Self, MalformedUid> {
-        let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
-        let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
-        Ok(Self { key_id, sealed: Sealed::Short(sealed) })
-    }
-
-    fn parse_any(text: &str) -> Result<Self, MalformedUid> {
+        // With white space around it a text of this length is no UID.
+        let text = if text.len() == CHARS_MIN { text } else { text.trim() };
         if let Ok(chars) = text.as_bytes().try_into() {
-            return Self::of_short(chars);
+            let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
+            let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
+            return Ok(Self { key_id, sealed: Sealed::Short(sealed) });
         }
         let fits = (CHARS_MIN..=CHARS_MAX).contains(&text.len())
             && (text.len() - CHARS_MIN).is_multiple_of(CHARS_STEP)

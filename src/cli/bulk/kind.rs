@@ -31,6 +31,8 @@ impl Kind {
     pub(super) fn of(mode: Mode, item: &str, text: &str, numbering: &Numbering) -> Self {
         match mode {
             Mode::RewrapUid => Self::Rewrapped,
+            // What a short UID gives is a text of 6 bytes at most, a hotline of as many digits, or else an E.164 number.
+            Mode::UidToPhone if item.len() == uid::CHARS_MIN && text.len() > SHORT_HOTLINE_DIGITS[0] => Self::E164,
             Mode::UidToPhone => Self::of_number(text, item.trim().len() == uid::CHARS_MIN, numbering),
             // No UID has its own text inside, so that one that came back was one before.
             Mode::PhoneToUid | Mode::PhoneToAliases

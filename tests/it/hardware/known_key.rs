@@ -130,6 +130,8 @@ fn the_tokens_key_is_in_no_memory_of_ours() {
         secrets.extend(texts.map(|text| ("token's key as text", text.into_bytes())));
     }
     assert!(secrets.iter().all(|(_, secret)| identity.windows(secret.len()).all(|part| part != secret)));
+    let ours = search(std::process::id(), &secrets);
+    assert_eq!(ours.len(), 3, "the search finds what is there: {ours:?}");
     for pid in [server.pid(), reader.id()] {
         let since = Instant::now();
         while search(pid, &secrets_of_key(&material)).is_empty() {
