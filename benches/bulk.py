@@ -192,19 +192,23 @@ def measure(arguments, folder, form):
 
 
 def compare(arguments, folder, form):
-    """This build and a previous one, in turn. Both must give the same."""
+    """This build and a previous one, in turn, each with a ring of its own. What both take back must be the same."""
     source = f"{folder}/{form}"
     make(source, form, arguments.rows)
     builds = {"this": arguments.binary, "previous": arguments.previous}
+    rings = {name: f"{folder}/{name}.json" for name in builds}
+    for name, binary in builds.items():
+        if not os.path.exists(rings[name]):
+            subprocess.run([binary, "keys", "init", "--keyring", rings[name]], check=True, capture_output=True)
     runs = {(name, command): [] for name in builds for command in ("tokenize", "detokenize")}
     for turn in range(arguments.rounds):
         # Whoever is first in one round is second in the next.
         for name in sorted(builds, reverse=bool(turn % 2)):
             for command, path in (("tokenize", source), ("detokenize", f"{folder}/{form}.{name}.tokenize")):
-                to = ["--output", f"{folder}/{form}.{name}.{command}", "-q", "--keyring", f"{folder}/keyring.json"]
+                to = ["--output", f"{folder}/{form}.{name}.{command}", "-q", "--keyring", rings[name]]
                 runs[name, command].append(Ran([builds[name], command, path, *to, *FORMATS[form]]))
+    same(*(f"{folder}/{form}.{name}.detokenize" for name in builds))
     for command in ("tokenize", "detokenize"):
-        same(*(f"{folder}/{form}.{name}.{command}" for name in builds))
         rate = {name: statistics.median(arguments.rows / ran.seconds for ran in runs[name, command]) for name in builds}
         cpu = {name: statistics.median(ran.cpu for ran in runs[name, command]) for name in builds}
         memory = max(ran.mib for ran in runs["this", command])

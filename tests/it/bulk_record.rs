@@ -59,7 +59,9 @@ fn what_cannot_be_recorded_is_not_opened() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot record this"));
 
     // A configuration names another place.
-    fs::write(path.join("callveil.toml"), "listen = \"127.0.0.1:0\"\n[audit]\nto = \"audit.jsonl\"\n").unwrap();
+    let client = format!("[[clients]]\nusername = \"ccc\"\npassword_sha256 = [\"{}\"]\n", "0".repeat(64));
+    let config = ["listen = \"127.0.0.1:0\"\n[audit]\nto = \"audit.jsonl\"\n", &client].concat();
+    fs::write(path.join("callveil.toml"), config).unwrap();
     fs::set_permissions(path.join("callveil.toml"), fs::Permissions::from_mode(0o600)).unwrap();
     let output = run(path, &["detokenize", "uids", "--config", "callveil.toml"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -123,7 +123,7 @@ fn the_uid_of_a_uid_is_that_uid() {
     let output = crate::support::run(folder, &["tokenize", "mixed"]);
     let (results, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(results.starts_with(&once) && results.lines().count() == 3, "{results}");
-    assert!(told.contains("3 rows: 3 mapped (2 already a UID)"), "{told}");
+    assert!(told.contains("3 rows: 3 mapped (1 E.164, 2 already a UID)"), "{told}");
 }
 
 /// Marks around a UID hide it no more than around a number.

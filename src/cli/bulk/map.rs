@@ -2,73 +2,29 @@
 
 use std::{borrow::Cow, iter, mem, ops::Range};
 
-use jiff::Timestamp;
 use memchr::memchr;
 use smallvec::SmallVec;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     block::{Block, Done, Fault, Holds},
-    form::{self, NumberForm},
+    form,
     kind::{self, Kind},
     layout::{self, Cell, Found, Layout, Row, Source},
+    patch::Patch,
     report::{Counts, RowError},
     scan::Scan,
+    task::{OnError, Style, Task},
 };
 use crate::{
-    ids::{Context, KeyId},
-    phone::Numbering,
-    tokenizer::{Batch, ItemError, Mapped, Mode, Tokenizer},
+    ids::KeyId,
+    tokenizer::{Batch, ItemError, Mapped, Mode},
     uid::Uid,
     wire,
 };
 
 /// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
 const ROWS_AT_ONCE: usize = 1024;
-
-/// What becomes of a row that cannot be mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum OnError {
-    /// Stop before the first such row
-    Fail,
-    /// Leave its value empty
-    Blank,
-    /// Leave its value as it is
-    Keep,
-    /// Leave the row out
-    Drop,
-}
-
-/// What is written of each row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    /// The row, with another value.
-    Row,
-    /// A JSON object with the value, and what became of it.
-    Object,
-}
-
-/// What is done with every row, the same on all threads.
-pub(super) struct Task<'t> {
-    pub(super) tokenizer: &'t Tokenizer,
-    pub(super) context: &'t Context,
-    pub(super) now: Timestamp,
-    pub(super) mode: Mode,
-    pub(super) on_error: OnError,
-    pub(super) style: Style,
-    /// How texts are read: by the primary key's rules.
-    pub(super) numbering: &'t Numbering,
-    /// Whether numbers are mended that somebody put something around.
-    pub(super) repairs: bool,
-    /// Whether texts that are no numbers fail.
-    pub(super) only_numbers: bool,
-    /// How numbers are written that were UIDs.
-    pub(super) form: NumberForm,
-    /// Whether texts that a spreadsheet would run are kept from that.
-    pub(super) guards_formulas: bool,
-    /// Texts that stand for there being none.
-    pub(super) nulls: &'t [String],
-}
 
 /// Maps blocks, on one thread.
 pub(super) struct Mapper<'t, L> {
@@ -231,7 +187,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         let Done { output, counts, faults, stopped } = done;
         counts.repaired += self.repaired;
         let mut outcomes = items.iter().zip(self.mapped.iter());
-        let mut patch = Patch { input, output, copied: self.rows.first().map_or(0, |row| row.start) };
+        let mut patch = Patch::new(input, output, self.rows.first().map_or(0, |row| row.start));
         for row in &self.rows {
             counts.rows += 1;
             let founds = row.founds(&self.more);
@@ -426,47 +382,4 @@ impl Extent<'_> {
             Self::Nothing | Self::Row => None,
         }
     }
-}
-
-/// Copies rows, but for what is replaced.
-struct Patch<'a> {
-    input: &'a [u8],
-    output: &'a mut Vec<u8>,
-    /// Up to here the input is in the output, or left out.
-    copied: usize,
-}
-
-impl Patch<'_> {
-    fn copy_to(&mut self, end: usize) {
-        self.output.extend_from_slice(&self.input[self.copied..end]);
-        self.copied = end;
-    }
-
-    fn replace(&mut self, cell: &Cell, put: impl FnOnce(&mut Vec<u8>)) {
-        self.copy_to(cell.bytes.start);
-        put(self.output);
-        self.copied = cell.bytes.end;
-    }
-
-    /// Leaves out a whole row, and writes this in its place.
-    fn leave_out(&mut self, row: &Row, instead: &[u8]) {
-        self.copy_to(row.start);
-        self.output.extend_from_slice(instead);
-        self.copied = row.end;
-    }
-
-    /// Ends a row with `line_end` instead of what is behind its text.
-    fn end_row(&mut self, row: &Row, line_end: &[u8]) {
-        let text_end =
-            row.found.place().map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
-        self.copy_to(text_end.max(self.copied));
-        self.output.extend_from_slice(line_end);
-        self.copied = row.end;
-    }
-}
-
-/// Bytes of a line before its line end.
-fn text_length(line: &[u8]) -> usize {
-    let text = line.strip_suffix(b"\n").unwrap_or(line);
-    text.strip_suffix(b"\r").unwrap_or(text).len()
 }

@@ -23,6 +23,7 @@ mod layout;
 mod lines;
 mod map;
 mod output;
+mod patch;
 mod pipeline;
 mod progress;
 mod record;
@@ -31,6 +32,7 @@ mod run;
 mod scan;
 mod screen;
 mod sniff;
+mod task;
 
 use std::{
     fs::File,
@@ -54,8 +56,8 @@ use self::{
     input::{Input, Pace},
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
-    map::{OnError, Style, Task},
     run::Run,
+    task::{OnError, Style, Task},
 };
 use super::{Failure, RingArgs, tell};
 use crate::{

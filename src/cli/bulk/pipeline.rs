@@ -13,7 +13,8 @@ use super::{
     block::Block,
     input::{Input, InputError},
     layout::Layout,
-    map::{Mapper, Task},
+    map::Mapper,
+    task::Task,
 };
 use crate::{cli::Failure, lock::lock};
 

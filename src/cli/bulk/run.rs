@@ -10,13 +10,13 @@ use super::{
     input::Input,
     interrupt::Litter,
     layout::Layout,
-    map::Task,
     output::{Output, Partial},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
     record::Record,
     report::{Report, Values},
     scan::{Label, Left},
+    task::Task,
 };
 use crate::cli::{Failure, print, tell};
 
