@@ -168,10 +168,9 @@ fn a_scraper_gets_the_format_that_it_asks_for() {
 #[test]
 fn alerts_do_what_they_say() {
     if is_here("promtool") {
-        for args in [
-            &["check", "rules", "alerts.yaml"][..],
-            &["test", "rules", "alerts.test.yaml", "alerts.week.test.yaml"],
-        ] {
+        for args in
+            [&["check", "rules", "alerts.yaml"][..], &["test", "rules", "alerts.test.yaml", "alerts.week.test.yaml"]]
+        {
             let output =
                 Command::new("promtool").args(args).current_dir(format!("{DEPLOY}/prometheus")).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
