@@ -113,6 +113,7 @@ pub struct Report {
     pub count: u64,
 }
 
+#[derive(Default)]
 struct Runs {
     /// By their first lines.
     runs: BTreeMap<u64, Run>,
@@ -159,10 +160,9 @@ impl Chains {
         let is_remade = self.heads.get(&instance).is_some_and(|head| head.lines == number && head.hash != link.hash);
         let is_reordered = runs.order(number, place);
         let wrong = runs.add(link, facts);
-        for wrong in [is_remade.then_some(Wrong::Remade), is_reordered.then_some(Wrong::Reordered), wrong] {
-            if let Some(wrong) = wrong {
-                self.note(wrong, instance, number, place);
-            }
+        let others = [is_remade.then_some(Wrong::Remade), is_reordered.then_some(Wrong::Reordered)];
+        for wrong in others.into_iter().chain([wrong]).flatten() {
+            self.note(wrong, instance, number, place);
         }
     }
 
@@ -232,20 +232,6 @@ impl Chains {
             is_ended: runs.is_ended,
             has_head: head.is_some(),
         })
-    }
-}
-
-impl Default for Runs {
-    fn default() -> Self {
-        Self {
-            runs: BTreeMap::new(),
-            current: 0,
-            limit: 0,
-            recent: None,
-            jumps: Vec::new(),
-            reordered: 0,
-            is_ended: false,
-        }
     }
 }
 

@@ -373,7 +373,7 @@ impl Bar {
     }
 
     fn look(&mut self, line: u64) {
-        if line % LINES_A_LOOK != 0 {
+        if !line.is_multiple_of(LINES_A_LOOK) {
             return;
         }
         self.bar.set_position(self.read.load(Ordering::Relaxed));
