@@ -18,6 +18,7 @@ pub mod chain;
 mod items;
 mod record;
 mod strangers;
+pub mod verify;
 mod writer;
 
 use std::{

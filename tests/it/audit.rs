@@ -268,10 +268,16 @@ fn who_decoded_this_and_when() {
         &["audit", "find", "--hmac-key", "audit.key", "--uid", &uids[1]],
         &fs::read_to_string(&log).unwrap(),
     );
-    assert!(table.contains("PhoneToUID  ccc"), "{table}");
+    assert!(table.contains("PhoneToUID      ccc"), "{table}");
+    // What was made of it by rewrapping is found, too; and "never" is said where it is true.
+    let never =
+        pipe(folder.path(), &["audit", "find", "--hmac-key", "audit.key", "--number", "13688888888", "audit.log"], "");
+    assert_eq!(never, "never\n");
     // Another key, and logs without hashes, say so rather than "never".
     fs::write(folder.path().join("audit.key"), [8; 32]).unwrap();
-    assert_eq!(find("--uid", &uids[0]), [""; 0]);
+    let other = run(folder.path(), &["audit", "find", "--hmac-key", "audit.key", "--uid", &uids[0], "audit.log"]);
+    assert_eq!((other.status.code(), other.stdout.len()), (Some(1), 0));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("under another key"));
     let refused =
         run(folder.path(), &["audit", "find", "--hmac-key", "audit.key", "--uid", &uids[0], "keys/keyring.json.audit"]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("items = \"hmac\""));

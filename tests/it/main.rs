@@ -13,6 +13,7 @@ mod support;
 
 mod approvals;
 mod audit;
+mod audit_reading;
 mod bulk;
 mod bulk_columns;
 mod bulk_encodings;

@@ -1,0 +1,285 @@
+//! `callveil audit find`: when, and by whom, was this mapped?
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, BufRead as _},
+    path::PathBuf,
+};
+
+use clap::{ArgGroup, Args};
+use jiff::Timestamp;
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use super::{
+    Name, Period,
+    reading::{Line, Outcome, Reading},
+};
+use crate::{
+    audit::{ItemHash, ItemKey},
+    cli::{Failure, RingArgs, print, read_item_key, tell},
+    ids::Context,
+    keyring::file::FileMode,
+    tokenizer::{Mapped, Mode, Tokenizer},
+};
+
+/// The name that means stdin.
+const STDIN: &str = "-";
+
+/// Items that may be asked for at once.
+const ASKED_MAX: usize = 1_000_000;
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["uid", "number"])))]
+pub(in crate::cli) struct FindArgs {
+    /// Logs, and folders of them, in any order; plain, gzip or zstd [default: stdin]
+    logs: Vec<PathBuf>,
+    /// The key under which the logs' items are hashed
+    #[arg(long, value_name = "FILE")]
+    hmac_key: PathBuf,
+    /// Look for this UID; may be repeated, and - reads them from stdin, one a line
+    #[arg(long, allow_hyphen_values = true)]
+    uid: Vec<String>,
+    /// Look for this number, whichever UID it had; the same
+    #[arg(long, allow_hyphen_values = true)]
+    number: Vec<String>,
+    /// Only in this mode, such as UIDToPhone; may be repeated
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    mode: Vec<Mode>,
+    #[command(flatten)]
+    period: Period,
+    /// The space of the UIDs
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    context: Context,
+    #[command(flatten)]
+    ring: RingArgs,
+    /// The lines of the logs, each with which of the items that were asked for it has
+    #[arg(long)]
+    json: bool,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let names = Mode::ALL.map(Mode::name).join(", ");
+    Mode::from_name(text).ok_or_else(|| format!("a mode is one of {names}"))
+}
+
+/// What is read of a line of a request.
+#[derive(Deserialize)]
+struct Request<'l> {
+    #[serde(default)]
+    id: &'l str,
+    client: Option<String>,
+    peer: Option<&'l str>,
+    #[serde(default)]
+    mode: &'l str,
+    #[serde(default)]
+    mapped: u64,
+    #[serde(default)]
+    hmac: Option<&'l str>,
+    #[serde(default, borrow)]
+    hashes: Vec<(&'l str, &'l str)>,
+}
+
+/// What is asked for, by its hash: which of the items it is, counted from 1.
+#[derive(Default)]
+struct Asked {
+    uids: HashMap<ItemHash, usize>,
+    numbers: HashMap<ItemHash, usize>,
+    count: usize,
+}
+
+impl Asked {
+    fn of(args: &FindArgs, key: &ItemKey) -> Result<Self, Failure> {
+        let (uids, numbers) = (values(&args.uid)?, values(&args.number)?);
+        if uids.len() + numbers.len() > ASKED_MAX {
+            return Err(Failure::usage(format_args!("ask for {ASKED_MAX} items at most")));
+        }
+        let mut asked = Self::default();
+        for uid in uids {
+            asked.count += 1;
+            asked.uids.insert(key.uid(&args.context, &uid), asked.count);
+        }
+        if !numbers.is_empty() {
+            let tokenizer = args.ring.tokenizer()?;
+            for number in numbers {
+                asked.count += 1;
+                for canonical in canonical(&tokenizer, &args.context, &number, asked.count)? {
+                    asked.numbers.insert(key.number(&canonical), asked.count);
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Which of the items a line has.
+    fn in_line(&self, request: &Request<'_>) -> SmallVec<[usize; 1]> {
+        let find = |hashes: &HashMap<ItemHash, usize>, hex| hashes.get(&ItemHash::from_hex(hex)?).copied();
+        let mut found = SmallVec::new();
+        for (uid, number) in &request.hashes {
+            let items = [find(&self.uids, uid), find(&self.numbers, number)];
+            found.extend(items.into_iter().flatten());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// The values of a flag, with those of stdin where it says so.
+fn values(given: &[String]) -> Result<Vec<String>, Failure> {
+    let mut values = Vec::new();
+    for value in given {
+        if value == STDIN {
+            let failed = |error| Failure::failed(format_args!("cannot read stdin: {error}"));
+            for line in io::stdin().lock().lines().take(ASKED_MAX + 1) {
+                values.extend(Some(line.map_err(failed)?).filter(|line| !line.trim().is_empty()));
+            }
+        } else {
+            values.push(value.clone());
+        }
+    }
+    Ok(values)
+}
+
+/// A number, in any spelling that a key of the ring understands, as audit logs hash it: by the rules of each key.
+fn canonical(tokenizer: &Tokenizer, context: &Context, text: &str, item: usize) -> Result<HashSet<String>, Failure> {
+    let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());
+    let mut batch = tokenizer.batch(context, Timestamp::now());
+    batch.map(Mode::PhoneToAliases, &[text], &mut uids);
+    let invalid = || Failure::failed(format_args!("invalid_number, item {item}"));
+    let uids: Vec<&str> =
+        uids.iter().next().and_then(Result::ok).ok_or_else(invalid)?.split(Mapped::SEPARATOR).collect();
+    batch.canonical(&uids, &mut numbers);
+    Ok(numbers.iter().filter_map(|number| Some(number.ok()?.to_owned())).collect())
+}
+
+/// How the search goes.
+struct Search<'a> {
+    args: &'a FindArgs,
+    asked: Asked,
+    key_id: String,
+    found: HashSet<usize>,
+    rows: u64,
+    /// Lines whose items are hashed, with this key and with others; and requests whose items are not.
+    hashed: u64,
+    of_other_keys: u64,
+    unhashed: u64,
+    unrecorded: u64,
+}
+
+impl Search<'_> {
+    fn line(&mut self, line: Line<'_>) -> Result<(), Failure> {
+        self.unrecorded += u64::from(line.event == "dropped");
+        if line.event != "request" || !self.args.period.has(line.time) {
+            return Ok(());
+        }
+        let request: Request<'_> = serde_json::from_slice(line.text).map_err(|error| {
+            Failure::failed(format_args!("a line of {} is not as it ought to be: {error}", line.time))
+        })?;
+        if !self.args.mode.is_empty() && !self.args.mode.iter().any(|mode| mode.name() == request.mode) {
+            return Ok(());
+        }
+        if request.hashes.is_empty() {
+            self.unhashed += u64::from(request.mapped > 0);
+            return Ok(());
+        }
+        if request.hmac != Some(&self.key_id) {
+            self.of_other_keys += 1;
+            return Ok(());
+        }
+        self.hashed += 1;
+        let items = self.asked.in_line(&request);
+        if items.is_empty() { Ok(()) } else { self.print(line, &request, &items) }
+    }
+
+    fn print(&mut self, line: Line<'_>, request: &Request<'_>, items: &[usize]) -> Result<(), Failure> {
+        self.found.extend(items);
+        self.rows += 1;
+        let items: Vec<_> = items.iter().map(usize::to_string).collect();
+        if self.args.json {
+            let rest = str::from_utf8(&line.text[1..]).unwrap_or_default();
+            return print(format_args!("{{\"asked\":[{}],{rest}", items.join(",")));
+        }
+        if self.rows == 1 {
+            print_row(["TIME", "MODE", "CLIENT", "PEER", "REQUEST"], "ITEM", self.asked.count)?;
+        }
+        let seconds = format!("{}Z", line.time.get(..19).unwrap_or_default());
+        let client = request.client.as_deref().unwrap_or_default();
+        let cells = [&seconds, request.mode, client, request.peer.unwrap_or_default(), request.id];
+        print_row(cells, &items.join(","), self.asked.count)
+    }
+
+    /// Tells what was not found; and "never" only where nothing else is possible.
+    fn conclude(&self, outcome: &Outcome) -> Result<(), Failure> {
+        if self.hashed + self.of_other_keys + self.unhashed == 0 && outcome.count == 0 && outcome.torn.is_empty() {
+            let what =
+                "no line of these logs, of what was asked for, has hashed items: they want items = \"hmac\" in [audit]";
+            return Err(Failure::failed(what));
+        }
+        let mut reasons = Vec::new();
+        let mut reason = |count: u64, what: &str| {
+            if count > 0 {
+                reasons.push(format!("{count} {what}"));
+            }
+        };
+        reason(
+            self.of_other_keys,
+            &format!("lines were hashed under another key than this one, whose id is {}", self.key_id),
+        );
+        reason(self.unhashed, "requests had items that were not hashed");
+        reason(self.unrecorded, "times the log tells that requests went unrecorded");
+        reasons.iter().for_each(tell);
+        let missing: Vec<_> = (1..=self.asked.count).filter(|item| !self.found.contains(item)).collect();
+        let is_whole = outcome.count == 0 && outcome.torn.is_empty() && reasons.is_empty();
+        if !missing.is_empty() && is_whole && !self.args.json {
+            self.say_never(&missing, outcome)?;
+        }
+        outcome.judge()?;
+        match reasons.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::failed("these logs cannot tell all: see above")),
+        }
+    }
+
+    fn say_never(&self, missing: &[usize], outcome: &Outcome) -> Result<(), Failure> {
+        let until: Vec<_> =
+            outcome.open().map(|found| format!("{} of {}", found.until, Name(&found.instance))).collect();
+        let until = match until.len() {
+            0 => String::new(),
+            _ => format!(", up to the last lines of those that run, or that a crash ended: {}", until.join(", ")),
+        };
+        if self.asked.count == 1 {
+            return print(format_args!("never{until}"));
+        }
+        for item in missing {
+            print(format_args!("item {item}: never{until}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn print_row([time, mode, client, peer, id]: [&str; 5], items: &str, asked: usize) -> Result<(), Failure> {
+    let line = format!("{time:20}  {mode:14}  {client:12}  {peer:15}  {id:32}");
+    if asked == 1 { print(line.trim_end()) } else { print(format_args!("{line}  {items}")) }
+}
+
+pub(super) fn run(args: &FindArgs) -> Result<(), Failure> {
+    let reads = args.uid.iter().chain(&args.number).filter(|value| *value == STDIN).count();
+    if reads + usize::from(args.logs.is_empty()) > 1 {
+        return Err(Failure::usage("stdin can be read once: name the logs"));
+    }
+    let key = read_item_key(&args.hmac_key, FileMode::default())?;
+    let mut search = Search {
+        args,
+        asked: Asked::of(args, &key)?,
+        key_id: Name(&key.id()).to_string(),
+        found: HashSet::new(),
+        rows: 0,
+        hashed: 0,
+        of_other_keys: 0,
+        unhashed: 0,
+        unrecorded: 0,
+    };
+    let outcome = Reading::of(&args.logs, HashMap::new(), |line| search.line(line))?;
+    search.conclude(&outcome)
+}

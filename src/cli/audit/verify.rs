@@ -1,0 +1,74 @@
+//! `callveil audit verify`: are the logs whole?
+
+use std::{collections::HashMap, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Name,
+    reading::{Reading, heads, quantity},
+};
+use crate::{
+    audit::verify::Found,
+    cli::{Failure, print},
+};
+
+#[derive(Args)]
+pub(in crate::cli) struct VerifyArgs {
+    /// Logs, and folders of them, in any order; plain, gzip or zstd [default: stdin]
+    logs: Vec<PathBuf>,
+    /// What the replicas logged on stderr: it tells of cut ends, and of chains made anew
+    #[arg(long, value_name = "LOG", num_args = 1..)]
+    heads: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let known = if args.heads.is_empty() { HashMap::new() } else { heads(&args.heads)? };
+    let mut outcome = Reading::of(&args.logs, known, |_| Ok(()))?;
+    if !args.heads.is_empty() {
+        let unknown = outcome.chains.iter().filter(|found| !found.has_head);
+        let told: Vec<_> = unknown
+            .map(|found| {
+                let (place, name) = (outcome.at(found.place), Name(&found.instance));
+                format!("{place}: {name} is a start of which the logs of stderr tell nothing")
+            })
+            .collect();
+        outcome.count += told.len() as u64;
+        outcome.wrong.extend(told);
+    }
+    let open = |found: &Found| {
+        let (place, name) = (outcome.at(found.place), Name(&found.instance));
+        let (last, until) = (found.last, &found.until);
+        let but = if found.has_head { "" } else { ", or its end was cut off (--heads would tell)" };
+        format!("{place}: {name} has no end after line {last}, of {until}: it runs, or a crash ended it{but}")
+    };
+    let open: Vec<_> = outcome.open().map(open).collect();
+    if args.json {
+        let chains = outcome.chains.iter().map(|found| {
+            json!({
+                "instance": Name(&found.instance).to_string(), "first": found.first, "last": found.last,
+                "since": found.since, "until": found.until, "ended": found.is_ended, "head": found.has_head,
+            })
+        });
+        print(json!({
+            "lines": outcome.lines, "in_no_chain": outcome.in_no_chain, "chains": chains.collect::<Vec<Value>>(),
+            "open": open, "torn": outcome.torn, "wrong": outcome.wrong, "faults": outcome.count,
+        }))?;
+    } else {
+        outcome.wrong.iter().chain(&outcome.torn).chain(&open).try_for_each(print)?;
+        let starts = quantity(outcome.chains.len() as u64, "start");
+        let commands = quantity(outcome.in_no_chain, "line");
+        let verdict = if outcome.count == 0 { "nothing is wrong" } else { "NOT WHOLE" };
+        let lines = quantity(outcome.lines, "line");
+        print(format_args!("{lines} of {starts} ({commands} of commands, which are in no chain): {verdict}"))?;
+    }
+    match outcome.count {
+        0 => Ok(()),
+        1 => Err(Failure::failed("one thing is wrong with these logs")),
+        count => Err(Failure::failed(format_args!("{count} things are wrong with these logs"))),
+    }
+}

@@ -1,0 +1,256 @@
+//! Audit logs read back: as collectors leave them, damaged in every way, and after crashes.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    random::Random,
+    support::{Folder, PATIENCE, Server, callveil, run, write_secret},
+};
+
+const AUDIT: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n[audit]\nto = \"audit.log\"\n\
+    items = \"hmac\"\nhmac_key = \"audit.key\"";
+
+/// A server that hashes items into `audit.log`.
+fn audited(folder: &Folder) -> Server {
+    write_secret(folder.path().join("audit.key"), [7; 32]);
+    Server::start(folder, "", AUDIT)
+}
+
+/// Ends it, and gives what it logged on stderr.
+fn end(mut server: Server) -> String {
+    server.signal("TERM");
+    server.signal("TERM");
+    assert_eq!(server.wait_within(PATIENCE), Some(0));
+    server.full_log()
+}
+
+/// A log of a dozen lines, of which one decodes a UID, and what was logged on stderr.
+fn log(folder: &Folder) -> (String, String, String) {
+    let server = audited(folder);
+    let uid = server.values("PhoneToUID", &["13988888888", "8001"]).swap_remove(0);
+    server.values("UIDToPhone", &[&uid]);
+    for _ in 0..8 {
+        server.values("PhoneToUID", &["8001"]);
+    }
+    let heads = end(server);
+    (fs::read_to_string(folder.path().join("audit.log")).unwrap(), heads, uid)
+}
+
+/// The exit code of a command of `audit`, and what it said.
+fn audit(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = run(folder, &[&["audit"], args].concat());
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn every_format_is_understood() {
+    let folder = Folder::new();
+    let (log, heads, uid) = log(&folder);
+    let path = folder.path();
+    let (cri, syslog) = ("2026-11-26T08:00:00.123456789Z", "Nov 26 08:00:00 host callveil[7]:");
+    let half = |line: &str, at: usize| {
+        let (one, two) = line.split_at(line.len() / 2);
+        if at == 0 { one.to_owned() } else { two.to_owned() }
+    };
+    let each = |wrap: &dyn Fn(&str) -> String| log.lines().map(wrap).collect::<String>();
+    let aside = heads.lines().next().unwrap();
+    let formats = [
+        ("plain", log.clone()),
+        (
+            "cri",
+            each(&|line| {
+                format!("{cri} stdout P {}\n{cri} stderr F {aside}\n{cri} stdout F {}\n", half(line, 0), half(line, 1))
+            }),
+        ),
+        (
+            "docker",
+            each(&|line| {
+                let piece = |text: String| format!("{}\n", json!({"log": text, "stream": "stdout", "time": cri}));
+                piece(half(line, 0)) + &piece(half(line, 1) + "\n")
+            }),
+        ),
+        ("journal", each(&|line| format!("{}\n", json!({"__CURSOR": "s=1", "MESSAGE": line, "_TRANSPORT": "stdout"})))),
+        (
+            "export",
+            each(&|line| format!("__CURSOR=s=1\n__REALTIME_TIMESTAMP=1\nMESSAGE={line}\n_TRANSPORT=stdout\n\n")),
+        ),
+        ("rfc3164", each(&|line| format!("{syslog} {line}\n")) + &format!("{syslog} {aside}\n")),
+        ("rfc5424", each(&|line| format!("<30>1 {cri} host callveil 7 - [a b=\"\\]\"] {line}\n"))),
+    ];
+    for (name, text) in &formats {
+        fs::write(path.join(name), text).unwrap();
+        check_answers(path, name, &uid);
+    }
+    for (program, end) in [("gzip", "gz"), ("zstd", "zst")] {
+        fs::copy(path.join("audit.log"), path.join("packed")).unwrap();
+        if Command::new(program)
+            .args(["-q", "-f", "packed"])
+            .current_dir(path)
+            .status()
+            .is_ok_and(|done| done.success())
+        {
+            check_answers(path, &format!("packed.{end}"), &uid);
+        }
+    }
+    // A folder of pieces, in an order that is not theirs.
+    fs::create_dir(path.join("folder")).unwrap();
+    let lines: Vec<_> = log.split_inclusive('\n').collect();
+    for (name, lines) in [("c", &lines[..3]), ("a", &lines[3..7]), ("b", &lines[7..])] {
+        fs::write(path.join("folder").join(name), lines.concat()).unwrap();
+    }
+    check_answers(path, "folder", &uid);
+}
+
+fn check_answers(folder: &Path, log: &str, uid: &str) {
+    let (code, told) = audit(folder, &["verify", log]);
+    assert!(code == Some(0) && told.contains("nothing is wrong"), "{log}: {told}");
+    let (code, told) = audit(folder, &["find", log, "--hmac-key", "audit.key", "--uid", uid, "--mode", "UIDToPhone"]);
+    assert!(code == Some(0) && told.lines().count() == 2 && told.contains("UIDToPhone"), "{log}: {told}");
+    let (code, told) = audit(folder, &["find", log, "--hmac-key", "audit.key", "--number", "13688888888"]);
+    assert_eq!((code, &*told), (Some(0), "never\n"), "{log}");
+    let (code, told) = audit(folder, &["sum", log, "--json"]);
+    let sums: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{log}: {error}: {told}"));
+    let mapped =
+        |mode: &str| sums["sums"].as_array().unwrap().iter().find(|sum| sum["mode"] == mode).unwrap()["mapped"].clone();
+    assert_eq!((code, mapped("PhoneToUID"), mapped("UIDToPhone")), (Some(0), json!(10), json!(1)), "{log}");
+}
+
+#[test]
+fn never_is_said_only_where_it_is_true() {
+    let folder = Folder::new();
+    let (log, ..) = log(&folder);
+    let path = folder.path();
+    let lines: Vec<_> = log.split_inclusive('\n').collect();
+    let find = |text: &str| {
+        fs::write(path.join("other.log"), text).unwrap();
+        audit(path, &["find", "other.log", "--hmac-key", "audit.key", "--number", "13688888888"])
+    };
+    assert_eq!(find(&log), (Some(0), "never\n".to_owned()));
+    // A running start, which was never at its end.
+    let (code, told) = find(&lines[..lines.len() - 1].concat());
+    assert!(code == Some(0) && told.starts_with("never, up to the last lines"), "{told}");
+    let long = "x".repeat(20 << 20);
+    for text in [
+        lines[1..].concat(),
+        [&lines[..4], &lines[5..]].concat().concat(),
+        log.clone() + "something else\n",
+        log.clone() + &long + "\n",
+        log.replace("\"items\":2", "\"items\":3"),
+        log.clone() + "{\"time\":\"2026-11-26T08:00:00.000000Z\",\"event\":\"request\",\"mapped\":1}\n",
+        log[..log.len() - 40].to_owned(),
+        String::new(),
+    ] {
+        let (code, told) = find(&text);
+        assert!(code == Some(1) && !told.contains("never"), "{told}");
+    }
+    fs::write(path.join("torn.gz"), [0x1f, 0x8b, 8]).unwrap();
+    let (code, told) = audit(path, &["find", "audit.log", "torn.gz", "--hmac-key", "audit.key", "--number", "1"]);
+    assert!(code == Some(1) && !told.contains("never") && told.contains("cannot be read to its end"), "{told}");
+}
+
+#[test]
+fn a_table_has_eighty_columns_and_several_are_asked_for_at_once() {
+    let folder = Folder::new();
+    let (_, _, uid) = log(&folder);
+    let path = folder.path();
+    let (code, table) = audit(path, &["sum", "audit.log"]);
+    assert!(code == Some(0) && table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert!(table.starts_with("DAY        CLIENT MODE       REQUESTS MAPPED"), "{table}");
+    assert_eq!(audit(path, &["sum", "audit.log", "--until", "2020-01-01"]).1.lines().count(), 1);
+    let (code, csv) = audit(path, &["sum", "audit.log", "--since", "2020-01-01", "--csv"]);
+    assert!(code == Some(0) && csv.lines().any(|line| line.contains(",\"ccc\",UIDToPhone,1,1,1,0,0,0")), "{csv}");
+    let mut command = callveil();
+    command.args(["audit", "find", "audit.log", "--hmac-key", "audit.key", "--number", "8001", "--uid", "-"]);
+    let mut child = command.current_dir(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{uid}\nnever-a-uid\n").as_bytes()).unwrap();
+    let told = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(told.contains("  1,3\n") && told.ends_with("item 2: never\n") && told.contains("UIDToPhone"), "{told}");
+}
+
+#[test]
+fn damages_are_found() {
+    check_damages(100);
+}
+
+#[test]
+#[ignore = "a thousand processes"]
+fn a_thousand_damages_are_found() {
+    check_damages(1000);
+}
+
+fn check_damages(damages: usize) {
+    let folder = Folder::new();
+    let (log, heads, _) = log(&folder);
+    let path = folder.path();
+    fs::write(path.join("heads.log"), heads).unwrap();
+    assert_eq!(audit(path, &["verify", "audit.log", "--heads", "heads.log"]).0, Some(0));
+    let lines: Vec<_> = log.split_inclusive('\n').collect();
+    let mut random = Random::new(7);
+    for damage in 0..damages {
+        let at = random.below(lines.len());
+        let mut damaged: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+        match damage % 6 {
+            0 => {
+                let byte = random.below(damaged[at].len());
+                damaged[at][byte] ^= 1 << random.below(7);
+            }
+            1 => drop(damaged.remove(at)),
+            2 => damaged.insert(at, damaged[random.below(lines.len())].clone()),
+            3 => damaged.swap(at, (at + 1) % lines.len()),
+            4 => damaged.truncate(at),
+            _ => damaged.insert(at, lines[at].replace("\"items\":1", "\"items\":9").into_bytes()),
+        }
+        fs::write(path.join("damaged.log"), damaged.concat()).unwrap();
+        let (code, told) = audit(path, &["verify", "damaged.log", "--heads", "heads.log"]);
+        assert_eq!(code, Some(1), "damage {damage} of line {}: {told}", at + 1);
+    }
+}
+
+#[test]
+fn crashes_cut_lines_and_nothing_else() {
+    check_crashes(3);
+}
+
+#[test]
+#[ignore = "minutes of crashes"]
+fn two_hundred_crashes_cut_lines_and_nothing_else() {
+    check_crashes(200);
+}
+
+/// Servers that are killed while they write, and whose log is moved away now and then.
+fn check_crashes(crashes: u64) {
+    let folder = Folder::new();
+    let mut random = Random::new(11);
+    let path = folder.path();
+    let log = path.join("audit.log");
+    for crash in 0..crashes {
+        let server = audited(&folder);
+        let (begun, milliseconds, mut http) = (Instant::now(), 5 + random.below(200) as u128, server.connect());
+        let body = json!({"Numbers": vec!["8001"; 300], "Mode": "PhoneToUID"}).to_string();
+        let mut is_moved = crash % 2 == 0;
+        while begun.elapsed().as_millis() < milliseconds {
+            http.post(&body);
+            if !is_moved && begun.elapsed().as_millis() > milliseconds / 2 {
+                fs::rename(&log, path.join(format!("audit.log.{crash}"))).unwrap();
+                server.signal("HUP");
+                is_moved = true;
+            }
+        }
+        server.signal("KILL");
+    }
+    let files: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let logs = files.iter().map(|file| file.to_str().unwrap()).filter(|file| file.contains("audit.log"));
+    let (code, told) = audit(path, &[&["verify", "--json"], &*logs.collect::<Vec<_>>()].concat());
+    let report: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &report["faults"], report["wrong"].as_array().unwrap().len()), (Some(0), &json!(0), 0), "{told}");
+    assert_eq!(report["open"].as_array().unwrap().len() as u64, crashes, "{told}");
+    println!("{} lines, {} torn", report["lines"], report["torn"].as_array().unwrap().len());
+}
