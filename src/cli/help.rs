@@ -130,7 +130,7 @@ no line of an audit log is told of, and makes the exit code 1.",
         "callveil audit find",
         "Examples:
   callveil audit find audit.log --hmac-key audit.key --number 13988888888
-  callveil audit find logs/ --hmac-key audit.key --mode UIDToPhone --since 2026-11-01 --uid - <uids
+  callveil audit find logs/ --hmac-key audit.key --mode UIDToPhone --uid - <uids
 
 It says never, with exit code 0, only where every line was understood, nothing is missing, and
 all was hashed under this key. Of a start that has no end, it knows what was written so far.",
@@ -139,7 +139,7 @@ all was hashed under this key. Of a start that has no end, it knows what was wri
         "callveil audit sum",
         "Examples:
   callveil audit sum audit.log
-  callveil audit sum /var/log/callveil --since 2026-11-01 --until 2026-12-01 --csv >november.csv
+  callveil audit sum logs/ --since 2026-11-01 --until 2026-12-01 --csv >november.csv
 
 Days are those of UTC. A row without a client counts requests without good credentials.",
     ),
@@ -150,9 +150,9 @@ Days are those of UTC. A row without a client counts requests without good crede
   callveil audit verify /var/log/callveil --heads stderr.log
 
 The lines of a start are a chain, told apart by `instance`. It finds lines that were altered,
-taken out, put in, moved or repeated. An end that was cut off, and a chain made anew by who can
-write the log, show beside the heads that the replica logged on stderr (\"audit head\"), kept
-where they cannot write. Lines of commands are in no chain.",
+taken out, put in, moved or repeated. An end that was cut off, and a chain made anew by who
+can write the log, show beside the heads that the replica logged on stderr (\"audit head\"),
+kept where they cannot write. Lines of commands are in no chain.",
     ),
     (
         "callveil tokenize",

@@ -98,6 +98,12 @@ fn every_command_of_the_readme_works() {
                 let replica = replica.as_ref().expect("a replica runs");
                 run(path, &format!("{command} http://{}", replica.admin))
             }
+            "callveil audit verify LOG --heads STDERR-LOG" => {
+                let replica = replica.as_ref().expect("a replica runs");
+                replica.wait_for("audit head");
+                fs::write(path.join("STDERR-LOG"), replica.log()).unwrap();
+                run(path, command)
+            }
             "callveil inspect UID" => {
                 let uid = run(path, "callveil tokenize --value 13988888888");
                 run(path, &command.replace("UID", uid.trim_end()))
