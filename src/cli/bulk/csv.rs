@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     delimiter::Delimiter,
     input::ROW_BYTES_MAX,
-    layout::{self, Cell, Form, Found, Layout, Row, Source},
+    layout::{self, Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
     scan::Label,
 };
@@ -238,27 +238,27 @@ impl Layout for Csv {
         memchr2(b'\n', b'\r', bytes).map(|end| behind_line_end(bytes, end))
     }
 
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize {
         let line_end = memchr3(b'"', b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         if bytes.get(line_end) == Some(&b'"') {
-            return self.row_with_quotes(bytes, start, unescaped, more);
+            return self.row_with_quotes(bytes, start, finds);
         }
         let (line, end) = (&bytes[start..line_end], behind_line_end(bytes, line_end));
         if memchr_iter(self.delimiter.0, line).count() + 1 != self.cells {
-            let found = if line.is_empty() { Found::Nothing } else { Found::Unfit(RowError::WrongShape) };
-            return Row::with(start, end, found);
+            finds.founds.push(if line.is_empty() { Found::Nothing } else { Found::Unfit(RowError::WrongShape) });
+            return end;
         }
         let mut delimiters = memchr_iter(self.delimiter.0, line).map(|at| start + at);
         let (mut cell, mut begin) = (0, start);
-        let founds = self.columns.iter().map(|column| {
+        finds.founds.extend(self.columns.iter().map(|column| {
             if *column > cell {
                 begin = delimiters.nth(column - cell - 1).map_or(line_end, |before| before + 1);
             }
             let place = begin..delimiters.next().unwrap_or(line_end);
             (cell, begin) = (column + 1, place.end + 1);
             found_bare(place)
-        });
-        collect(start, end, founds, more)
+        }));
+        end
     }
 
     fn label(&self, row: &[u8], at: usize) -> Label {
@@ -292,26 +292,16 @@ impl Layout for Csv {
 }
 
 impl Csv {
-    fn row_with_quotes(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
+    fn row_with_quotes(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize {
         let walked = self.walk(bytes, start, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, start));
-        let end = walked.end;
+        let Finds { founds, unescaped } = finds;
         match walked.fault {
-            Some(error) => Row::with(start, end, Found::Unfit(error)),
-            None if walked.cells != self.cells => Row::with(start, end, Found::Unfit(RowError::WrongShape)),
-            None => {
-                let founds = walked.fields.into_iter().map(|field| found(bytes, field, unescaped));
-                collect(start, end, founds, more)
-            }
+            Some(error) => founds.push(Found::Unfit(error)),
+            None if walked.cells != self.cells => founds.push(Found::Unfit(RowError::WrongShape)),
+            None => founds.extend(walked.fields.into_iter().map(|field| found(bytes, field, unescaped))),
         }
+        walked.end
     }
-}
-
-/// A row with the first of `founds`, and the others in `more`.
-fn collect(start: usize, end: usize, mut founds: impl Iterator<Item = Found>, more: &mut Vec<Found>) -> Row {
-    let found = founds.next().unwrap_or(Found::Nothing);
-    let first = more.len();
-    more.extend(founds);
-    Row { start, end, found, more: first..more.len() }
 }
 
 fn found_bare(place: Range<usize>) -> Found {

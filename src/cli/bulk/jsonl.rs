@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     json_scanner::{Places, Scanner},
-    layout::{Cell, Form, Found, Layout, Row, Source},
+    layout::{Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
     scan::Label,
 };
@@ -84,16 +84,16 @@ impl Layout for Jsonl {
         Some(memchr(b'\n', bytes)? + 1)
     }
 
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize {
         let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         let line = &bytes[..line_end];
-        let first = more.len();
-        let found = self.find(line, start, unescaped, more).unwrap_or_else(|error| {
-            more.truncate(first);
+        let first = finds.founds.len();
+        if let Err(error) = self.find(line, start, finds) {
             let text = line[start..].strip_suffix(b"\r").unwrap_or(&line[start..]);
-            Found::Fault(error, Some(Cell { bytes: start..start + text.len(), form: Form::Bare }))
-        });
-        Row { start, end: (line_end + 1).min(bytes.len()), found, more: first..more.len() }
+            let cell = Cell { bytes: start..start + text.len(), form: Form::Bare };
+            finds.replace(first, Found::Fault(error, Some(cell)));
+        }
+        (line_end + 1).min(bytes.len())
     }
 
     fn label(&self, row: &[u8], at: usize) -> Label {
@@ -121,20 +121,16 @@ impl Layout for Jsonl {
 }
 
 impl Jsonl {
-    /// The first of what there is; the others go to `more`.
-    fn find(
-        &self,
-        line: &[u8],
-        start: usize,
-        unescaped: &mut String,
-        more: &mut Vec<Found>,
-    ) -> Result<Found, RowError> {
+    /// Adds what there is in the line from `start` on.
+    fn find(&self, line: &[u8], start: usize, finds: &mut Finds) -> Result<(), RowError> {
+        let Finds { founds, unescaped } = finds;
         let (mut places, mut is_missing) = (Places::new(), false);
         for pointer in &self.pointers {
             let mut scanner = Scanner::new(line, start);
             scanner.skip_space();
             if scanner.peek().is_none() {
-                return Ok(Found::Nothing);
+                founds.push(Found::Nothing);
+                return Ok(());
             }
             is_missing |= !scanner.find(&pointer.0, &mut places)?;
             scanner.skip_space();
@@ -145,11 +141,14 @@ impl Jsonl {
         if places.len() > 1 {
             sort_out(&mut places);
         }
-        let missing = is_missing.then_some(Ok(Found::Fault(RowError::MissingColumn, None)));
-        let mut founds = places.into_iter().map(|place| found(line, place, unescaped)).chain(missing);
-        let first = founds.next().unwrap_or(Ok(Found::Nothing))?;
-        founds.try_for_each(|found| found.map(|found| more.push(found)))?;
-        Ok(first)
+        if places.is_empty() && !is_missing {
+            founds.push(Found::Nothing);
+        }
+        for place in places {
+            founds.push(found(line, place, unescaped)?);
+        }
+        founds.extend(is_missing.then_some(Found::Fault(RowError::MissingColumn, None)));
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! How rows lie in a file: where one ends, and which bytes of it are the cell. Each format is one of these.
 
-use std::{iter, ops::Range};
+use std::ops::Range;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{report::RowError, scan::Label};
 
@@ -29,9 +29,9 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// Behind the first line end in `bytes`, whatever stands before it.
     fn line_end(&self, bytes: &[u8]) -> Option<usize>;
 
-    /// The row that begins at `start`, before the end of `bytes`. A cell that is not written as it is meant is added to
-    /// `unescaped`, and what else there is to map in the row to `more`, in the order of its bytes.
-    fn row(&self, bytes: &[u8], start: usize, unescaped: &mut String, more: &mut Vec<Found>) -> Row;
+    /// Where the row ends that begins at `start`, before the end of `bytes`. What there is to map in it is added to
+    /// `finds`, in the order of its bytes: at least one thing, if only that there is nothing.
+    fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize;
 
     /// The cell, or whatever has a name, in which the byte at `at` of `row` is.
     fn label(&self, row: &[u8], at: usize) -> Label;
@@ -50,24 +50,40 @@ pub(super) struct Row {
     pub(super) start: usize,
     /// Behind its line end.
     pub(super) end: usize,
-    pub(super) found: Found,
-    /// What else there is, by its place in what was added to `more`.
-    pub(super) more: Range<usize>,
+    /// What there is to map in it, by its place in [`Finds`].
+    pub(super) founds: Range<usize>,
 }
 
-impl Row {
-    /// A row with nothing else in it.
-    pub(super) fn with(start: usize, end: usize, found: Found) -> Self {
-        Self { start, end, found, more: 0..0 }
+/// What there is to map in some rows.
+#[derive(Default)]
+pub(super) struct Finds {
+    pub(super) founds: Vec<Found>,
+    /// Cells that are not written as they are meant, one behind the other.
+    pub(super) unescaped: Zeroizing<String>,
+}
+
+impl Finds {
+    pub(super) fn clear(&mut self) {
+        self.founds.clear();
+        self.unescaped.zeroize();
     }
 
-    /// All that there is to map.
-    pub(super) fn founds<'a>(&'a self, more: &'a [Found]) -> impl Iterator<Item = &'a Found> {
-        iter::once(&self.found).chain(&more[self.more.clone()])
+    /// What a row has, in the place of all that was found from `first` on.
+    pub(super) fn replace(&mut self, first: usize, found: Found) {
+        self.founds.truncate(first);
+        self.founds.push(found);
+    }
+
+    /// The texts, in `text` of the block or unescaped.
+    pub(super) fn texts<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        self.founds.iter().filter_map(move |found| match found {
+            Found::Text(_, source) => Some(source.of(text, &self.unescaped)),
+            Found::Nothing | Found::Fault(..) | Found::Unfit(_) => None,
+        })
     }
 }
 
-/// What there is to map in a row.
+/// Something that there is to map in a row.
 pub(super) enum Found {
     /// A text, which begins after this many bytes of what was unescaped where it had to be.
     Text(Cell, Source),
@@ -104,6 +120,12 @@ impl Source {
             Self::Block(place) => &text[place.clone()],
             Self::Unescaped(place) => &unescaped[place.clone()],
         }
+    }
+
+    /// Leaves this part of the text.
+    pub(super) fn narrow(&mut self, part: Range<usize>) {
+        let (Self::Block(place) | Self::Unescaped(place)) = self;
+        *place = place.start + part.start..place.start + part.end;
     }
 }
 

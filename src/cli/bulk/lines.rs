@@ -3,7 +3,7 @@
 use memchr::{memchr, memrchr};
 
 use super::{
-    layout::{Cell, Form, Found, Layout, Row, Source},
+    layout::{Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
     scan::Label,
 };
@@ -29,15 +29,15 @@ impl Layout for Lines {
         Some(memchr(self.end, bytes)? + 1)
     }
 
-    fn row(&self, bytes: &[u8], start: usize, _: &mut String, _: &mut Vec<Found>) -> Row {
+    fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize {
         let row = &bytes[start..];
         let (text, end) = memchr(self.end, row).map_or((row, row.len()), |end| (&row[..end], end + 1));
         let text = if self.end == b'\n' { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let place = start..start + text.len();
         let cell = Cell { bytes: place.clone(), form: Form::Bare };
         let is_nothing = place.is_empty() && self.end != 0;
-        let found = if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) };
-        Row::with(start, start + end, found)
+        finds.founds.push(if is_nothing { Found::Nothing } else { Found::Text(cell, Source::Block(place)) });
+        start + end
     }
 
     fn label(&self, _: &[u8], _: usize) -> Label {

@@ -3,14 +3,12 @@
 use std::{borrow::Cow, iter, mem, ops::Range};
 
 use memchr::memchr;
-use smallvec::SmallVec;
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     block::{Block, Done, Fault, Holds},
     form,
     kind::{self, Kind},
-    layout::{self, Cell, Found, Layout, Row, Source},
+    layout::{self, Cell, Finds, Found, Layout, Row, Source},
     patch::Patch,
     report::{Counts, RowError},
     scan::Scan,
@@ -34,9 +32,7 @@ pub(super) struct Mapper<'t, L> {
     primary: KeyId,
     mapped: Mapped,
     rows: Vec<Row>,
-    /// What else is in the rows.
-    more: Vec<Found>,
-    unescaped: Zeroizing<String>,
+    finds: Finds,
     /// Rows found last that were mended.
     repaired: u64,
     /// What is looked for beside the column.
@@ -52,8 +48,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             primary: task.tokenizer.ring().primary(task.now).id,
             mapped: Mapped::with_capacity(ROWS_AT_ONCE),
             rows: Vec::with_capacity(ROWS_AT_ONCE),
-            more: Vec::new(),
-            unescaped: Zeroizing::new(String::new()),
+            finds: Finds::default(),
             repaired: 0,
             scan: (L::HAS_MORE && task.mode == Mode::PhoneToUid).then(|| Scan::new(task.numbering, layout.delimiter())),
         }
@@ -73,7 +68,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         while at < input.len() && !done.stopped {
             at = self.find(input, text, at);
             // One allocation for many rows.
-            let items: Vec<&str> = texts(&self.rows, &self.more, text.unwrap_or_default(), &self.unescaped).collect();
+            let items: Vec<&str> = self.finds.texts(text.unwrap_or_default()).collect();
             self.batch.map(self.task.mode, &items, &mut self.mapped);
             match self.task.style {
                 Style::Row => self.write(input, &items, done),
@@ -110,76 +105,41 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// Finds the next rows, and gives where they end.
     fn find(&mut self, input: &[u8], text: Option<&str>, mut at: usize) -> usize {
         self.rows.clear();
-        self.more.clear();
+        self.finds.clear();
         self.repaired = 0;
-        self.unescaped.zeroize();
         let has_nul = L::NUL.is_some() && memchr(0, &input[at..]).is_some();
         while at < input.len() && self.rows.len() < ROWS_AT_ONCE {
-            let mut row = self.layout.row(input, at, &mut self.unescaped, &mut self.more);
-            at = row.end;
-            if text.is_none() {
-                self.check_encoding(input, &mut row);
+            let (start, first) = (at, self.finds.founds.len());
+            at = self.layout.row(input, start, &mut self.finds);
+            let row = &input[start..at];
+            if text.is_none() && str::from_utf8(row).is_err() {
+                self.finds.replace(first, Found::Unfit(L::NOT_UTF8));
             }
             if let (Some(error), true) = (L::NUL, has_nul)
-                && memchr(0, &input[row.start..row.end]).is_some()
+                && memchr(0, row).is_some()
             {
-                row.found = Found::Unfit(error);
+                self.finds.replace(first, Found::Unfit(error));
             }
-            if matches!(row.found, Found::Unfit(_)) {
-                row.more = 0..0;
+            let Finds { founds, unescaped } = &mut self.finds;
+            for found in &mut founds[first..] {
+                let Found::Text(_, source) = found else { continue };
+                if text.is_none() {
+                    copy_out(source, input, unescaped);
+                }
+                let item = source.of(text.unwrap_or_default(), unescaped);
+                if self.task.nulls.iter().any(|null| null == item) {
+                    *found = Found::Nothing;
+                } else if self.task.repairs
+                    && let Some((_, number)) = kind::repair(item, self.task.numbering)
+                {
+                    let begin = number.as_ptr().addr() - item.as_ptr().addr();
+                    source.narrow(begin..begin + number.len());
+                    self.repaired += 1;
+                }
             }
-            self.look_at(&mut row.found, text.unwrap_or_default());
-            for at in row.more.clone() {
-                let mut found = mem::replace(&mut self.more[at], Found::Nothing);
-                self.look_at(&mut found, text.unwrap_or_default());
-                self.more[at] = found;
-            }
-            self.rows.push(row);
+            self.rows.push(Row { start, end: at, founds: first..self.finds.founds.len() });
         }
         at
-    }
-
-    /// Passes over a text that stands for there being none, and mends others where that is wanted.
-    fn look_at(&mut self, found: &mut Found, text: &str) {
-        let Found::Text(_, source) = found else { return };
-        if self.is_null(source, text) {
-            *found = Found::Nothing;
-        } else if self.task.repairs {
-            self.repair(source, text);
-        }
-    }
-
-    /// Whether a text stands for there being none.
-    fn is_null(&self, source: &Source, text: &str) -> bool {
-        let found = source.of(text, &self.unescaped);
-        self.task.nulls.iter().any(|null| null == found)
-    }
-
-    /// Leaves of a text the number that is in it, where that needs no guess.
-    fn repair(&mut self, source: &mut Source, text: &str) {
-        let found = source.of(text, &self.unescaped);
-        let Some((_, number)) = kind::repair(found, self.task.numbering) else { return };
-        let begin = number.as_ptr().addr() - found.as_ptr().addr();
-        let (Source::Block(place) | Source::Unescaped(place)) = source;
-        *place = place.start + begin..place.start + begin + number.len();
-        self.repaired += 1;
-    }
-
-    /// Takes no text from a row that is not UTF-8. The others are in a block that is not, and their texts are copied.
-    fn check_encoding(&mut self, input: &[u8], row: &mut Row) {
-        if str::from_utf8(&input[row.start..row.end]).is_err() {
-            row.found = Found::Unfit(L::NOT_UTF8);
-            return;
-        }
-        for found in iter::once(&mut row.found).chain(&mut self.more[row.more.clone()]) {
-            if let Found::Text(_, source) = found
-                && let Source::Block(place) = source
-            {
-                let begin = self.unescaped.len();
-                layout::push_lossy(&mut self.unescaped, &input[place.clone()]);
-                *source = Source::Unescaped(begin..self.unescaped.len());
-            }
-        }
     }
 
     /// Writes the rows, with results in the place of cells.
@@ -190,24 +150,36 @@ impl<'t, L: Layout> Mapper<'t, L> {
         let mut patch = Patch::new(input, output, self.rows.first().map_or(0, |row| row.start));
         for row in &self.rows {
             counts.rows += 1;
-            let founds = row.founds(&self.more);
-            let fates: SmallVec<[_; 1]> = founds.map(|found| self.fate(found, &mut outcomes, counts, faults)).collect();
-            let errors = fates.iter().filter_map(|fate| fate.as_ref().err());
-            let has_failed = errors.clone().next().is_some();
-            let is_unfit = errors.clone().any(|(_, extent)| *extent == Extent::Row);
-            let mut left_out = (is_unfit || self.task.on_error == OnError::Drop).then_some(row.start..row.end);
-            for (error, extent) in errors {
-                let (error, value, left_out) = (*error, extent.bytes(), left_out.take());
+            let founds = &self.finds.founds[row.founds.clone()];
+            let (mark, mut has_failed, mut is_unfit) = (patch.mark(), false, false);
+            for found in founds {
+                let (error, extent) = match self.fate(found, &mut outcomes, counts, faults) {
+                    Ok(Fate::AsItWas) => continue,
+                    Ok(Fate::Result(cell, text)) => {
+                        patch.replace(cell, |out| self.layout.put(out, cell.form, &text));
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                is_unfit |= extent == Extent::Row;
+                let is_left_out = !has_failed && (is_unfit || self.task.on_error == OnError::Drop);
+                has_failed = true;
                 counts.fail(error);
-                faults.push(Fault { row: counts.rows - 1, error, value, is_note: false, left_out });
+                let left_out = is_left_out.then_some(row.start..row.end);
+                faults.push(Fault { row: counts.rows - 1, error, value: extent.bytes(), is_note: false, left_out });
+                if let (Extent::Cell(cell), OnError::Blank) = (extent, self.task.on_error) {
+                    patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
+                }
             }
             match self.task.on_error {
                 OnError::Fail if has_failed => {
+                    patch.back_to(mark);
                     patch.copy_to(row.start);
                     *stopped = true;
                     return;
                 }
                 OnError::Drop if has_failed => {
+                    patch.back_to(mark);
                     patch.leave_out(row, b"");
                     continue;
                 }
@@ -217,19 +189,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 }
                 _ => {}
             }
-            for fate in fates {
-                match (fate, self.task.on_error) {
-                    (Ok(Fate::Result(cell, text)), _) => {
-                        patch.replace(cell, |out| self.layout.put(out, cell.form, &text));
-                    }
-                    (Err((_, Extent::Cell(cell))), OnError::Blank) => {
-                        patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
-                    }
-                    _ => {}
-                }
-            }
             if let Some(line_end) = L::ROW_END {
-                patch.end_row(row, line_end);
+                patch.end_row(row, founds.last().and_then(Found::place), line_end);
             }
             if let Some(scan) = &self.scan {
                 self.look(scan, input, row, counts, faults);
@@ -242,7 +203,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
     fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
         let bytes = &input[row.start..row.end];
         let (mut last, mut from) = (None, row.start);
-        let cells = row.founds(&self.more).filter_map(Found::place).chain(iter::once(row.end..row.end));
+        let founds = &self.finds.founds[row.founds.clone()];
+        let cells = founds.iter().filter_map(Found::place).chain(iter::once(row.end..row.end));
         for cell in cells {
             let part = mem::replace(&mut from, cell.end)..cell.start;
             scan.look(bytes, part.start - row.start..part.end - row.start, |at| {
@@ -311,7 +273,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
         for row in &self.rows {
             done.counts.rows += 1;
             let next = outcomes.peek().copied();
-            let fate = self.fate(&row.found, &mut outcomes, &mut done.counts, &mut done.faults);
+            let found = &self.finds.founds[row.founds.start];
+            let fate = self.fate(found, &mut outcomes, &mut done.counts, &mut done.faults);
             if let Err((error, extent)) = &fate {
                 done.counts.fail(*error);
                 let is_left_out = *extent == Extent::Row || self.task.on_error == OnError::Drop;
@@ -332,7 +295,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 }
             }
             let line = input[row.start..row.end].trim_ascii_end();
-            let (item, outcome) = match (&row.found, next) {
+            let (item, outcome) = match (found, next) {
                 (Found::Text(..), Some((item, outcome))) => (*item, outcome),
                 (Found::Nothing, _) => str::from_utf8(line).map_or(("", Ok("")), |line| (line, Ok(line))),
                 _ => ("", Err(ItemError::InvalidNumber)),
@@ -353,12 +316,13 @@ impl<'t, L: Layout> Mapper<'t, L> {
     }
 }
 
-/// The texts of the rows that have one: in `text`, or unescaped.
-fn texts<'a>(rows: &'a [Row], more: &'a [Found], text: &'a str, unescaped: &'a str) -> impl Iterator<Item = &'a str> {
-    rows.iter().flat_map(|row| row.founds(more)).filter_map(move |found| match found {
-        Found::Text(_, source) => Some(source.of(text, unescaped)),
-        Found::Nothing | Found::Fault(..) | Found::Unfit(_) => None,
-    })
+/// Copies a text out of a block that as a whole is not UTF-8.
+fn copy_out(source: &mut Source, input: &[u8], unescaped: &mut String) {
+    if let Source::Block(place) = source {
+        let begin = unescaped.len();
+        layout::push_lossy(unescaped, &input[place.clone()]);
+        *source = Source::Unescaped(begin..unescaped.len());
+    }
 }
 
 /// What becomes of a row that does not fail.

@@ -1,5 +1,7 @@
 //! Rows as they were, but for what is replaced or left out.
 
+use std::ops::Range;
+
 use super::layout::{Cell, Row};
 
 /// Copies rows, but for what is replaced.
@@ -7,6 +9,13 @@ pub(super) struct Patch<'a> {
     input: &'a [u8],
     output: &'a mut Vec<u8>,
     /// Up to here the input is in the output, or left out.
+    copied: usize,
+}
+
+/// How far a [`Patch`] has come.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    written: usize,
     copied: usize,
 }
 
@@ -29,17 +38,28 @@ impl<'a> Patch<'a> {
         self.copied = cell.bytes.end;
     }
 
-    /// Leaves out a whole row, and writes this in its place.
+    /// How things stand, for [`Patch::back_to`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark { written: self.output.len(), copied: self.copied }
+    }
+
+    /// Takes back all that was done since `mark`.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.output.truncate(mark.written);
+        self.copied = mark.copied;
+    }
+
+    /// Leaves out a whole row, of which nothing is written yet, and writes this in its place.
     pub(super) fn leave_out(&mut self, row: &Row, instead: &[u8]) {
         self.copy_to(row.start);
         self.output.extend_from_slice(instead);
         self.copied = row.end;
     }
 
-    /// Ends a row with `line_end` instead of what is behind its text.
-    pub(super) fn end_row(&mut self, row: &Row, line_end: &[u8]) {
+    /// Ends a row, whose text is at `place` if it has one, with `line_end` instead of what is behind its text.
+    pub(super) fn end_row(&mut self, row: &Row, place: Option<Range<usize>>, line_end: &[u8]) {
         let text_end =
-            row.found.place().map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |v| v.end);
+            place.map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |place| place.end);
         self.copy_to(text_end.max(self.copied));
         self.output.extend_from_slice(line_end);
         self.copied = row.end;
