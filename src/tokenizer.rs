@@ -2,7 +2,7 @@
 //!
 //! One bad item never spoils the others: it fails by itself, with an [`ItemError`].
 
-use std::{fmt, mem, sync::Arc};
+use std::{collections::BTreeSet, fmt, mem, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
@@ -294,6 +294,20 @@ impl Tokenizer {
         &self.mappers[place].numbering
     }
 
+    /// `text` as each key of the ring, also one that opens nothing any more, reads it, in the form of [`Batch::canonical`].
+    ///
+    /// # Errors
+    /// [`InvalidNumber`].
+    pub fn canonical(&self, text: &str) -> Result<BTreeSet<String>, InvalidNumber> {
+        let mut readings = BTreeSet::new();
+        for mapper in &self.mappers {
+            let mut reading = String::new();
+            push_canonical(mapper.numbering.normalize(text)?, &mut reading);
+            readings.insert(reading);
+        }
+        Ok(readings)
+    }
+
     /// Does now what the first numbers of each region would otherwise have to wait for.
     pub fn warm_up(&self) {
         let mut warm: Vec<(&str, &str)> = Vec::new();
@@ -398,6 +412,18 @@ pub struct Batch<'t> {
     uses: SmallVec<[KeyUse; 4]>,
 }
 
+/// Adds `number` in the form that no configuration changes.
+fn push_canonical(number: Number<'_>, text: &mut String) {
+    match number {
+        Number::E164(number) => {
+            text.push('+');
+            text.push_str(itoa::Buffer::new().format(number.digits()));
+        }
+        Number::Hotline(hotline) => text.push_str(hotline.as_str()),
+        Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
+    }
+}
+
 /// How many items of a batch a key was used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyUse {
@@ -433,14 +459,7 @@ impl Batch<'_> {
     /// Adds to `mapped` the number in each of the `uids` in the form that no configuration changes: `+` and the digits of
     /// its E.164 form, or the verbatim text.
     pub fn canonical(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
-        self.open_with(uids, PlainNumbers::Refuse, mapped, |_, number, text| match number {
-            Number::E164(number) => {
-                text.push('+');
-                text.push_str(itoa::Buffer::new().format(number.digits()));
-            }
-            Number::Hotline(hotline) => text.push_str(hotline.as_str()),
-            Number::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
-        });
+        self.open_with(uids, PlainNumbers::Refuse, mapped, |_, number, text| push_canonical(number, text));
     }
 
     /// The keys that this batch used, and for how many items.

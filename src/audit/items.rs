@@ -50,9 +50,9 @@ impl ItemKey {
         hash
     }
 
-    /// The hash of a number: `HMAC(key, "number/" || as UIDToPhone writes it)`.
-    pub fn number(&self, dialled: &str) -> ItemHash {
-        self.hash(&[b"number/", dialled.as_bytes()])
+    /// The hash of a number: `HMAC(key, "number/" || `+` and its E.164 digits, or the text)`.
+    pub fn number(&self, canonical: &str) -> ItemHash {
+        self.hash(&[b"number/", canonical.as_bytes()])
     }
 
     fn hash(&self, parts: &[&[u8]]) -> ItemHash {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random::Random,
-    support::{Folder, PATIENCE, Server, callveil, run, write_secret},
+    support::{Folder, PATIENCE, Server, callveil, pipe, run, write_secret},
 };
 
 const AUDIT: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n[audit]\nto = \"audit.log\"\n\
@@ -154,6 +154,69 @@ fn never_is_said_only_where_it_is_true() {
     fs::write(path.join("torn.gz"), [0x1f, 0x8b, 8]).unwrap();
     let (code, told) = audit(path, &["find", "audit.log", "torn.gz", "--hmac-key", "audit.key", "--number", "1"]);
     assert!(code == Some(1) && !told.contains("never") && told.contains("cannot be read to its end"), "{told}");
+}
+
+#[test]
+fn two_spellings_of_one_number_are_both_found() {
+    let folder = Folder::new();
+    let (_, _, uid) = log(&folder);
+    let path = folder.path();
+    let key = ["find", "audit.log", "--hmac-key", "audit.key"];
+    for asked in [["--number", "13988888888", "--number", "+8613988888888"], ["--uid", &uid, "--uid", &uid]] {
+        let (code, told) = audit(path, &[&key[..], &asked].concat());
+        assert!(code == Some(0) && !told.contains("never") && told.contains("1,2"), "{told}");
+    }
+    // Blank lines are no items.
+    let mut asked = "\n".repeat(1_000_001);
+    asked.push_str("13988888888\n");
+    let told = pipe(path, &[&["audit"], &key[..], &["--number", "-"]].concat(), &asked);
+    assert!(told.contains("UIDToPhone"), "{told}");
+}
+
+/// A log is older than the ring: what a key read before it was disabled is found by its rules.
+#[test]
+fn numbers_are_found_by_the_rules_of_keys_that_are_disabled() {
+    let folder = Folder::made_with(&["--region", "HK"]);
+    let path = folder.path();
+    let server = audited(&folder);
+    server.values("PhoneToUID", &["51234567"]);
+    end(server);
+    let find = ["find", "audit.log", "--hmac-key", "audit.key", "--number", "51234567"];
+    let before = audit(path, &find);
+    assert!(before.0 == Some(0) && before.1.contains("PhoneToUID"), "{}", before.1);
+    let id = |at: usize| {
+        let keys = run(path, &["keys", "list", "--json"]).stdout;
+        let keys: Value = serde_json::from_slice(&keys).unwrap();
+        keys["keys"][at]["id"].as_str().unwrap().to_owned()
+    };
+    let old = id(0);
+    assert!(run(path, &["keys", "rotate", "--region", "CN", "--activate-in", "0s"]).status.success());
+    // In the same instant the new key is not the primary yet.
+    let deadline = Instant::now() + PATIENCE;
+    while !run(path, &["keys", "disable", &old]).status.success() {
+        assert!(Instant::now() < deadline, "the new key is never the primary");
+    }
+    assert_eq!(audit(path, &find), before);
+}
+
+#[test]
+fn a_line_that_is_no_json_is_named_and_the_rest_is_read() {
+    let folder = Folder::new();
+    let (log, _, uid) = log(&folder);
+    let path = folder.path();
+    fs::write(path.join("broken.log"), log.replacen("\"items\":2", "\"items\":2x", 1)).unwrap();
+    let (code, told) = audit(path, &["find", "broken.log", "--hmac-key", "audit.key", "--uid", &uid]);
+    assert!(code == Some(1) && told.contains("UIDToPhone") && told.contains("broken.log:2: "), "{told}");
+    let (code, told) = audit(path, &["sum", "broken.log"]);
+    assert!(code == Some(1) && told.contains("UIDToPhone") && told.contains("broken.log:2: "), "{told}");
+    // The journal leaves out what is long, unless it is told not to.
+    let journal = log.lines().map(|line| match line.contains("UIDToPhone") {
+        true => json!({"MESSAGE": null, "_TRANSPORT": "stdout"}),
+        false => json!({"MESSAGE": line, "_TRANSPORT": "stdout"}),
+    });
+    fs::write(path.join("journal"), journal.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let (code, told) = audit(path, &["sum", "journal"]);
+    assert!(code == Some(1) && told.contains("journal:3: no line of an audit log"), "{told}");
 }
 
 #[test]

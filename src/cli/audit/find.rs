@@ -2,25 +2,24 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{self, BufRead as _},
+    io::{self, Read as _},
     path::PathBuf,
 };
 
 use clap::{ArgGroup, Args};
-use jiff::Timestamp;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::{
-    Name, Period,
-    reading::{Line, Outcome, Reading},
+    Name, Period, plain,
+    reading::{Line, Outcome, Reading, Sense, quantity},
 };
 use crate::{
     audit::{ItemHash, ItemKey},
     cli::{Failure, RingArgs, print, read_item_key, tell},
     ids::Context,
     keyring::file::FileMode,
-    tokenizer::{Mapped, Mode, Tokenizer},
+    tokenizer::Mode,
 };
 
 /// The name that means stdin.
@@ -28,6 +27,9 @@ const STDIN: &str = "-";
 
 /// Items that may be asked for at once.
 const ASKED_MAX: usize = 1_000_000;
+
+/// Bytes of them on stdin.
+const ASKED_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["uid", "number"])))]
@@ -40,7 +42,7 @@ pub(in crate::cli) struct FindArgs {
     /// Look for this UID; may be repeated, and - reads them from stdin, one a line
     #[arg(long, allow_hyphen_values = true)]
     uid: Vec<String>,
-    /// Look for this number, whichever UID it had; the same
+    /// Look for this number, whichever UID it had; may be repeated, and - reads them from stdin
     #[arg(long, allow_hyphen_values = true)]
     number: Vec<String>,
     /// Only in this mode, such as UIDToPhone; may be repeated
@@ -53,7 +55,7 @@ pub(in crate::cli) struct FindArgs {
     context: Context,
     #[command(flatten)]
     ring: RingArgs,
-    /// The lines of the logs, each with which of the items that were asked for it has
+    /// Print the matching lines as JSON, with `asked`: which of the items each has
     #[arg(long)]
     json: bool,
 }
@@ -80,11 +82,14 @@ struct Request<'l> {
     hashes: Vec<(&'l str, &'l str)>,
 }
 
-/// What is asked for, by its hash: which of the items it is, counted from 1.
+/// Which of the items that are asked for, counted from 1: several may be one number in two spellings.
+type Places = SmallVec<[usize; 1]>;
+
+/// What is asked for, by its hash.
 #[derive(Default)]
 struct Asked {
-    uids: HashMap<ItemHash, usize>,
-    numbers: HashMap<ItemHash, usize>,
+    uids: HashMap<ItemHash, Places>,
+    numbers: HashMap<ItemHash, Places>,
     count: usize,
 }
 
@@ -97,14 +102,17 @@ impl Asked {
         let mut asked = Self::default();
         for uid in uids {
             asked.count += 1;
-            asked.uids.insert(key.uid(&args.context, &uid), asked.count);
+            asked.uids.entry(key.uid(&args.context, &uid)).or_default().push(asked.count);
         }
         if !numbers.is_empty() {
             let tokenizer = args.ring.tokenizer()?;
             for number in numbers {
                 asked.count += 1;
-                for canonical in canonical(&tokenizer, &args.context, &number, asked.count)? {
-                    asked.numbers.insert(key.number(&canonical), asked.count);
+                // By the rules of each key: logs are older than rings.
+                let readings = tokenizer.canonical(&number);
+                let invalid = |_| Failure::failed(format_args!("invalid_number, item {}", asked.count));
+                for canonical in readings.map_err(invalid)? {
+                    asked.numbers.entry(key.number(&canonical)).or_default().push(asked.count);
                 }
             }
         }
@@ -112,12 +120,14 @@ impl Asked {
     }
 
     /// Which of the items a line has.
-    fn in_line(&self, request: &Request<'_>) -> SmallVec<[usize; 1]> {
-        let find = |hashes: &HashMap<ItemHash, usize>, hex| hashes.get(&ItemHash::from_hex(hex)?).copied();
-        let mut found = SmallVec::new();
+    fn in_line(&self, request: &Request<'_>) -> Places {
+        let mut found = Places::new();
+        let mut look = |hashes: &HashMap<ItemHash, Places>, hex| {
+            found.extend(ItemHash::from_hex(hex).and_then(|hash| hashes.get(&hash)).into_iter().flatten().copied());
+        };
         for (uid, number) in &request.hashes {
-            let items = [find(&self.uids, uid), find(&self.numbers, number)];
-            found.extend(items.into_iter().flatten());
+            look(&self.uids, uid);
+            look(&self.numbers, number);
         }
         found.sort_unstable();
         found.dedup();
@@ -130,27 +140,18 @@ fn values(given: &[String]) -> Result<Vec<String>, Failure> {
     let mut values = Vec::new();
     for value in given {
         if value == STDIN {
-            let failed = |error| Failure::failed(format_args!("cannot read stdin: {error}"));
-            for line in io::stdin().lock().lines().take(ASKED_MAX + 1) {
-                values.extend(Some(line.map_err(failed)?).filter(|line| !line.trim().is_empty()));
+            let mut text = String::new();
+            let read = io::stdin().take(ASKED_BYTES_MAX + 1).read_to_string(&mut text);
+            let read = read.map_err(|error| Failure::failed(format_args!("cannot read stdin: {error}")))?;
+            if read as u64 > ASKED_BYTES_MAX {
+                return Err(Failure::usage(format_args!("stdin has more than {} MiB", ASKED_BYTES_MAX >> 20)));
             }
+            values.extend(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
         } else {
             values.push(value.clone());
         }
     }
     Ok(values)
-}
-
-/// A number, in any spelling that a key of the ring understands, as audit logs hash it: by the rules of each key.
-fn canonical(tokenizer: &Tokenizer, context: &Context, text: &str, item: usize) -> Result<HashSet<String>, Failure> {
-    let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());
-    let mut batch = tokenizer.batch(context, Timestamp::now());
-    batch.map(Mode::PhoneToAliases, &[text], &mut uids);
-    let invalid = || Failure::failed(format_args!("invalid_number, item {item}"));
-    let uids: Vec<&str> =
-        uids.iter().next().and_then(Result::ok).ok_or_else(invalid)?.split(Mapped::SEPARATOR).collect();
-    batch.canonical(&uids, &mut numbers);
-    Ok(numbers.iter().filter_map(|number| Some(number.ok()?.to_owned())).collect())
 }
 
 /// How the search goes.
@@ -168,28 +169,32 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn line(&mut self, line: Line<'_>) -> Result<(), Failure> {
-        self.unrecorded += u64::from(line.event == "dropped");
-        if line.event != "request" || !self.args.period.has(line.time) {
-            return Ok(());
+    fn line(&mut self, line: Line<'_>) -> Result<Sense, Failure> {
+        if !self.args.period.has(line.time) {
+            return Ok(Sense::Made);
         }
-        let request: Request<'_> = serde_json::from_slice(line.text).map_err(|error| {
-            Failure::failed(format_args!("a line of {} is not as it ought to be: {error}", line.time))
-        })?;
+        self.unrecorded += u64::from(line.event == "dropped");
+        if line.event != "request" {
+            return Ok(Sense::Made);
+        }
+        let Ok(request) = serde_json::from_slice::<Request<'_>>(line.text) else { return Ok(Sense::None) };
         if !self.args.mode.is_empty() && !self.args.mode.iter().any(|mode| mode.name() == request.mode) {
-            return Ok(());
+            return Ok(Sense::Made);
         }
         if request.hashes.is_empty() {
             self.unhashed += u64::from(request.mapped > 0);
-            return Ok(());
+            return Ok(Sense::Made);
         }
         if request.hmac != Some(&self.key_id) {
             self.of_other_keys += 1;
-            return Ok(());
+            return Ok(Sense::Made);
         }
         self.hashed += 1;
         let items = self.asked.in_line(&request);
-        if items.is_empty() { Ok(()) } else { self.print(line, &request, &items) }
+        if !items.is_empty() {
+            self.print(line, &request, &items)?;
+        }
+        Ok(Sense::Made)
     }
 
     fn print(&mut self, line: Line<'_>, request: &Request<'_>, items: &[usize]) -> Result<(), Failure> {
@@ -204,7 +209,7 @@ impl Search<'_> {
             print_row(["TIME", "MODE", "CLIENT", "PEER", "REQUEST"], "ITEM", self.asked.count)?;
         }
         let seconds = format!("{}Z", line.time.get(..19).unwrap_or_default());
-        let client = request.client.as_deref().unwrap_or_default();
+        let client = &plain(request.client.as_deref().unwrap_or_default());
         let cells = [&seconds, request.mode, client, request.peer.unwrap_or_default(), request.id];
         print_row(cells, &items.join(","), self.asked.count)
     }
@@ -212,22 +217,17 @@ impl Search<'_> {
     /// Tells what was not found; and "never" only where nothing else is possible.
     fn conclude(&self, outcome: &Outcome) -> Result<(), Failure> {
         if self.hashed + self.of_other_keys + self.unhashed == 0 && outcome.count == 0 && outcome.torn.is_empty() {
-            let what =
-                "no line of these logs, of what was asked for, has hashed items: they want items = \"hmac\" in [audit]";
-            return Err(Failure::failed(what));
+            return Err(Failure::failed("no request in these logs has hashed items: set items = \"hmac\" in [audit]"));
         }
         let mut reasons = Vec::new();
         let mut reason = |count: u64, what: &str| {
             if count > 0 {
-                reasons.push(format!("{count} {what}"));
+                reasons.push(format!("{}: {what}", quantity(count, "line")));
             }
         };
-        reason(
-            self.of_other_keys,
-            &format!("lines were hashed under another key than this one, whose id is {}", self.key_id),
-        );
-        reason(self.unhashed, "requests had items that were not hashed");
-        reason(self.unrecorded, "times the log tells that requests went unrecorded");
+        reason(self.of_other_keys, &format!("hashed under another key than this one, whose id is {}", self.key_id));
+        reason(self.unhashed, "a request whose items were not hashed");
+        reason(self.unrecorded, "the log tells that requests went unrecorded");
         reasons.iter().for_each(tell);
         let missing: Vec<_> = (1..=self.asked.count).filter(|item| !self.found.contains(item)).collect();
         let is_whole = outcome.count == 0 && outcome.torn.is_empty() && reasons.is_empty();

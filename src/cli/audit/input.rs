@@ -23,7 +23,7 @@ use serde::Deserialize;
 use super::prefix;
 use crate::audit::{chain::LINE_BYTES_MAX, verify::Place};
 
-/// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to three times as long.
+/// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to four times as long.
 const RAW_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
 
 /// Bytes that are read at a time.
@@ -300,9 +300,14 @@ impl Unwrap {
         let Ok(JournalLine { message, transport }) = serde_json::from_slice::<JournalLine<'_>>(line) else {
             return Some(Piece::Unreadable);
         };
+        if !is_of_the_program(transport.as_bytes()) {
+            return None;
+        }
+        // `journalctl -o json` writes null for what is long, unless it is told `--all`.
+        let Some(message) = message else { return Some(Piece::Unreadable) };
         self.message.clear();
-        self.message.extend_from_slice(message?.as_bytes());
-        is_of_the_program(transport.as_bytes()).then_some(Piece::Message(&self.message))
+        self.message.extend_from_slice(message.as_bytes());
+        Some(Piece::Message(&self.message))
     }
 
     fn export_line(&mut self, number: u64, line: &[u8]) -> Option<(u64, Piece<'_>)> {

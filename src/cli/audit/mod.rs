@@ -65,6 +65,11 @@ fn time(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| "a date such as 2026-11-26, or a time such as 2026-11-26T08:00:00Z".to_owned())
 }
 
+/// `text` for a terminal, which no character in it commands: a log may have been tampered with.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// The ids of a start and of its lines, for people.
 struct Name<'i>(&'i [u8]);
 

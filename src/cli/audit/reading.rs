@@ -54,6 +54,13 @@ pub(super) struct Line<'l> {
     pub(super) event: &'l str,
 }
 
+/// Whether a line could be understood.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sense {
+    Made,
+    None,
+}
+
 /// Logs that were read.
 pub(super) struct Reading {
     names: Vec<String>,
@@ -105,7 +112,7 @@ impl Reading {
     pub(super) fn of(
         logs: &[PathBuf],
         heads: HashMap<Instance, Head>,
-        mut each: impl FnMut(Line<'_>) -> Result<(), Failure>,
+        mut each: impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<Outcome, Failure> {
         let sources = Source::all(logs).map_err(Failure::failed)?;
         let mut reading = Self {
@@ -141,7 +148,7 @@ impl Reading {
         &mut self,
         place: Place,
         piece: Piece<'_>,
-        each: &mut impl FnMut(Line<'_>) -> Result<(), Failure>,
+        each: &mut impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<(), Failure> {
         match piece {
             Piece::Aside(_) => Ok(()),
@@ -159,7 +166,7 @@ impl Reading {
         place: Place,
         text: &[u8],
         is_last: bool,
-        each: &mut impl FnMut(Line<'_>) -> Result<(), Failure>,
+        each: &mut impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<(), Failure> {
         // No text in a line has a quote that is not escaped: a second beginning follows a line that a crash tore.
         let begin = self.finder.rfind(text).unwrap_or(0);
@@ -182,7 +189,10 @@ impl Reading {
             None if event == "command" => self.in_no_chain += 1,
             None => self.unchained.note(place),
         }
-        each(Line { text, time, event })
+        if each(Line { text, time, event })? == Sense::None {
+            self.unreadable.note(place);
+        }
+        Ok(())
     }
 
     fn tear(&mut self, place: Place, is_last: bool) {
@@ -273,7 +283,7 @@ fn told(fault: &Fault, at: &impl Fn(Place) -> String) -> String {
         Wrong::Moved => "not here, but in another file",
         Wrong::Missing => "missing before this",
         Wrong::Cut => "missing, though the log on stderr tells of the last of them",
-        Wrong::Remade => "is another than the log on stderr tells of: the chain was made anew",
+        Wrong::Remade => "is not the line that the log on stderr tells of: the chain was made anew",
         Wrong::TooMuch => "and more: too much is out of order to be told",
     };
     format!("{place}{lines}: {what}")

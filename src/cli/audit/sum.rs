@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Period,
-    reading::{Line, Reading},
+    Period, plain,
+    reading::{Line, Reading, Sense},
 };
 use crate::cli::{Failure, print, tell};
 
@@ -88,22 +88,21 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, line: Line<'_>) -> Result<(), Failure> {
+    fn add(&mut self, line: Line<'_>) -> Result<Sense, Failure> {
         if !matches!(line.event, "request" | "strangers" | "dropped") {
-            return Ok(());
+            return Ok(Sense::Made);
         }
-        let counts: Counts<'_> = serde_json::from_slice(line.text).map_err(|error| {
-            Failure::failed(format_args!("a line of {} is not as it ought to be: {error}", line.time))
-        })?;
+        let Ok(counts) = serde_json::from_slice::<Counts<'_>>(line.text) else { return Ok(Sense::None) };
         if line.event == "dropped" {
             self.unrecorded += counts.requests;
-            return Ok(());
-        }
-        if self.rows.len() >= ROWS_MAX {
-            return Err(Failure::failed("these logs have too many days, clients and modes"));
+            return Ok(Sense::Made);
         }
         let day = line.time.get(..DAY).unwrap_or_default().to_owned();
-        let sum = self.rows.entry((day, counts.client.unwrap_or_default(), counts.mode.to_owned())).or_default();
+        let row = (day, counts.client.unwrap_or_default(), counts.mode.to_owned());
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&row) {
+            return Err(Failure::failed("these logs have too many days, clients and modes"));
+        }
+        let sum = self.rows.entry(row).or_default();
         sum.requests += counts.count + u64::from(line.event == "request" && counts.part <= 1);
         sum.items += counts.items;
         sum.mapped += counts.mapped;
@@ -113,7 +112,7 @@ impl Sums {
         for (key, count) in counts.keys {
             *sum.keys.entry(key.to_owned()).or_default() += count;
         }
-        Ok(())
+        Ok(Sense::Made)
     }
 
     fn print_json(&self) -> Result<(), Failure> {
@@ -130,7 +129,7 @@ impl Sums {
     fn print_csv(&self) -> Result<(), Failure> {
         print("day,client,mode,requests,items,mapped,passed,failed,limited")?;
         for ((day, client, mode), sum) in &self.rows {
-            // A name may have commas and quotes, and what spreadsheets take for a formula.
+            // A name may have commas and quotes.
             let client = format!("\"{}\"", client.replace('"', "\"\""));
             let Sum { requests, items, mapped, passed, failed, limited, .. } = sum;
             print(format_args!("{day},{client},{mode},{requests},{items},{mapped},{passed},{failed},{limited}"))?;
@@ -145,7 +144,7 @@ impl Sums {
         let row = |((day, client, mode), sum): (&(String, String, String), &Sum)| {
             let [requests, mapped, passed, failed, limited] =
                 [sum.requests, sum.mapped, sum.passed, sum.failed, sum.limited].map(|count| count.to_string());
-            [or_none(day), or_none(client), or_none(mode), requests, mapped, passed, failed, limited]
+            [or_none(day), or_none(&plain(client)), or_none(&plain(mode)), requests, mapped, passed, failed, limited]
         };
         let rows: Vec<_> = [heading].into_iter().chain(self.rows.iter().map(row)).collect();
         let mut widths = [0; 8];
@@ -175,14 +174,9 @@ fn shorten(text: &str, width: usize) -> String {
 
 pub(super) fn run(args: &SumArgs) -> Result<(), Failure> {
     let mut sums = Sums::default();
-    let outcome =
-        Reading::of(
-            &args.logs,
-            HashMap::new(),
-            |line| {
-                if args.period.has(line.time) { sums.add(line) } else { Ok(()) }
-            },
-        )?;
+    let outcome = Reading::of(&args.logs, HashMap::new(), |line| {
+        if args.period.has(line.time) { sums.add(line) } else { Ok(Sense::Made) }
+    })?;
     match (args.json, args.csv) {
         (true, _) => sums.print_json()?,
         (_, true) => sums.print_csv()?,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Name,
-    reading::{Reading, heads, quantity},
+    reading::{Reading, Sense, heads, quantity},
 };
 use crate::{
     audit::verify::Found,
@@ -28,7 +28,7 @@ pub(in crate::cli) struct VerifyArgs {
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let known = if args.heads.is_empty() { HashMap::new() } else { heads(&args.heads)? };
-    let mut outcome = Reading::of(&args.logs, known, |_| Ok(()))?;
+    let mut outcome = Reading::of(&args.logs, known, |_| Ok(Sense::Made))?;
     if !args.heads.is_empty() {
         let unknown = outcome.chains.iter().filter(|found| !found.has_head);
         let told: Vec<_> = unknown
