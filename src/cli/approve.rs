@@ -68,8 +68,9 @@ pub(super) struct ApproveArgs {
 }
 
 fn name(text: &str) -> Result<Name, String> {
-    let name = Name::new(text).filter(|name| name.as_str() != RING_NAME);
-    name.ok_or_else(|| "a name is 1 to 64 printable ASCII characters, without spaces or a plus".to_owned())
+    let name =
+        Name::new(text).ok_or("a name is 1 to 64 printable ASCII characters, without spaces or a plus".to_owned())?;
+    if name.as_str() == RING_NAME { Err(format!("{RING_NAME} is how the ring itself signs")) } else { Ok(name) }
 }
 
 pub(super) fn make(args: &ApproverArgs) -> Result<(), Failure> {

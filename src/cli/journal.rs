@@ -19,6 +19,9 @@ use crate::{
 /// How /proc says that nobody logged in for a process.
 const NO_LOGIN: u64 = u32::MAX as u64;
 
+/// What is said of a command whose end cannot be recorded.
+const DONE_BUT: &str = "it is done, but could not be recorded";
+
 /// Where a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
 pub(super) struct Journal {
     command: &'static str,
@@ -72,10 +75,7 @@ impl Journal {
         let failed = |failure: &Failure| json!({"failed": failure.message});
         let written = self.write(acted.as_ref().map_or_else(failed, fields));
         match (acted, written) {
-            (Ok(_), Err(error)) => {
-                let path = self.path.display();
-                Err(Failure::failed(format_args!("it is done, but could not be recorded in {path}: {error}")))
-            }
+            (Ok(_), Err(error)) => Err(self.lacks(DONE_BUT, &error)),
             (acted, _) => acted,
         }
     }
@@ -83,15 +83,17 @@ impl Journal {
     /// Records, so that it lasts, what is about to be done, where it cannot be taken back if its record then fails.
     pub(super) fn announce(&mut self, mut fields: Value) -> Result<(), Failure> {
         fields["begins"] = true.into();
-        let path = &self.path.display().to_string();
-        self.write(fields).map_err(|error| Failure::failed(format_args!("cannot record this in {path}: {error}")))
+        self.write(fields).map_err(|error| self.lacks("cannot record this", &error))
     }
 
     /// Records, so that it lasts, what came of what was announced.
     pub(super) fn conclude(&mut self, mut fields: Value) -> Result<(), Failure> {
         fields["ends"] = true.into();
-        let path = &self.path.display().to_string();
-        self.write(fields).map_err(|error| Failure::failed(format_args!("cannot record this in {path}: {error}")))
+        self.write(fields).map_err(|error| self.lacks(DONE_BUT, &error))
+    }
+
+    fn lacks(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::failed(format_args!("{what} in {}: {error}", self.path.display()))
     }
 
     /// Writes a line with these `fields`.

@@ -32,6 +32,11 @@ fn each_value_is_told_by_what_it_is() {
     assert!(told.contains(counts), "{told}");
     let (_, code, told) = map(&folder, &uids, &["tokenize"]);
     assert!(code == Some(0) && told.contains("7 mapped (7 already a UID), 1 empty"), "{told}");
+    // So do the marks that contact lists put around them.
+    let marked: String =
+        uids.lines().filter(|uid| !uid.is_empty()).map(|uid| format!("\u{202a}{uid}\u{202c}\n")).collect();
+    let (_, code, told) = map(&folder, &marked, &["tokenize"]);
+    assert!(code == Some(0) && told.contains("7 already a UID"), "{told}");
     let (dialled, code, told) = map(&folder, &uids, &["detokenize"]);
     assert!(code == Some(0) && told.contains("(2 E.164, 2 hotline, 3 verbatim,"), "{told}");
     let (again, _, _) = map(&folder, &dialled, &["tokenize"]);
@@ -90,6 +95,17 @@ fn numbers_in_other_columns_are_told_by_column_and_row() {
     // A number where a name is wanted is not told.
     let no_header = ["tokenize", "--format", "csv", "--column", "2", "--no-header"];
     check("13788888888,13988888888\n", &no_header, 0, &["number: column 1: 1"]);
+}
+
+/// A row is looked through once, however many numbers it has.
+#[test]
+fn rows_full_of_numbers_take_no_longer_than_others() {
+    let numbers = vec!["\"13788888888\""; 60_000].join(",");
+    let content = format!("{{\"phone\":\"13988888888\",\"more\":[{numbers}]}}\n");
+    check(&content, &["tokenize", "--format", "jsonl", "--column", "/phone"], 0, &["number: more: 1"]);
+    let names: String = (0..60_000).map(|at| format!(",n{at}")).collect();
+    let content = format!("phone{names}\n13988888888{}\n", ",13788888888".repeat(60_000));
+    check(&content, &["tokenize", "--format", "csv", "--column", "phone"], 0, &["number: n0: 1, n1: 1"]);
 }
 
 #[test]

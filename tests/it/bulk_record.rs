@@ -44,7 +44,8 @@ fn runs_that_open_uids_are_recorded_before_and_after() {
     let [begins, ends] = &lines(&folder, JOURNAL, before + 4)[..] else { panic!("two lines") };
     assert_eq!((&begins["file"], &ends["failed"]), (&"--value".into(), &1.into()));
     assert!(run(path, &["detokenize", "uids.csv", "--dry-run"]).status.success());
-    assert_eq!(lines(&folder, JOURNAL, before + 6).len(), 0, "nothing was shown");
+    assert_eq!(run(path, &["detokenize", "uids.csv", "--format", "csv", "--column", "nope"]).status.code(), Some(1));
+    assert_eq!(lines(&folder, JOURNAL, before + 6).len(), 0, "nothing was opened");
 }
 
 #[test]

@@ -51,6 +51,23 @@ pub(super) struct Fault {
     pub(super) left_out: Option<Range<usize>>,
 }
 
+impl Fault {
+    /// A row that failed over `value`.
+    pub(super) fn failed(
+        row: u64,
+        error: RowError,
+        value: Option<Range<usize>>,
+        left_out: Option<Range<usize>>,
+    ) -> Self {
+        Self { row, error, value, is_note: false, left_out }
+    }
+
+    /// A row that was mapped, of which the report tells this.
+    pub(super) fn note(row: u64, error: RowError, value: Option<Range<usize>>) -> Self {
+        Self { row, error, value, is_note: true, left_out: None }
+    }
+}
+
 impl Block {
     /// The rows that were read.
     pub(super) fn input(&self) -> &[u8] {

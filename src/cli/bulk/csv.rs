@@ -12,7 +12,7 @@ use super::{
     input::ROW_BYTES_MAX,
     layout::{self, Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
-    scan::Label,
+    scan::{Label, Labelled},
 };
 
 /// CSV in which some columns are mapped.
@@ -261,12 +261,12 @@ impl Layout for Csv {
         end
     }
 
-    fn label(&self, row: &[u8], at: usize) -> Label {
-        let (mut cell, mut start) = (0, 0);
-        while let Look::Field(field) = self.field(row, start)
+    fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label {
+        let mut cell = if let Some(Label::Cell(cell)) = labelled.label { cell } else { 0 };
+        while let Look::Field(field) = self.field(row, labelled.from)
             && field.bytes.end <= at
         {
-            (cell, start) = (cell + 1, field.bytes.end + 1);
+            (cell, labelled.from) = (cell + 1, field.bytes.end + 1);
         }
         Label::Cell(cell)
     }

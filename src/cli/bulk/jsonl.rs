@@ -2,7 +2,7 @@
 //! elements of an array. Lines are
 //! never written anew: only the bytes of that string change.
 
-use std::{cmp::Reverse, fmt, ops::Range, str::FromStr};
+use std::{cmp::Reverse, fmt, mem, ops::Range, str::FromStr};
 
 use memchr::{memchr, memchr2, memrchr};
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use super::{
     json_scanner::{Places, Scanner},
     layout::{Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
-    scan::Label,
+    scan::{Label, Labelled},
 };
 use crate::tokenizer::ItemError;
 
@@ -96,12 +96,13 @@ impl Layout for Jsonl {
         (line_end + 1).min(bytes.len())
     }
 
-    fn label(&self, row: &[u8], at: usize) -> Label {
+    fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label {
+        let from = mem::replace(&mut labelled.from, at);
         // The last key before it. It is for people, who see it as it is written there.
-        let key = row[..at].windows(2).rposition(|pair| pair == b"\":").and_then(|end| {
-            let start = memrchr(b'"', &row[..end])? + 1;
-            str::from_utf8(&row[start..end]).ok()
-        });
+        let Some(end) = row[from..at].windows(2).rposition(|pair| pair == b"\":") else {
+            return labelled.label.clone().unwrap_or(Label::Elsewhere);
+        };
+        let key = memrchr(b'"', &row[..from + end]).and_then(|quote| str::from_utf8(&row[quote + 1..from + end]).ok());
         key.map_or(Label::Elsewhere, |key| Label::Key(key.chars().take(LABEL_CHARS_MAX).collect()))
     }
 

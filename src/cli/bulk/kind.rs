@@ -2,7 +2,12 @@
 
 use memchr::memchr2;
 
-use crate::{number::Number, phone::Numbering, tokenizer::Mode, uid};
+use crate::{
+    number::{Number, trim},
+    phone::Numbering,
+    tokenizer::Mode,
+    uid,
+};
 
 /// Digits of the longest number that may be a hotline with a short UID, as it is written with `00` or with `+`.
 const SHORT_HOTLINE_DIGITS: [usize; 2] = [11, 9];
@@ -36,7 +41,7 @@ impl Kind {
             Mode::UidToPhone => Self::of_number(text, item.trim().len() == uid::CHARS_MIN, numbering),
             // No UID has its own text inside, so that one that came back was one before.
             Mode::PhoneToUid | Mode::PhoneToAliases
-                if item.len() >= text.len() && item.trim().eq_ignore_ascii_case(text) =>
+                if item.len() >= text.len() && trim(item).eq_ignore_ascii_case(text) =>
             {
                 Self::AlreadyUid
             }

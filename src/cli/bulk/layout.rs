@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{report::RowError, scan::Label};
+use super::{
+    report::RowError,
+    scan::{Label, Labelled},
+};
 
 /// A format. Bytes that it is given begin where a row begins.
 pub(super) trait Layout: Clone + Send + Sync + 'static {
@@ -33,8 +36,8 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// `finds`, in the order of its bytes: at least one thing, if only that there is nothing.
     fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize;
 
-    /// The cell, or whatever has a name, in which the byte at `at` of `row` is.
-    fn label(&self, row: &[u8], at: usize) -> Label;
+    /// The cell, or whatever has a name, in which the byte at `at` of `row` is: no earlier one than was `labelled` before.
+    fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label;
 
     /// What stands between the cells of a row.
     fn delimiter(&self) -> Option<u8> {
@@ -85,7 +88,7 @@ impl Finds {
 
 /// Something that there is to map in a row.
 pub(super) enum Found {
-    /// A text, which begins after this many bytes of what was unescaped where it had to be.
+    /// A text.
     Text(Cell, Source),
     /// Nothing, and that is fine: an empty cell, an empty row.
     Nothing,

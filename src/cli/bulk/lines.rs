@@ -5,7 +5,7 @@ use memchr::{memchr, memrchr};
 use super::{
     layout::{Cell, Finds, Form, Found, Layout, Source},
     report::RowError,
-    scan::Label,
+    scan::{Label, Labelled},
 };
 
 /// Values behind each of which stands an `end`. Results always stand on lines that end in a line feed.
@@ -40,7 +40,7 @@ impl Layout for Lines {
         start + end
     }
 
-    fn label(&self, _: &[u8], _: usize) -> Label {
+    fn label(&self, _: &[u8], _: usize, _: &mut Labelled) -> Label {
         Label::Elsewhere
     }
 

@@ -11,7 +11,7 @@ use super::{
     layout::{self, Cell, Finds, Found, Layout, Row, Source},
     patch::Patch,
     report::{Counts, RowError},
-    scan::Scan,
+    scan::{Labelled, Scan},
     task::{OnError, Style, Task},
 };
 use crate::{
@@ -87,13 +87,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         done.counts.rows = 1;
         done.counts.bytes_in = input.len() as u64;
         done.counts.fail(RowError::TooLong);
-        done.faults.push(Fault {
-            row: 0,
-            error: RowError::TooLong,
-            value: None,
-            is_note: false,
-            left_out: Some(0..input.len()),
-        });
+        done.faults.push(Fault::failed(0, RowError::TooLong, None, Some(0..input.len())));
         match (self.task.on_error, self.task.style) {
             (OnError::Fail, _) => done.stopped = true,
             (OnError::Blank | OnError::Keep, Style::Row) => done.output.extend_from_slice(L::LEFT_OUT),
@@ -166,7 +160,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 has_failed = true;
                 counts.fail(error);
                 let left_out = is_left_out.then_some(row.start..row.end);
-                faults.push(Fault { row: counts.rows - 1, error, value: extent.bytes(), is_note: false, left_out });
+                faults.push(Fault::failed(counts.rows - 1, error, extent.bytes(), left_out));
                 if let (Extent::Cell(cell), OnError::Blank) = (extent, self.task.on_error) {
                     patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
                 }
@@ -202,22 +196,21 @@ impl<'t, L: Layout> Mapper<'t, L> {
     /// Counts the cells beside the column that have what reads as a number.
     fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
         let bytes = &input[row.start..row.end];
-        let (mut last, mut from) = (None, row.start);
+        let (mut labelled, mut from) = (Labelled::default(), row.start);
         let founds = &self.finds.founds[row.founds.clone()];
         let cells = founds.iter().filter_map(Found::place).chain(iter::once(row.end..row.end));
         for cell in cells {
             let part = mem::replace(&mut from, cell.end)..cell.start;
             scan.look(bytes, part.start - row.start..part.end - row.start, |at| {
-                let label = self.layout.label(bytes, at);
-                if last.as_ref() != Some(&label) {
+                let label = self.layout.label(bytes, at, &mut labelled);
+                if labelled.label.as_ref() != Some(&label) {
                     counts.left.count(label.clone(), 1);
-                    last = Some(label);
+                    labelled.label = Some(label);
                 }
             });
         }
-        if last.is_some() {
-            let row = counts.rows - 1;
-            notes.push(Fault { row, error: RowError::NumberLeft, value: None, is_note: true, left_out: None });
+        if labelled.label.is_some() {
+            notes.push(Fault::note(counts.rows - 1, RowError::NumberLeft, None));
         }
     }
 
@@ -240,8 +233,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                         return Err((error, Extent::Cell(cell)));
                     }
                     if damage.is_some() {
-                        let (row, value) = (counts.rows - 1, Some(cell.bytes.clone()));
-                        notes.push(Fault { row, error, value, is_note: true, left_out: None });
+                        notes.push(Fault::note(counts.rows - 1, error, Some(cell.bytes.clone())));
                     }
                 }
                 counts.map(kind);
@@ -278,13 +270,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
             if let Err((error, extent)) = &fate {
                 done.counts.fail(*error);
                 let is_left_out = *extent == Extent::Row || self.task.on_error == OnError::Drop;
-                done.faults.push(Fault {
-                    row: done.counts.rows - 1,
-                    error: *error,
-                    value: extent.bytes(),
-                    is_note: false,
-                    left_out: is_left_out.then_some(row.start..row.end),
-                });
+                let left_out = is_left_out.then_some(row.start..row.end);
+                done.faults.push(Fault::failed(done.counts.rows - 1, *error, extent.bytes(), left_out));
                 match self.task.on_error {
                     OnError::Fail => {
                         done.stopped = true;

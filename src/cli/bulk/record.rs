@@ -1,6 +1,6 @@
 //! The record of runs that open UIDs: a line before anything is opened, and one that tells how many there were.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BulkArgs, report::Counts};
 use crate::{
@@ -10,11 +10,17 @@ use crate::{
 };
 
 /// Where a run is recorded; nowhere, if it opens nothing.
-pub(super) struct Record(Option<Journal>);
+pub(super) struct Record(Option<Entry>);
+
+struct Entry {
+    journal: Journal,
+    /// What is about to be opened.
+    fields: Value,
+}
 
 impl Record {
-    /// Records who is about to open what, with which keys. What cannot be recorded is not done.
-    pub(super) fn begin(args: &BulkArgs, mode: Mode, ring: &KeyRing) -> Result<Self, Failure> {
+    /// The record of a run that is about to begin.
+    pub(super) fn new(args: &BulkArgs, mode: Mode, ring: &KeyRing) -> Result<Self, Failure> {
         let command = match mode {
             Mode::UidToPhone => "detokenize",
             Mode::RewrapUid => "rewrap",
@@ -30,16 +36,20 @@ impl Record {
         };
         let output = args.output.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
         let keys: Vec<String> = ring.enabled_newest_first().map(|key| key.id.to_string()).collect();
-        let mut journal = args.ring.journal(command)?;
-        journal.announce(json!({
+        let fields = json!({
             "file": file, "output": output, "context": args.context.as_str(), "generation": ring.generation(), "keys": keys,
-        }))?;
-        Ok(Self(Some(journal)))
+        });
+        Ok(Self(Some(Entry { journal: args.ring.journal(command)?, fields })))
+    }
+
+    /// Records who is about to open what, with which keys. What cannot be recorded is not done.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        self.0.as_mut().map_or(Ok(()), |entry| entry.journal.announce(entry.fields.take()))
     }
 
     /// Records how many values were opened, of a run that ended well or not.
     pub(super) fn end(&mut self, counts: &Counts) -> Result<(), Failure> {
-        let Some(journal) = &mut self.0 else { return Ok(()) };
-        journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))
+        let Some(entry) = &mut self.0 else { return Ok(()) };
+        entry.journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))
     }
 }

@@ -165,23 +165,38 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        let Self { rows, mapped, unchanged, already, e164, hotlines, verbatim, damaged, .. } = self;
-        *rows += other.rows;
-        *mapped += other.mapped;
-        *unchanged += other.unchanged;
-        *already += other.already;
-        *e164 += other.e164;
-        *hotlines += other.hotlines;
-        *verbatim += other.verbatim;
-        damaged.iter_mut().zip(other.damaged).for_each(|(sum, count)| *sum += count);
-        self.formulas += other.formulas;
-        let Self { repaired, left, empty, failed, bytes_in, bytes_out, .. } = self;
-        *repaired += other.repaired;
-        left.add(&other.left);
-        *empty += other.empty;
-        *bytes_in += other.bytes_in;
-        *bytes_out += other.bytes_out;
-        failed.iter_mut().zip(other.failed).for_each(|(sum, count)| *sum += count);
+        let Self {
+            rows,
+            mapped,
+            unchanged,
+            already,
+            e164,
+            hotlines,
+            verbatim,
+            damaged,
+            repaired,
+            left,
+            formulas,
+            empty,
+            failed,
+            bytes_in,
+            bytes_out,
+        } = other;
+        self.rows += rows;
+        self.mapped += mapped;
+        self.unchanged += unchanged;
+        self.already += already;
+        self.e164 += e164;
+        self.hotlines += hotlines;
+        self.verbatim += verbatim;
+        self.damaged.iter_mut().zip(damaged).for_each(|(sum, count)| *sum += count);
+        self.repaired += repaired;
+        self.left.add(left);
+        self.formulas += formulas;
+        self.empty += empty;
+        self.failed.iter_mut().zip(failed).for_each(|(sum, count)| *sum += count);
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
     }
 }
 

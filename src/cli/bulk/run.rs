@@ -61,7 +61,7 @@ impl<'a> Run<'a> {
         in_place: InPlace,
         encoding: Encoding,
     ) -> Result<Self, Failure> {
-        let record = Record::begin(args, task.mode, task.tokenizer.ring())?;
+        let record = Record::new(args, task.mode, task.tokenizer.ring())?;
         let litter = Litter::clear_on_signals()
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
@@ -110,6 +110,7 @@ impl<'a> Run<'a> {
         preamble: &[&[u8]],
         preamble_rows: u64,
     ) -> Result<(), Failure> {
+        self.record.begin()?;
         preamble.iter().try_for_each(|bytes| self.output.write(bytes))?;
         self.report.skip(preamble_rows, preamble.iter().map(|bytes| bytes.len() as u64).sum());
         let Self { task, threads, output, report, progress, .. } = &mut self;

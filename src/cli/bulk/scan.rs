@@ -1,7 +1,7 @@
 //! A look at what stays beside the column: cells that hold what reads as a phone number of the key's region.
 //!
-//! Looking at every byte costs too much: digits of a number, and what may stand between them, are [`Scan::step`] bytes or
-//! more in a row, so that one byte in so many shows whether there are any.
+//! Looking at every byte costs too much: digits of a number, and what may stand between them, are so many bytes in a row,
+//! at least, that one byte in as many shows whether there are any.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -22,6 +22,15 @@ pub(super) enum Label {
     Key(String),
     /// Somewhere else.
     Elsewhere,
+}
+
+/// How far labels of a row are known.
+#[derive(Default)]
+pub(super) struct Labelled {
+    /// Where the last thing was found, or the cell begins in which it was.
+    pub(super) from: usize,
+    /// Its label, if anything was found.
+    pub(super) label: Option<Label>,
 }
 
 /// How many cells were found, and where.
