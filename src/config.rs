@@ -120,9 +120,7 @@ impl KeyringConfig {
         }
         Ok(())
     }
-}
 
-impl KeyringConfig {
     /// Whether `ring` is approved of by as many as the configuration wants.
     ///
     /// # Errors
@@ -267,7 +265,7 @@ fn approval(top: &mut Section) -> Result<Approval, ConfigError> {
     let approvers = texts.iter().map(|text| Verifier::parse(text)).collect::<Option<Vec<_>>>();
     let approvers = approvers.filter(|approvers| !approvers.is_empty());
     let approvers = approvers
-        .ok_or_else(|| top.wrong("approvers", "must be verifier keys, as `callveil keys approver` prints them"))?;
+        .ok_or_else(|| top.wrong("approvers", "must be verifier keys, as `callveil keys approver new` prints them"))?;
     // Nobody counts twice, under two names or with two keys of one name; and the ring counts not at all.
     let (mut names, mut keys) = (HashSet::from([RING_NAME]), HashSet::new());
     if !approvers.iter().all(|approver| names.insert(approver.name().as_str()) && keys.insert(approver.key())) {

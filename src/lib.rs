@@ -40,9 +40,9 @@ pub mod config;
 // The way of a request, from the socket down.
 pub mod server;
 
-pub mod respond;
-
 pub mod handler;
+
+pub mod respond;
 
 pub mod live;
 
@@ -55,6 +55,8 @@ pub mod strict;
 pub mod peer;
 
 pub mod auth;
+
+pub mod usage;
 
 pub mod wire;
 
@@ -75,4 +77,3 @@ pub mod limits;
 mod lock;
 pub mod memory;
 pub mod number;
-pub mod usage;

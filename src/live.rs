@@ -59,17 +59,34 @@ pub struct Decoded {
 #[derive(Clone, Debug, Default)]
 pub struct Reloads {
     /// Why the key ring that is there now is not in use, where it is not.
-    pub ring_refused: Option<String>,
-    /// Whose signatures the key ring that is there now waits for, where it does.
-    pub ring_awaits: Option<String>,
+    pub ring: Option<NotInUse>,
     /// Why the configuration that is there now is not in use, where it is not.
     pub config_refused: Option<String>,
-    /// Why the certificate that is there now is not in use, where it is not.
-    pub certificate_refused: Option<String>,
     /// Reloads that were refused, since the start.
     pub failures: u64,
     /// When the ring in use was taken up.
     pub ring_since: Option<Timestamp>,
+}
+
+/// Why a key ring is not in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotInUse {
+    /// This is wrong with it.
+    Refused(String),
+    /// It waits for these signatures.
+    Awaits(String),
+}
+
+impl Reloads {
+    /// Why the key ring that is there now is refused, where it is.
+    pub fn ring_refused(&self) -> Option<&str> {
+        if let Some(NotInUse::Refused(reason)) = &self.ring { Some(reason) } else { None }
+    }
+
+    /// Whose signatures the key ring that is there now waits for, where it does.
+    pub fn ring_awaits(&self) -> Option<&str> {
+        if let Some(NotInUse::Awaits(what)) = &self.ring { Some(what) } else { None }
+    }
 }
 
 #[derive(Default)]
@@ -125,19 +142,11 @@ impl Live {
     }
 
     /// Notes why the ring that is there is not in use, or that it is; says whether that is news.
-    pub fn note_ring(&self, refused: Option<String>) -> bool {
+    pub fn note_ring(&self, reason: Option<NotInUse>) -> bool {
         let mut reloads = lock(&self.reloads);
-        let news = reloads.ring_refused != refused;
-        reloads.failures += u64::from(news && refused.is_some());
-        reloads.ring_refused = refused;
-        news
-    }
-
-    /// Notes whose signatures the ring that is there waits for, or that it waits for none; says whether that is news.
-    pub fn note_awaited(&self, awaited: Option<String>) -> bool {
-        let mut reloads = lock(&self.reloads);
-        let news = reloads.ring_awaits != awaited;
-        reloads.ring_awaits = awaited;
+        let news = reloads.ring != reason;
+        reloads.failures += u64::from(news && matches!(reason, Some(NotInUse::Refused(_))));
+        reloads.ring = reason;
         news
     }
 
@@ -148,13 +157,9 @@ impl Live {
         reloads.config_refused = refused;
     }
 
-    /// Notes why the certificate that is there is not in use, or that it is; says whether that is news.
-    pub fn note_certificate(&self, refused: Option<String>) -> bool {
-        let mut reloads = lock(&self.reloads);
-        let news = reloads.certificate_refused != refused;
-        reloads.failures += u64::from(news && refused.is_some());
-        reloads.certificate_refused = refused;
-        news
+    /// Counts that a certificate was refused.
+    pub fn count_refused_certificate(&self) {
+        lock(&self.reloads).failures += 1;
     }
 
     /// Counts UIDs that were decoded at `now`.

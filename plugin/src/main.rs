@@ -55,7 +55,7 @@ struct Cli {
     /// The label of the key
     #[arg(long, value_name = "LABEL", required_unless_present = "age_plugin")]
     key: Option<String>,
-    /// The file with the PIN, here and whenever a file is opened; without it, somebody is asked
+    /// The file with the PIN, here and whenever a file is opened
     #[arg(long, value_name = "FILE", required_unless_present = "age_plugin")]
     pin_file: Option<PathBuf>,
 }
@@ -134,29 +134,39 @@ impl IdentityPluginV1 for Plugin {
     ) -> io::Result<HashMap<usize, Result<FileKey, Vec<Error>>>> {
         let mut opened = HashMap::new();
         for (file, stanzas) in files.iter().enumerate() {
-            let mut errors = Vec::new();
-            for (stanza_index, stanza) in stanzas.iter().enumerate().filter(|(_, stanza)| stanza.tag == STANZA) {
-                let Some(parts) = Parts::of(stanza) else {
-                    let message = "the stanza is malformed".to_owned();
-                    errors.push(Error::Stanza { file_index: file, stanza_index, message });
-                    continue;
-                };
-                for (index, identity) in
-                    self.identities.iter().filter(|(_, it)| hpke::tag(&parts.share, &it.public) == parts.tag)
-                {
-                    match open(identity, &parts, &mut callbacks)? {
-                        Ok(file_key) => {
-                            opened.insert(file, Ok(file_key));
-                        }
-                        Err(message) => errors.push(Error::Identity { index: *index, message }),
-                    }
-                }
-            }
-            if !errors.is_empty() && !opened.contains_key(&file) {
-                opened.insert(file, Err(errors));
+            match self.unwrap(file, stanzas, &mut callbacks)? {
+                Err(errors) if errors.is_empty() => {}
+                done => drop(opened.insert(file, done)),
             }
         }
         Ok(opened)
+    }
+}
+
+impl Plugin {
+    /// The key of the file, by the first of its stanzas that an identity opens: a token is asked no more often than needed.
+    fn unwrap(
+        &self,
+        file_index: usize,
+        stanzas: &[Stanza],
+        callbacks: &mut impl Callbacks<Error>,
+    ) -> io::Result<Result<FileKey, Vec<Error>>> {
+        let mut errors = Vec::new();
+        for (stanza_index, stanza) in stanzas.iter().enumerate().filter(|(_, stanza)| stanza.tag == STANZA) {
+            let Some(parts) = Parts::of(stanza) else {
+                let message = "the stanza is malformed".to_owned();
+                errors.push(Error::Stanza { file_index, stanza_index, message });
+                continue;
+            };
+            let is_for = |(_, identity): &&(usize, Identity)| hpke::tag(&parts.share, &identity.public) == parts.tag;
+            for (index, identity) in self.identities.iter().filter(is_for) {
+                match open(identity, &parts, callbacks)? {
+                    Ok(file_key) => return Ok(Ok(file_key)),
+                    Err(message) => errors.push(Error::Identity { index: *index, message }),
+                }
+            }
+        }
+        Ok(Err(errors))
     }
 }
 

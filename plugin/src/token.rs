@@ -38,6 +38,11 @@ impl Token {
         let slots = library.get_slots_with_token().map_err(failed)?;
         let is_it = |slot: &_| library.get_token_info(*slot).is_ok_and(|info| info.label() == label);
         let slot = slots.into_iter().find(is_it).ok_or_else(|| format!("token {label}: it is not there"))?;
+        // A replica asks again each second while its token does not open the ring: a wrong PIN must not use up the last try.
+        let info = library.get_token_info(slot).map_err(failed)?;
+        if info.user_pin_locked() || info.user_pin_final_try() {
+            return Err(format!("token {label}: its PIN is locked, or has one try left: use its maker's tool"));
+        }
         let session = library.open_rw_session(slot).or_else(|_| library.open_ro_session(slot)).map_err(failed)?;
         session.login(UserType::User, Some(&AuthPin::new(pin.expose_secret().into()))).map_err(failed)?;
         Ok(Self { session, _library: library })

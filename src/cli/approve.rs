@@ -70,7 +70,11 @@ pub(super) struct ApproveArgs {
 fn name(text: &str) -> Result<Name, String> {
     let name =
         Name::new(text).ok_or("a name is 1 to 64 printable ASCII characters, without spaces or a plus".to_owned())?;
-    if name.as_str() == RING_NAME { Err(format!("{RING_NAME} is how the ring itself signs")) } else { Ok(name) }
+    if name.as_str() == RING_NAME {
+        Err("a name is 1 to 64 printable ASCII characters, and not that of the ring itself".to_owned())
+    } else {
+        Ok(name)
+    }
 }
 
 pub(super) fn make(args: &ApproverArgs) -> Result<(), Failure> {

@@ -204,7 +204,7 @@ Examples:
   callveil doctor https://uid.example.com/ --user ccc
   CALLVEIL_PASSWORD=… callveil doctor https://10.0.0.7:8443/ --user ccc --ca ca.pem --json
 
-It asks with numbers that nobody is called by: it dials none. Exit codes: 0 all is well, 1 something is not.",
+It dials no number that it asks with. Exit codes: 0 all is well, 1 something is not.",
     ),
     (
         "callveil completions",

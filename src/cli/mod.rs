@@ -37,7 +37,7 @@ use crate::{
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
-        disk::{Disk as _, RealDisk, give_to_owner_of_folder},
+        disk::{Disk as _, RealDisk, folder_of, give_to_owner_of_folder},
         file::{Content, FileMode, RingFile, RingFileError, with_suffix},
         rotation::ChangeError,
         sealed::{Identities, Recipient},
@@ -370,8 +370,7 @@ fn make_folder_of(path: &Path) -> Result<(), Failure> {
     // The outermost first, whose owner the others get, too.
     for made in missing.into_iter().rev() {
         std::fs::File::open(made).and_then(|file| give_to_owner_of_folder(&file, made)).map_err(failed)?;
-        let parent = made.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        RealDisk.sync_folder(parent).map_err(failed)?;
+        RealDisk.sync_folder(folder_of(made)).map_err(failed)?;
     }
     Ok(())
 }

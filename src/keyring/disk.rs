@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Permission bits of a folder: others can write it; they can replace no files of it that are not theirs.
-const OTHERS_WRITE: u32 = 0o002;
+pub(super) const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 /// Who may do what with a file.
@@ -195,7 +195,8 @@ impl Disk for RealDisk {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 

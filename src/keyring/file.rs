@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     Fingerprint, KeyRing, Known, NotASuccessor,
     approval::Approval,
-    disk::{Access, Disk, FILE_BYTES_MAX, Lock, RealDisk},
+    disk::{Access, Disk, FILE_BYTES_MAX, Lock, OTHERS_WRITE, RealDisk, folder_of},
     fault::Faults,
     json::with_line,
     note::Signer,
@@ -37,9 +37,6 @@ const READ: &str = "read";
 
 /// Permission bits of a plain ring that mean that others on the system can reach it.
 const OTHERS: u32 = 0o007;
-
-/// Those that mean that they can write it.
-const OTHERS_WRITE: u32 = 0o002;
 
 /// What others on the system can do with a file that they must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +91,6 @@ pub enum FileMode {
 }
 
 impl FileMode {
-    /// Whether a file with secrets may have this access.
-    pub fn allows(self, access: Access) -> bool {
-        self.exposure(access, Content::Plain).is_none()
-    }
-
     /// What others can do with a file of this content that they must not.
     pub fn exposure(self, access: Access, content: Content) -> Option<Exposure> {
         match content {
@@ -230,12 +222,10 @@ impl RingFile {
         // Who may read the file can change without its content.
         let refused = |error| {
             // And a token that was away may be back.
-            let may_open = self.identities.as_ref().is_some_and(|identities| identities.may_open_later());
-            let changes = match error {
-                RingFileError::Exposed { .. } => true,
-                RingFileError::Sealed { .. } => may_open,
-                _ => false,
-            };
+            let changes = matches!(
+                error,
+                RingFileError::Exposed { .. } | RingFileError::Sealed { error: SealError::Token(_), .. }
+            );
             let content = Some(hash).filter(|_| !changes);
             RefusedContent { error, content }
         };
@@ -405,10 +395,7 @@ struct Target<'d> {
 impl<'d> Target<'d> {
     fn of(path: &Path, disk: &'d dyn Disk) -> Result<Self, RingFileError> {
         let ring = disk.resolve(path);
-        let folder = match ring.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = folder_of(&ring).to_owned();
         if ring.file_name().is_none() {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it names no file");
             return Err(RingFileError::Io { doing: "write", path: path.to_owned(), error });

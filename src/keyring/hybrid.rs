@@ -121,13 +121,12 @@ impl Identity {
         }
         let is_ours = |hrp: Hrp| if hrp.as_str().eq_ignore_ascii_case(IDENTITY.as_str()) { Ok(()) } else { Err(()) };
         let seed = |_, bytes: bech32::primitives::decode::ByteIter<'_>| {
-            let mut seed = Zeroizing::new([0; SEED_BYTES]);
-            let mut count = 0;
-            for byte in bytes {
-                *seed.get_mut(count).ok_or(())? = byte;
-                count += 1;
+            if bytes.len() != SEED_BYTES {
+                return Err(());
             }
-            if count == SEED_BYTES { Ok(Self(Locked::new(*seed))) } else { Err(()) }
+            let mut seed = Locked::new([0; SEED_BYTES]);
+            seed.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+            Ok(Self(seed))
         };
         bech32_decode(line, |_| (), is_ours, seed).ok()
     }
@@ -239,6 +238,10 @@ impl Kem for XWing {
     }
 }
 
+fn exact<const N: usize>(bytes: &[u8]) -> Result<[u8; N], HpkeError> {
+    bytes.try_into().map_err(|_| HpkeError::IncorrectInputLength(N, bytes.len()))
+}
+
 impl Serializable for Recipient {
     type OutputSize = Sum<U1024, U192>;
 
@@ -249,7 +252,7 @@ impl Serializable for Recipient {
 
 impl Deserializable for Recipient {
     fn from_bytes(bytes: &[u8]) -> Result<Self, HpkeError> {
-        let recipient = Self(bytes.try_into().map_err(|_| HpkeError::IncorrectInputLength(KEY_BYTES, bytes.len()))?);
+        let recipient = Self(exact(bytes)?);
         // Numbers beyond the modulus (FIPS 203, section 7.2) would not be written so.
         let is_canonical = recipient.encapsulation().as_bytes()[..] == bytes[..ML_KEM_KEY_BYTES];
         if is_canonical { Ok(recipient) } else { Err(HpkeError::ValidationError) }
@@ -266,8 +269,7 @@ impl Serializable for Seed {
 
 impl Deserializable for Seed {
     fn from_bytes(bytes: &[u8]) -> Result<Self, HpkeError> {
-        let seed = bytes.try_into().map_err(|_| HpkeError::IncorrectInputLength(SEED_BYTES, bytes.len()))?;
-        Ok(Self(Zeroizing::new(seed)))
+        exact(bytes).map(Zeroizing::new).map(Self)
     }
 }
 
@@ -281,7 +283,7 @@ impl Serializable for Share {
 
 impl Deserializable for Share {
     fn from_bytes(bytes: &[u8]) -> Result<Self, HpkeError> {
-        Ok(Self(bytes.try_into().map_err(|_| HpkeError::IncorrectInputLength(SHARE_BYTES, bytes.len()))?))
+        exact(bytes).map(Self)
     }
 }
 

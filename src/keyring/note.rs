@@ -37,11 +37,8 @@ const NAME_BYTES_MAX: usize = 64;
 /// Lines of signatures that a note may have: more than any group of approvers is large, and few enough to look at.
 const LINES_MAX: usize = 64;
 
-/// Bytes of a line with our kind of signature, at most.
-pub const LINE_BYTES_MAX: usize = DASH.len() + NAME_BYTES_MAX + 1 + 92 + 1;
-
 /// The first bytes of a hash, which tell keys of one name apart.
-pub type KeyId = [u8; ID_BYTES];
+type KeyHash = [u8; ID_BYTES];
 
 /// The name of a key: 1 to 64 printable ASCII characters, none of them a space or a plus.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +68,7 @@ impl fmt::Display for Name {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier {
     name: Name,
-    id: KeyId,
+    id: KeyHash,
     key: [u8; KEY_BYTES],
 }
 
@@ -178,7 +175,7 @@ impl Clone for Signer {
     }
 }
 
-fn key_id(name: &Name, key: &[u8; KEY_BYTES]) -> KeyId {
+fn key_id(name: &Name, key: &[u8; KEY_BYTES]) -> KeyHash {
     let hash = Sha256::new().chain_update(name.as_str()).chain_update([b'\n', ED25519]).chain_update(key).finalize();
     let mut id = [0; ID_BYTES];
     id.copy_from_slice(&hash[..ID_BYTES]);
@@ -188,7 +185,7 @@ fn key_id(name: &Name, key: &[u8; KEY_BYTES]) -> KeyId {
 /// The parts of a key's text, `name+id+key`.
 struct KeyText {
     name: Name,
-    id: KeyId,
+    id: KeyHash,
     key: Zeroizing<[u8; KEY_BYTES]>,
 }
 
@@ -207,7 +204,7 @@ impl KeyText {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     name: Name,
-    id: KeyId,
+    id: KeyHash,
     signature: Vec<u8>,
 }
 

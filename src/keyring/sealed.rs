@@ -138,11 +138,6 @@ impl Identities {
         if list.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self { list, plugins }) }
     }
 
-    /// Whether what they do not open now they may open later: a token may be away.
-    pub fn may_open_later(&self) -> bool {
-        self.plugins
-    }
-
     /// The plain file in the age file `sealed`.
     ///
     /// # Errors
@@ -342,7 +337,7 @@ impl fmt::Display for SealError {
             Self::LongHeader => "its header is longer than 64 KiB: that many recipients are not tried",
             Self::TooLarge => "what is encrypted is too large",
             Self::Mixed => {
-                "post-quantum recipients (age1pq1…, age1tagpq1…) stand beside no others: whoever breaks those could open it all the same"
+                "post-quantum recipients (age1pq1…, age1tagpq1…) stand beside no others: whoever breaks one of the others could open it all the same"
             }
             Self::NoRecipients => "there is no recipient to encrypt for",
         })

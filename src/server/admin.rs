@@ -21,7 +21,10 @@ use crate::{
     auth::HASH_BYTES,
     peer,
     respond::{Answer, Patience, Respond, json_response, response},
-    server::exposition::{Format, State},
+    server::{
+        exposition::{Format, State},
+        tls::refusals,
+    },
     strict, wire,
 };
 
@@ -104,10 +107,10 @@ impl Admin {
         let reloads = self.state.live.reloads();
         let body = json!({
             "status": lack.unwrap_or("ready"),
-            "keyring_refused": reloads.ring_refused,
-            "keyring_awaits": reloads.ring_awaits,
+            "keyring_refused": reloads.ring_refused(),
+            "keyring_awaits": reloads.ring_awaits(),
             "configuration_refused": reloads.config_refused,
-            "certificate_refused": reloads.certificate_refused,
+            "certificate_refused": refusals(&self.state.tls),
             "reload_stuck": self.state.live.is_look_stuck(),
             "audit": {
                 "queued": self.state.audit.queued(),
@@ -121,7 +124,7 @@ impl Admin {
     fn keyring(&self) -> Value {
         let (now, tokenizer) = (Timestamp::now(), self.state.live.tokenizer());
         let ring = tokenizer.ring();
-        let (primary, head) = (ring.primary(now).id, self.state.audit.head());
+        let (primary, head, reloads) = (ring.primary(now).id, self.state.audit.head(), self.state.live.reloads());
         let keys = ring.keys().iter().map(|key| {
             let decoded = self.state.live.decoded(key.id);
             json!({
@@ -139,9 +142,9 @@ impl Admin {
             "instance": self.state.live.instance,
             "started": self.state.live.started.to_string(),
             "now": now.to_string(),
-            "since": self.state.live.reloads().ring_since.map(|since| since.to_string()),
-            "refused": self.state.live.reloads().ring_refused,
-            "awaits": self.state.live.reloads().ring_awaits,
+            "since": reloads.ring_since.map(|since| since.to_string()),
+            "refused": reloads.ring_refused(),
+            "awaits": reloads.ring_awaits(),
             "ring": ring.ring().to_string(),
             "ring_hash": ring.hash().to_string(),
             "generation": ring.generation(),

@@ -20,7 +20,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Counts, Readiness, process::Figures, tls::Tls};
+use super::{
+    Counts, Readiness,
+    process::Figures,
+    tls::{Tls, refusals},
+};
 use crate::{
     audit::Audit,
     auth::Client,
@@ -183,7 +187,8 @@ impl State {
                 }
             }
         }
-        let help = "Items of the last 24 hours that count towards that limit; forgotten at a restart";
+        let help =
+            "Items of the last 24 hours that count towards the limit a day, where there is one; forgotten at a restart";
         let mut today = families.begin("callveil_client_day_items", help, MetricType::Gauge)?;
         for client in clients.iter() {
             for (limit, allowance) in limits(client) {
@@ -261,15 +266,15 @@ impl State {
         families.counter("callveil_reload_failures", "Reloads that were refused", reloads.failures)?;
         let help = "Whether what there is now on disk is refused, and older is in use";
         let mut refused = families.begin("callveil_reload_refused", help, MetricType::Gauge)?;
-        for (what, reason) in [
-            ("keyring", &reloads.ring_refused),
-            ("configuration", &reloads.config_refused),
-            ("certificate", &reloads.certificate_refused),
+        for (what, is_refused) in [
+            ("keyring", reloads.ring_refused().is_some()),
+            ("configuration", reloads.config_refused.is_some()),
+            ("certificate", refusals(&self.tls).is_some()),
         ] {
-            gauge_of(&mut refused, &[("what", what)], u32::from(reason.is_some()))?;
+            gauge_of(&mut refused, &[("what", what)], u32::from(is_refused))?;
         }
         let help = "Whether the key ring there is now on disk waits for approvals, and older is in use";
-        let awaits = u32::from(reloads.ring_awaits.is_some());
+        let awaits = u32::from(reloads.ring_awaits().is_some());
         families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
         let help = "Whether a look at the files on disk has taken over 5 seconds already";
         families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;

@@ -24,11 +24,8 @@ use crate::{
     audit::Audit,
     auth::Clients,
     config::{Config, Overrides, Settings},
-    keyring::{
-        approval::Awaited,
-        file::{ContentHash, RingFile},
-    },
-    live::{LOOK_PATIENCE, Live},
+    keyring::file::{ContentHash, RingFile},
+    live::{LOOK_PATIENCE, Live, NotInUse},
     memory,
     phone::TrunkZeroRegions,
     server::tls::Tls,
@@ -127,7 +124,7 @@ impl Reloader {
                     return self.refuse(error);
                 }
                 if let Err(awaited) = self.ring.approval().check(&ring) {
-                    return self.wait_for(&awaited);
+                    return self.note(Some(NotInUse::Awaits(awaited.to_string())));
                 }
                 if ring.hash() == current.ring().hash() {
                     return self.note(None);
@@ -154,7 +151,7 @@ impl Reloader {
             }
             Err(refused) => {
                 self.seen = refused.content;
-                self.note(Some(refused.error.to_string()));
+                self.note(Some(NotInUse::Refused(refused.error.to_string())));
             }
         }
     }
@@ -168,48 +165,41 @@ impl Reloader {
     }
 
     fn refuse(&self, reason: impl Display) {
-        self.note(Some(format!("key ring {} is refused: {reason}", self.ring.path().display())));
+        let reason = format!("key ring {} is refused: {reason}", self.ring.path().display());
+        self.note(Some(NotInUse::Refused(reason)));
     }
 
-    fn wait_for(&self, awaited: &Awaited) {
-        self.live.note_ring(None);
-        if self.live.note_awaited(Some(awaited.to_string())) {
-            self.record("keyring", json!({"awaits": awaited.to_string()}));
-            warn!(reason = %awaited, "the key ring waits for approval");
+    fn note(&self, reason: Option<NotInUse>) {
+        if !self.live.note_ring(reason.clone()) {
+            return;
         }
-    }
-
-    fn note(&self, refused: Option<String>) {
-        let reason = refused.clone();
-        let awaited = self.live.note_awaited(None);
-        if self.live.note_ring(refused) || awaited && reason.is_none() {
-            match reason {
-                Some(reason) => {
-                    self.record("keyring", json!({"refused": reason}));
-                    warn!(reason, "keeping the key ring in use");
-                }
-                None => info!("the key ring file is the ring in use again"),
+        match reason {
+            Some(NotInUse::Refused(reason)) => {
+                self.record("keyring", json!({"refused": reason}));
+                warn!(reason, "keeping the key ring in use");
             }
+            Some(NotInUse::Awaits(reason)) => {
+                self.record("keyring", json!({"awaits": reason}));
+                warn!(reason, "the key ring waits for approval");
+            }
+            None => info!("the key ring file is the ring in use again"),
         }
     }
 
     fn look_at_certificates(&self) {
         for tls in &self.tls {
             let Some(taken) = tls.reload_if_changed(Timestamp::now()) else { continue };
-            // All that are refused: one that is taken mends no other.
-            let refused: Vec<_> = self.tls.iter().filter_map(|tls| tls.refusal()).collect();
-            let is_news = self.live.note_certificate((!refused.is_empty()).then(|| refused.join("; ")));
             let path = tls.path().display();
             match taken {
                 Ok(()) => {
                     self.record("certificate", json!({"file": path.to_string()}));
                     info!(%path, "certificate reloaded");
                 }
-                Err(error) if is_news => {
+                Err(error) => {
+                    self.live.count_refused_certificate();
                     self.record("certificate", json!({"refused": error.to_string()}));
                     warn!(reason = %error, "keeping the certificate in use");
                 }
-                Err(_) => {}
             }
         }
     }

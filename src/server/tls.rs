@@ -3,6 +3,7 @@
 mod pair;
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -58,6 +59,12 @@ struct InUse {
     validity: Option<Validity>,
 }
 
+/// Why files of any of these that are there now are not in use: one that is taken up mends no other.
+pub fn refusals(all: &[Arc<Tls>]) -> Option<String> {
+    let refused: Vec<_> = all.iter().filter_map(|tls| tls.refusal()).collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
+}
+
 impl Tls {
     /// The pair in `files`, valid now or not.
     ///
@@ -91,16 +98,17 @@ impl Tls {
     }
 
     /// Why the files that are there now are not in use, where they are not.
-    pub fn refusal(&self) -> Option<String> {
+    fn refusal(&self) -> Option<String> {
         lock(&self.seen).refused.clone()
     }
 
-    /// Takes up the files if their content changed; `None` where it did not. The pair in use stays on any refusal, and
-    /// where it is valid at `now` and the other is not.
+    /// Takes up the files if their content changed; `None` where there is nothing new to tell. The pair in use stays on any
+    /// refusal, and where it is valid at `now` and the other is not.
     pub fn reload_if_changed(&self, now: Timestamp) -> Option<Result<(), TlsError>> {
-        let mut seen = lock(&self.seen);
         let read = Pair::read(&self.files);
         let hash = read.as_ref().ok().map(Pair::hash);
+        // Not while files are read, which may take as long as a dead mount does: others ask for the refusal.
+        let mut seen = lock(&self.seen);
         if hash.is_some() && hash == seen.hash {
             return None;
         }
@@ -116,8 +124,10 @@ impl Tls {
                 }
             },
         };
-        *seen = Seen { hash, refused: done.as_ref().err().map(TlsError::to_string) };
-        Some(done)
+        let refused = done.as_ref().err().map(TlsError::to_string);
+        let is_news = done.is_ok() || refused != seen.refused;
+        *seen = Seen { hash, refused };
+        is_news.then_some(done)
     }
 }
 
@@ -177,13 +187,13 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
 }
 
 impl TlsError {
-    fn wrong(path: &Path, what: &'static str) -> Self {
-        Self::Wrong { path: path.to_owned(), what }
+    fn wrong(path: &Path, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Wrong { path: path.to_owned(), what: what.into() }
     }
 }
 

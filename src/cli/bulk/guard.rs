@@ -12,7 +12,7 @@ use super::{BulkArgs, STDIN, output::partial_path};
 use crate::{
     cli::{Failure, RingArgs},
     keyring::{
-        disk::{Disk as _, RealDisk},
+        disk::{Disk as _, RealDisk, folder_of},
         file::with_suffix,
     },
 };
@@ -111,7 +111,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// The path without links; of a file that is not there, that of its folder, with its name.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| {
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         path.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))
     })

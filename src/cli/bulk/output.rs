@@ -13,7 +13,7 @@ use super::{
     encoding::{Encoder, Encoding},
     interrupt::Litter,
 };
-use crate::cli::Failure;
+use crate::{cli::Failure, keyring::disk::folder_of};
 
 /// What is behind the name of a file that is not complete; before it stands a dot.
 const PARTIAL_SUFFIX: &str = ".callveil-partial";
@@ -106,7 +106,7 @@ impl Partial {
 
     /// Gives the file its name, for good.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
-        let folder = self.complete.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let folder = folder_of(&self.complete);
         let finished = self.packer.finish().and_then(|()| self.take_mode()).and_then(|()| {
             self.file.sync_all()?;
             self.litter.settle(&self.path, || fs::rename(&self.path, &self.complete))?;

@@ -15,7 +15,10 @@ use x509_parser::{
 use zeroize::Zeroizing;
 
 use super::{TlsError, TlsFiles};
-use crate::keyring::disk::{Disk as _, RealDisk};
+use crate::keyring::{
+    disk::{Disk as _, RealDisk},
+    file::Content,
+};
 
 /// Bits of the shortest RSA key that TLS is spoken with.
 const RSA_BITS_MIN: usize = 2048;
@@ -72,9 +75,8 @@ impl<'f> Pair<'f> {
     pub(super) fn read(files: &'f TlsFiles) -> Result<Self, TlsError> {
         let read = |path: &Path| RealDisk.read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error });
         let ((certificate, _), (private_key, access)) = (read(&files.certificate)?, read(&files.private_key)?);
-        if !files.mode.allows(access) {
-            let what = "it is open to others on this system: chmod 0600 it, or set keyring_mode = \"any\"";
-            return Err(TlsError::wrong(&files.private_key, what));
+        if let Some(how) = files.mode.exposure(access, Content::Plain) {
+            return Err(TlsError::wrong(&files.private_key, format!("it {how}")));
         }
         let client_ca = files.client_ca.as_deref().map(|path| Ok(read(path)?.0)).transpose()?;
         Ok(Self { files, certificate, private_key, client_ca })
