@@ -59,6 +59,9 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
+/// Zeros before 16 digits, of which the first is one too: a number of 15 is dialled behind two, and may have a trunk zero.
+const ZEROS: usize = 2;
+
 /// Digits of a number in a region that has no mobile ones.
 const DIGITS_MIN: usize = 7;
 
@@ -131,38 +134,54 @@ impl Numbering {
     /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
     /// text, that text, unless it is a hotline.
     #[inline]
-    pub fn dial(&self, number: Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+    pub fn dial(&self, number: &Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
         match number {
-            Number::E164(number) => self.dial_e164(number, trunk_zero, dialled),
+            Number::E164(number) => self.dial_e164(*number, trunk_zero, dialled),
             Number::Hotline(hotline) => self.dial_hotline(hotline, dialled),
             Number::Verbatim(text) => {
                 match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
-                    Some(hotline) => self.dial_hotline(hotline, dialled),
+                    Some(hotline) => self.dial_hotline(&hotline, dialled),
                     None => dialled.push_str(text.as_str()),
                 }
             }
         }
     }
 
-    fn dial_hotline(&self, hotline: Hotline, dialled: &mut String) {
+    fn dial_hotline(&self, hotline: &Hotline, dialled: &mut String) {
         dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
     }
 
     fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
-        let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(number.digits());
-        let code = trunk_zero.country_code(digits);
-        let known = code.and_then(|_| self.usual?.written(digits));
-        match (code, known) {
-            (None, _) | (Some(_), Some(Written::Plain)) => dialled.extend(["00", digits]),
-            (Some((code, national)), Some(Written::BehindZero)) => dialled.extend(["00", code, "0", national]),
-            (Some(_), None) => {
-                let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
-                match found.ok().flatten().map(Zeroizing::new) {
-                    Some(found) => dialled.push_str(&found),
-                    None => dialled.extend(["00", digits]),
-                }
+        // That these do not wait for the digits' text is worth a sixth of the time that dialling takes.
+        let (count, code_digits) = trunk_zero.code_digits(number);
+        let written = match code_digits {
+            0 => Some(Written::Plain),
+            _ => self.usual.and_then(|usual| usual.written(number, count)),
+        };
+        // All in one place, and added at once: each text that is added takes as long as much else here.
+        let mut text = [b'0'; ZEROS + ascii::INTEGER_DIGITS_MAX];
+        text[ZEROS..].copy_from_slice(&ascii::digits(number.digits()));
+        let begin = text.len() - count;
+        // At least two zeros are before the digits, since there are no more than 15.
+        let text = match written {
+            Some(Written::Plain) => &text[begin - 2..],
+            Some(Written::BehindZero) => {
+                text.copy_within(begin - 2..begin + code_digits, begin - 3);
+                text[begin + code_digits - 1] = b'0';
+                &text[begin - 3..]
             }
+            None => return self.dial_slowly(number, dialled),
+        };
+        dialled.push_str(str::from_utf8(text).expect("digits are ASCII"));
+    }
+
+    /// The same by libphonenumber, of a number that may have a trunk prefix.
+    #[cold]
+    fn dial_slowly(&self, number: E164, dialled: &mut String) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
+        match found.ok().flatten().map(Zeroizing::new) {
+            Some(found) => dialled.push_str(&found),
+            None => dialled.extend(["00", itoa::Buffer::new().format(number.digits())]),
         }
     }
 
@@ -291,7 +310,7 @@ impl Parsed {
 pub struct TrunkZeroRegions {
     /// By the first three digits of a number, how many of them are the country code of one of these regions, if it is the
     /// main one there. No country code begins with another.
-    code_digits: Vec<usize>,
+    code_digits: Vec<u8>,
 }
 
 impl TrunkZeroRegions {
@@ -308,7 +327,7 @@ impl TrunkZeroRegions {
                 let code = country_code.to_string();
                 for (three, digits) in code_digits.iter_mut().enumerate() {
                     if format!("{three:03}").starts_with(&code) {
-                        *digits = code.len();
+                        *digits = u8::try_from(code.len()).map_err(|_| UnknownRegion)?;
                     }
                 }
             }
@@ -316,11 +335,13 @@ impl TrunkZeroRegions {
         Ok(Self { code_digits })
     }
 
-    /// The country code of a number of these digits, if that is one of a region of these, and the national number.
+    /// How many digits `number` has, and how many of them are its country code, if that is one of a region of these.
     #[inline]
-    fn country_code<'d>(&self, digits: &'d str) -> Option<(&'d str, &'d str)> {
-        let count = *self.code_digits.get(ascii::first_three(digits.as_bytes())?)?;
-        (count > 0).then(|| digits.split_at(count))
+    fn code_digits(&self, number: E164) -> (usize, usize) {
+        match ascii::count_and_first_three(number.digits()) {
+            Some((count, three)) => (count, self.code_digits.get(three).map_or(0, |digits| usize::from(*digits))),
+            None => (number.digits().to_string().len(), 0),
+        }
     }
 }
 

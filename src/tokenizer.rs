@@ -302,7 +302,7 @@ impl Tokenizer {
         let mut readings = BTreeSet::new();
         for mapper in &self.mappers {
             let mut reading = String::new();
-            push_canonical(mapper.numbering.normalize(text)?, &mut reading);
+            push_canonical(&mapper.numbering.normalize(text)?, &mut reading);
             readings.insert(reading);
         }
         Ok(readings)
@@ -413,7 +413,7 @@ pub struct Batch<'t> {
 }
 
 /// Adds `number` in the form that no configuration changes.
-fn push_canonical(number: Number<'_>, text: &mut String) {
+fn push_canonical(number: &Number<'_>, text: &mut String) {
     match number {
         Number::E164(number) => {
             text.push('+');
@@ -553,9 +553,10 @@ impl Batch<'_> {
 
     /// The UID that `text` is, where an enabled key made it in this context.
     fn authentic(&self, text: &str) -> Option<Uid> {
-        let (place, sealed) = self.tokenizer.find(text).ok()?;
+        let uid = Uid::parse(text).ok()?;
+        let place = self.tokenizer.place(uid.key_id).ok()?;
         let (mut short, long);
-        let plaintext: &[u8] = match &sealed {
+        let plaintext: &[u8] = match &uid.sealed {
             Sealed::Short(sealed) => {
                 short = [None];
                 self.tokenizer.mappers[place].cipher.as_ref()?.open(self.prefix(place)?, &[*sealed], &mut short);
@@ -567,7 +568,7 @@ impl Batch<'_> {
             }
         };
         let is_written = uid::from_plaintext(plaintext).is_ok();
-        is_written.then(|| Uid { key_id: self.tokenizer.ring.keys()[place].id, sealed })
+        is_written.then_some(uid)
     }
 
     /// Adds the number in each of the `uids`, as CCC dials it.
@@ -582,67 +583,114 @@ impl Batch<'_> {
         uids: &[impl AsRef<str>],
         plain_numbers: PlainNumbers,
         mapped: &mut Mapped,
-        write: impl Fn(&Numbering, Number<'_>, &mut String),
+        write: impl Fn(&Numbering, &Number<'_>, &mut String),
     ) {
         let window = uids.len().min(OPEN_WINDOW);
-        let mut found: SmallVec<[Result<(usize, Sealed), ItemError>; 1]> = SmallVec::with_capacity(window);
-        let mut short: SmallVec<[(usize, usize); 1]> = SmallVec::with_capacity(window);
-        let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
-        let mut opened: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
+        let mut places: SmallVec<[usize; 1]> = SmallVec::with_capacity(window);
+        let mut sealed: SmallVec<[_; 1]> = smallvec![[0; SEALED_NUMBER_BYTES]; window];
         let mut numbers: SmallVec<[Option<[u8; NUMBER_BYTES]>; 1]> = smallvec![None; window];
+        // Each with how many that are opened together come before it.
+        let mut others: SmallVec<[(usize, &str, NotShortUid); 1]> = SmallVec::new();
         for uids in uids.chunks(OPEN_WINDOW) {
-            found.extend(uids.iter().map(|uid| self.tokenizer.find(uid.as_ref())));
-            for (at, found) in found.iter().enumerate() {
-                if let Ok((place, Sealed::Short(_))) = found {
-                    short.push((*place, at));
+            for uid in uids.iter().map(AsRef::as_ref) {
+                match self.tokenizer.find(uid, &mut sealed[places.len()]) {
+                    Ok(place) => places.push(place),
+                    Err(other) => others.push((places.len(), uid, other)),
                 }
             }
-            if !short.is_sorted_by_key(|(place, _)| *place) {
-                short.sort_unstable();
-            }
-            for one_key in short.chunk_by(|(one, _), (next, _)| one == next) {
-                let place = one_key[0].0;
-                sealed.extend(one_key.iter().filter_map(|(_, at)| match &found[*at] {
-                    Ok((_, Sealed::Short(sealed))) => Some(*sealed),
-                    _ => None,
-                }));
-                opened.resize(one_key.len(), None);
-                if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, self.prefix(place)) {
-                    cipher.open(prefix, &sealed, &mut opened);
-                }
-                sealed.clear();
-                for ((_, at), number) in one_key.iter().zip(opened.drain(..)) {
-                    numbers[*at] = number;
-                }
-            }
-            short.clear();
-            for (at, found) in found.drain(..).enumerate() {
-                mapped.push(|text| {
-                    let long;
-                    let (place, plaintext): (_, &[u8]) = match &found {
-                        Ok((place, Sealed::Short(_))) => (*place, numbers[at].as_ref().ok_or(ItemError::NotAuthentic)?),
-                        Ok((place, Sealed::Long(sealed))) => {
-                            long =
-                                self.reference(*place)?.open(sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
-                            (*place, &long)
-                        }
-                        Err(ItemError::MalformedUid) => {
-                            let numbering = &self.tokenizer.mappers[self.primary].numbering;
-                            let number = plain_number(numbering, uids[at].as_ref(), plain_numbers)?;
-                            write(numbering, number, text);
-                            self.passed += 1;
-                            return Ok(());
-                        }
-                        Err(error) => return Err(*error),
-                    };
-                    let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
-                    write(&self.tokenizer.mappers[place].numbering, number, text);
-                    self.uses[place].opened += 1;
-                    Ok(())
+            let numbers = &mut numbers[..places.len()];
+            self.open_short(&places, &sealed[..places.len()], numbers);
+            let mut written = 0;
+            for (before, text, other) in others.drain(..) {
+                self.push_numbers(&places[written..before], &numbers[written..before], mapped, &write);
+                written = before;
+                mapped.push(|dialled| {
+                    self.open_other(text, other, plain_numbers, |numbering, number| write(numbering, number, dialled))
                 });
             }
+            self.push_numbers(&places[written..], &numbers[written..], mapped, &write);
+            places.clear();
         }
         memory::wipe(&mut numbers);
+    }
+
+    /// Opens what short UIDs sealed with the keys at `places`, those of one key together: the number of each is put into
+    /// `numbers`.
+    fn open_short(
+        &self,
+        places: &[usize],
+        sealed: &[[u8; SEALED_NUMBER_BYTES]],
+        numbers: &mut [Option<[u8; NUMBER_BYTES]>],
+    ) {
+        let open = |place: usize, sealed: &[_], numbers: &mut [_]| {
+            if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[place].cipher, self.prefix(place)) {
+                cipher.open(prefix, sealed, numbers);
+            } else {
+                numbers.fill(None);
+            }
+        };
+        let Some(first) = places.first() else { return };
+        if places.iter().all(|place| place == first) {
+            return open(*first, sealed, numbers);
+        }
+        let mut by_key: Vec<(usize, usize)> =
+            places.iter().copied().enumerate().map(|(at, place)| (place, at)).collect();
+        by_key.sort_unstable();
+        let (mut of_key, mut opened): (Vec<_>, Vec<_>) = Default::default();
+        for one_key in by_key.chunk_by(|(one, _), (next, _)| one == next) {
+            of_key.extend(one_key.iter().map(|(_, at)| sealed[*at]));
+            opened.resize(one_key.len(), None);
+            open(one_key[0].0, &of_key, &mut opened);
+            of_key.clear();
+            for ((_, at), number) in one_key.iter().zip(&mut opened) {
+                numbers[*at] = number.take();
+            }
+        }
+        memory::wipe(&mut opened);
+    }
+
+    /// Notes the `numbers` that the keys at `places` opened.
+    fn push_numbers(
+        &mut self,
+        places: &[usize],
+        numbers: &[Option<[u8; NUMBER_BYTES]>],
+        mapped: &mut Mapped,
+        write: impl Fn(&Numbering, &Number<'_>, &mut String),
+    ) {
+        for (place, number) in places.iter().zip(numbers) {
+            mapped.push(|text| {
+                let plaintext = number.as_ref().ok_or(ItemError::NotAuthentic)?;
+                let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
+                write(&self.tokenizer.mappers[*place].numbering, &number, text);
+                self.uses[*place].opened += 1;
+                Ok(())
+            });
+        }
+    }
+
+    /// Has `write` add the number in `text`, which is no short UID.
+    fn open_other(
+        &mut self,
+        text: &str,
+        other: NotShortUid,
+        plain_numbers: PlainNumbers,
+        write: impl FnOnce(&Numbering, &Number<'_>),
+    ) -> Result<(), ItemError> {
+        match other {
+            NotShortUid::Long(place, sealed) => {
+                let plaintext = self.reference(place)?.open(&sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
+                let number = uid::from_plaintext(&plaintext).map_err(|_| ItemError::MalformedUid)?;
+                write(&self.tokenizer.mappers[place].numbering, &number);
+                self.uses[place].opened += 1;
+            }
+            NotShortUid::Failed(ItemError::MalformedUid) => {
+                let numbering = &self.tokenizer.mappers[self.primary].numbering;
+                write(numbering, &plain_number(numbering, text, plain_numbers)?);
+                self.passed += 1;
+            }
+            NotShortUid::Failed(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn aliases(&mut self, items: &[impl AsRef<str>], mapped: &mut Mapped) {
@@ -705,6 +753,13 @@ enum Uids {
     AreTexts,
 }
 
+/// What is not opened with others.
+enum NotShortUid {
+    /// A UID that is longer than that of a number: the place of its key, and what that sealed.
+    Long(usize, Vec<u8>),
+    Failed(ItemError),
+}
+
 /// What is not sealed with others.
 enum NotShort {
     Long(Zeroizing<Vec<u8>>),
@@ -723,14 +778,33 @@ fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers)
 }
 
 impl Tokenizer {
-    /// The place of the key that made the UID `text`, if it is enabled, and what it sealed.
-    fn find(&self, text: &str) -> Result<(usize, Sealed), ItemError> {
-        let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
-        let place = self.ring.place(uid.key_id).ok_or(ItemError::UnknownKey)?;
-        match self.mappers[place].cipher {
-            Some(_) => Ok((place, uid.sealed)),
-            None => Err(self.unusable(place)),
+    /// The place of the key that made the UID `text`, if it is enabled, and puts what that sealed into `sealed`.
+    #[inline]
+    fn find(&self, text: &str, sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
+        match uid::read_short(text, sealed) {
+            Some(key_id) => self.place(key_id).map_err(NotShortUid::Failed),
+            None => self.find_other(text, sealed),
         }
+    }
+
+    /// The same of a text that is not just a short UID.
+    #[cold]
+    fn find_other(&self, text: &str, short: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
+        let uid = Uid::parse(text).map_err(|_| NotShortUid::Failed(ItemError::MalformedUid))?;
+        let place = self.place(uid.key_id).map_err(NotShortUid::Failed)?;
+        match uid.sealed {
+            Sealed::Long(sealed) => Err(NotShortUid::Long(place, sealed)),
+            Sealed::Short(sealed) => {
+                *short = sealed;
+                Ok(place)
+            }
+        }
+    }
+
+    /// The place of this key, if it is enabled.
+    fn place(&self, key_id: KeyId) -> Result<usize, ItemError> {
+        let place = self.ring.place(key_id).ok_or(ItemError::UnknownKey)?;
+        if self.mappers[place].cipher.is_some() { Ok(place) } else { Err(self.unusable(place)) }
     }
 
     /// Why the key at `place` maps nothing.

@@ -82,7 +82,10 @@ pub fn from_plaintext(plaintext: &[u8]) -> Result<Number<'_>, MalformedUid> {
     match *plaintext {
         [first, a, b, c, d, e, f] if first != VERBATIM => {
             let digits = u64::from_be_bytes([0, first, a, b, c, d, e, f]);
-            E164::new(digits).map(Number::E164).ok_or(MalformedUid)
+            match E164::new(digits) {
+                Some(number) => Ok(Number::E164(number)),
+                None => Err(MalformedUid),
+            }
         }
         _ => from_plaintext_of_text(plaintext),
     }
@@ -128,9 +131,9 @@ impl Uid {
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
         // With white space around it a text of this length is no UID.
         let text = if text.len() == CHARS_MIN { text } else { text.trim() };
-        if let Ok(chars) = text.as_bytes().try_into() {
-            let [first, second, sealed @ ..] = decode_short(chars).ok_or(MalformedUid)?;
-            let key_id = KeyId::from_bytes([first, second]).ok_or(MalformedUid)?;
+        if text.len() == CHARS_MIN {
+            let mut sealed = [0; SEALED_NUMBER_BYTES];
+            let key_id = read_short(text, &mut sealed).ok_or(MalformedUid)?;
             return Ok(Self { key_id, sealed: Sealed::Short(sealed) });
         }
         let fits = (CHARS_MIN..=CHARS_MAX).contains(&text.len())
@@ -154,6 +157,13 @@ impl Uid {
             }
         }
     }
+}
+
+/// Reads a UID of [`CHARS_MIN`] with nothing around it: the key that it names; what that sealed is put into `sealed`, where
+/// others can follow before any is read: what was only just written in pieces would be waited for.
+#[inline]
+pub fn read_short(text: &str, sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Option<KeyId> {
+    decode_short(text.as_bytes().try_into().ok()?, sealed).and_then(KeyId::from_bytes)
 }
 
 /// UIDs whose text is put together at once: a copy of what was only just written in pieces would wait for it.
@@ -206,11 +216,13 @@ fn encode_short(bytes: [u8; SHORT_BYTES]) -> [u8; CHARS_MIN] {
     chars
 }
 
-/// The reverse, in either letter case; `None` for characters that base32 does not have.
-fn decode_short(chars: [u8; CHARS_MIN]) -> Option<[u8; SHORT_BYTES]> {
-    let mut bytes = [0; SHORT_BYTES];
+/// The reverse, in either letter case: the key id, and what was sealed, which is put into `sealed`; `None` for characters
+/// that base32 does not have.
+#[inline]
+fn decode_short(chars: &[u8; CHARS_MIN], sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Option<[u8; 2]> {
+    let mut groups = [0; CHARS_MIN / 8];
     let mut all_good = eight(0x80);
-    for (bytes, chars) in bytes.as_chunks_mut::<5>().0.iter_mut().zip(chars.as_chunks::<8>().0) {
+    for (group, chars) in groups.iter_mut().zip(chars.as_chunks::<8>().0) {
         let chars = u64::from_be_bytes(*chars);
         let lower = (chars & eight(0x7F)) | eight(0x20);
         // The top bit of each place says whether its character, below 128, is at least so much.
@@ -222,10 +234,16 @@ fn decode_short(chars: [u8; CHARS_MIN]) -> Option<[u8; SHORT_BYTES]> {
         let values = lower - (is_letter >> 7 & eight(1)) * u64::from(b'a' + 26 - b'2') - eight(b'2' - 26);
         let bits = (values & 0x1F00_1F00_1F00_1F00) >> 3 | (values & 0x001F_001F_001F_001F);
         let bits = (bits & 0x03FF_0000_03FF_0000) >> 6 | (bits & 0x0000_03FF_0000_03FF);
-        let bits = (bits >> 32) << 20 | (bits & 0xF_FFFF);
-        bytes.copy_from_slice(&bits.to_be_bytes()[3..]);
+        *group = (bits >> 32) << 20 | (bits & 0xF_FFFF);
     }
-    (all_good == eight(0x80)).then_some(bytes)
+    // Five times 40 bits are 16 of the key id, 128 of V and 56 of C.
+    let [a, b, c, d, e] = groups;
+    let v = u128::from(a) << 104 | u128::from(b) << 64 | u128::from(c << 24) | u128::from(d >> 16);
+    let (v_bytes, c_bytes) = sealed.split_at_mut(SEALED_NUMBER_BYTES - NUMBER_BYTES);
+    v_bytes.copy_from_slice(&v.to_be_bytes());
+    c_bytes.copy_from_slice(&((d & 0xFFFF) << 40 | e).to_be_bytes()[1..]);
+    let [.., first, second] = (a >> 24).to_be_bytes();
+    (all_good == eight(0x80)).then_some([first, second])
 }
 
 /// A text that is no UID, or a plaintext that none has.
@@ -316,6 +334,13 @@ mod tests {
         }
     }
 
+    fn decoded(chars: [u8; CHARS_MIN]) -> Option<[u8; SHORT_BYTES]> {
+        let mut bytes = [0; SHORT_BYTES];
+        let (id, sealed) = bytes.split_first_chunk_mut::<2>().expect("it is longer");
+        *id = decode_short(&chars, sealed.try_into().expect("that is the rest"))?;
+        Some(bytes)
+    }
+
     #[test]
     fn eight_characters_at_once_are_base32() {
         let mut random = 1_u64;
@@ -326,15 +351,15 @@ mod tests {
             });
             let chars = encode_short(bytes);
             assert_eq!(str::from_utf8(&chars), Ok(base32::encode(BASE32, &bytes).as_str()));
-            assert_eq!(decode_short(chars), Some(bytes));
-            assert_eq!(decode_short(chars.map(|c| c.to_ascii_uppercase())), Some(bytes));
+            assert_eq!(decoded(chars), Some(bytes));
+            assert_eq!(decoded(chars.map(|c| c.to_ascii_uppercase())), Some(bytes));
         }
         // Every byte in every place: only those of the alphabet are read.
         for (place, byte) in (0..CHARS_MIN).flat_map(|place| (0..=255_u8).map(move |byte| (place, byte))) {
             let mut chars = [b'a'; CHARS_MIN];
             chars[place] = byte;
             let is_base32 = byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
-            assert_eq!(decode_short(chars).is_some(), is_base32, "{byte:#x}");
+            assert_eq!(decoded(chars).is_some(), is_base32, "{byte:#x}");
         }
     }
 

@@ -143,8 +143,8 @@ fn check_number(region: &Region, text: &str) {
     };
     for trunk_zero in TRUNK_ZERO.iter() {
         let (mut dialled, mut obvious) = (String::new(), String::new());
-        region.numbering.dial(number, trunk_zero, &mut dialled);
-        region.obvious.dial(number, trunk_zero, &mut obvious);
+        region.numbering.dial(&number, trunk_zero, &mut dialled);
+        region.obvious.dial(&number, trunk_zero, &mut obvious);
         assert_eq!(dialled, obvious, "the short way to write it");
         assert!(dialled.starts_with("00") && dialled.bytes().all(|byte| byte.is_ascii_digit()));
         for again in [dialled.clone(), canonical.clone(), format!("\u{FEFF} {dialled}\u{2069}\t")] {

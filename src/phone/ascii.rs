@@ -1,7 +1,10 @@
 //! ASCII digits, eight at once.
 
+/// Digits of the longest integer that is read and written here.
+pub(super) const INTEGER_DIGITS_MAX: usize = 16;
+
 /// 1, 10, 100 and so on, for all numbers of digits that are read here.
-pub(super) const POWERS_OF_TEN: [u64; 17] = {
+pub(super) const POWERS_OF_TEN: [u64; INTEGER_DIGITS_MAX + 1] = {
     let mut powers = [1; 17];
     let mut at = 1;
     while at < powers.len() {
@@ -53,9 +56,63 @@ fn last_of_eight(chars: [u8; 8], count: usize) -> Option<u64> {
     Some(values.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
+/// How many digits `value` has, and the integer that the first three of them are; `None` where there are fewer, or more than
+/// [`INTEGER_DIGITS_MAX`].
+#[inline]
+pub(super) fn count_and_first_three(value: u64) -> Option<(usize, usize)> {
+    let count = value.checked_ilog10()? as usize + 1;
+    Some((count, first_three_of(value, count)?))
+}
+
+/// The integer that the first three of `count` digits are, perhaps with zeros before `value`.
+#[inline]
+pub(super) fn first_three_of(value: u64, count: usize) -> Option<usize> {
+    usize::try_from(value / POWERS_OF_TEN.get(count.checked_sub(3)?)?).ok()
+}
+
+/// The ASCII digits of `value`, behind as many zeros as are missing. All are written at once: what is read of digits that
+/// were only just written two by two waits for them.
+#[inline]
+pub(super) fn digits(value: u64) -> [u8; INTEGER_DIGITS_MAX] {
+    const EIGHT: u64 = POWERS_OF_TEN[8];
+    let values = u128::from(eight_digits(value / EIGHT)) | u128::from(eight_digits(value % EIGHT)) << 64;
+    (values | u128::from_ne_bytes([b'0'; INTEGER_DIGITS_MAX])).to_le_bytes()
+}
+
+/// The values of the eight digits of `value`, the first one in the lowest byte.
+#[inline]
+fn eight_digits(value: u64) -> u64 {
+    // Eight digits to two times four, four times two, eight times one; 5243 / 2^19 and 103 / 2^10 are 1 / 100 and 1 / 10
+    // of what stands there.
+    let fours = value / 10_000 | value % 10_000 << 32;
+    let hundreds = (fours * 5243) >> 19 & 0x0000_007F_0000_007F;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = (twos * 103) >> 10 & 0x000F_000F_000F_000F;
+    tens | (twos - 10 * tens) << 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_those_that_integers_are_written_with() {
+        let check = |value: u64| {
+            let text = value.to_string();
+            assert_eq!(str::from_utf8(&digits(value)), Ok(&*format!("{value:016}")));
+            let three = text.get(..3).map(|three| (text.len(), three.parse().expect("three digits")));
+            assert_eq!(count_and_first_three(value), three);
+        };
+        (0..20_000).for_each(check);
+        for power in POWERS_OF_TEN.into_iter().skip(1) {
+            [power - 1, power / 3, power / 7, power / 10 * 9].into_iter().for_each(check);
+        }
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            check(random % 10_000_000_000_000_000);
+        }
+    }
 
     #[track_caller]
     fn check(digits: &str) {

@@ -93,8 +93,24 @@ impl Numbers {
     fn find(&self, digits: &[u8]) -> Option<Facts> {
         let begun = self.begun.get(ascii::first_three(digits)?)?;
         let (place, left) = self.table.walk(begun.place, digits.get(usize::from(begun.digits)..)?);
-        let is_leaf = place < self.table.at(0) && digits.len() <= E164_DIGITS_MAX;
-        is_leaf.then(|| Facts { table: self.table, leaf: HEADER + LEAF * usize::from(place), left: left.len() })
+        self.facts(place, left.len(), digits.len())
+    }
+
+    /// The same of a number of `count` digits, which are `value`, perhaps with zeros before.
+    #[inline]
+    fn find_value(&self, value: u64, count: usize) -> Option<Facts> {
+        let begun = self.begun.get(ascii::first_three_of(value, count)?)?;
+        if begun.place < self.table.at(0) {
+            return self.facts(begun.place, count - usize::from(begun.digits), count);
+        }
+        let digits = ascii::digits(value);
+        self.find(&digits[digits.len().checked_sub(count)?..])
+    }
+
+    #[inline]
+    fn facts(&self, place: u16, left: usize, count: usize) -> Option<Facts> {
+        let is_leaf = place < self.table.at(0) && count <= E164_DIGITS_MAX;
+        is_leaf.then(|| Facts { table: self.table, leaf: HEADER + LEAF * usize::from(place), left })
     }
 }
 
@@ -208,16 +224,10 @@ impl Usual {
 
     #[inline]
     fn explicit(&self, digits: &[u8], value: u64) -> Option<E164> {
-        self.find(digits).filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
-    }
-
-    /// What is known of the number of these digits, the country code first.
-    #[inline]
-    fn find(&self, digits: &[u8]) -> Option<Facts> {
-        if self.own.contains(&ascii::first_three(digits)?) {
-            return self.behind_own_code.find(&digits[self.code_digits..]);
-        }
-        self.explicit.find(digits)
+        let own = self.own.contains(&ascii::first_three(digits)?);
+        let facts =
+            if own { self.behind_own_code.find(&digits[self.code_digits..]) } else { self.explicit.find(digits) };
+        facts.filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
     }
 
     #[inline]
@@ -228,9 +238,17 @@ impl Usual {
         E164::new(self.country_code * before + value)
     }
 
-    /// How the national format of `number` is, where that is known: its digits are those of its E.164 form.
-    pub(super) fn written(&self, number: &str) -> Option<Written> {
-        let facts = self.find(number.as_bytes())?;
+    /// How the national format of `number`, which has `count` digits, is, where that is known: its digits are those of its
+    /// E.164 form.
+    #[inline]
+    pub(super) fn written(&self, number: E164, count: usize) -> Option<Written> {
+        let (value, behind_code) = (number.digits(), count.checked_sub(self.code_digits)?);
+        let end = ascii::POWERS_OF_TEN.get(behind_code)?;
+        let national = value.checked_sub(self.country_code * end).filter(|national| national < end);
+        let facts = match national {
+            Some(national) => self.behind_own_code.find_value(national, behind_code)?,
+            None => self.explicit.find_value(value, count)?,
+        };
         match (facts.is_plain(), facts.is_behind_zero()) {
             (true, _) => Some(Written::Plain),
             (false, true) => Some(Written::BehindZero),

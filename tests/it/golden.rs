@@ -46,7 +46,7 @@ impl Dialling {
             Err(_) => ("invalid_number".to_owned(), String::new()),
             Ok(number) => {
                 let mut dialled = String::new();
-                numbering.dial(number, &self.china, &mut dialled);
+                numbering.dial(&number, &self.china, &mut dialled);
                 let canonical = match &number {
                     Number::E164(number) => format!("+{}", number.digits()),
                     Number::Hotline(hotline) => hotline.as_str().to_owned(),

@@ -49,8 +49,8 @@ fn the_short_way_is_libphonenumbers() {
             numbers += 1;
             for number in [number, Number::E164(E164::new(e164.digits() / 10).unwrap())] {
                 let (mut dialled, mut expected) = (String::new(), String::new());
-                numbering.dial(number, &trunk_zero, &mut dialled);
-                alone.dial(number, &trunk_zero, &mut expected);
+                numbering.dial(&number, &trunk_zero, &mut dialled);
+                alone.dial(&number, &trunk_zero, &mut expected);
                 assert_eq!(dialled, expected, "{}", region.code);
             }
         }
