@@ -61,4 +61,5 @@ mod simulation;
 mod strict;
 mod tls;
 mod usual;
+mod vectors;
 mod wire;
