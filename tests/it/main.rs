@@ -25,6 +25,7 @@ mod bulk_record;
 mod changes;
 mod clients;
 mod command_line;
+mod configuration;
 mod crashes;
 mod deploy;
 mod dialled;
