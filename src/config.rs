@@ -1,4 +1,4 @@
-//! TOML and flags to a checked [`Config`] (SPEC 6); nothing past here validates settings.
+//! TOML and flags to a checked [`Config`] (specification, section 6); nothing past here validates settings.
 //!
 //! An error names the key that is wrong and never quotes its value, which may be a secret in the wrong place.
 

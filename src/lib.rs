@@ -11,6 +11,9 @@
 //! bytes -> server -> handler -> strict / peer / auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
+//! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
+//! through the code.
+//!
 //! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async. `handler`
 //! takes a place in the `audit` log before it maps anything; what became of the request is counted in `metrics` as it gives
 //! that place up.

@@ -1,4 +1,4 @@
-//! Bounds of everything that a peer can make large, many or long: SPEC 6, `[limits]`.
+//! Bounds of everything that a peer can make large, many or long: `[limits]` of the configuration.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ impl E164 {
 pub const TEXT_BYTES_MAX: usize = 128;
 
 /// A text with nothing around it: 1 to [`TEXT_BYTES_MAX`] bytes, no control character, and neither white space nor
-/// invisible marks at its ends (SPEC 2, step 1).
+/// invisible marks at its ends (specification, section 2, step 1).
 ///
 /// ```
 /// use callveil::number::Text;

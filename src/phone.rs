@@ -1,4 +1,5 @@
-//! Text to canonical number, and canonical number to what is dialled: SPEC 2, and the only user of libphonenumber.
+//! Text to canonical number, and canonical number to what is dialled: section 2 of the specification, and the only user of
+//! libphonenumber.
 //!
 //! The rules belong to a key and never change under it. What decides them is a file of this repository, the phone
 //! metadata of one libphonenumber release, so that neither a newer crate nor a newer release moves a UID; a second
@@ -197,14 +198,14 @@ impl Numbering {
         self.hotline("112");
     }
 
-    /// The number that `text` means, unless it is verbatim: SPEC 2, step 2.
+    /// The number that `text` means, unless it is verbatim: section 2, steps 2 to 4.
     fn read(&self, text: &str) -> Option<Number<'static>> {
         let spelling = Spelling::of(text)?;
         let with_plus = spelling.with_plus().and_then(|spelling| self.decide(&spelling));
         with_plus.or_else(|| self.decide(&spelling))
     }
 
-    /// What `spelling` means as it stands: the first of SPEC's a to d that holds.
+    /// What `spelling` means as it stands: the first of the rules a to d of step 4 that holds.
     fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
         let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
         if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed)) {

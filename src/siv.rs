@@ -1,6 +1,6 @@
 //! AES-SIV (RFC 5297), and nothing else: the only user of the cipher.
 //!
-//! One key and one associated-data string a UID, as SPEC 3 fixes it:
+//! One key and one associated-data string a UID, as section 3 of the specification fixes it:
 //!
 //! ```text
 //! AD   = "callveil/1/" || key id as 4 lower-case hex digits || "/" || context

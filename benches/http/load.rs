@@ -40,7 +40,7 @@ pub struct Lane<'l> {
 /// What answers are checked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// They are what SPEC says.
+    /// They are what the specification says.
     Exact,
     /// The same, but for trunk prefixes.
     ButForTrunkPrefixes,

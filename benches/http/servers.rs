@@ -54,7 +54,7 @@ pub struct Setup<'s> {
     pub audit: Audit,
 }
 
-/// Whether the binary has an audit log: SPEC 6 has it, and a program on its way there may not.
+/// Whether the binary has an audit log: the specification has it, and a program on its way there may not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Audit {
     ToFile,

@@ -93,7 +93,7 @@ fn check_quiet(table: &Table, place: &[Step], marker: Value) {
     }
 }
 
-/// SPEC 6, of what was accepted.
+/// What docs/configuration.md says, of what was accepted.
 fn check_accepted(config: &Config, table: &Table) {
     assert!(config.path.starts_with('/') && !config.path.contains(['?', '#']));
     assert!(config.tls.is_some() || config.listen.ip().is_loopback() || table["plaintext"] == Value::from(true));

@@ -1,4 +1,5 @@
-//! The envelope: what is a request is told as SPEC 1 tells it, field by field, and what is written is read back.
+//! The envelope: what is a request is told as section 1 of the specification tells it, field by field, and what is written
+//! is read back.
 
 use std::{fmt, sync::LazyLock};
 
@@ -61,7 +62,7 @@ fn check_request(body: &[u8]) {
     }
 }
 
-/// SPEC 1: an object with `Numbers`, strings, and `Mode`, one of four, each once; whatever else is there.
+/// Section 1: an object with `Numbers`, strings, and `Mode`, one of four, each once; whatever else is there.
 fn obvious(body: &[u8]) -> Option<(&'static str, Vec<String>)> {
     let Fields(fields) = serde_json::from_str(str::from_utf8(body).ok()?).ok()?;
     let the_one = |name: &str| {
@@ -116,7 +117,7 @@ fn check_item(text: &str) {
     assert_eq!(refusal, json!({"Code": 400, "Message": text, "Results": []}));
 }
 
-/// SPEC 1, of one result.
+/// Section 1, of one result.
 fn entry(mode: Mode, key: &str, outcome: Result<&str, ItemError>) -> Value {
     match outcome {
         Err(error) => json!({"Key": key, "Value": "", "Error": error.code()}),

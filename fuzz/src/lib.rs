@@ -14,7 +14,7 @@ pub mod uid;
 /// What stands where a message must not quote: no text of callveil holds it.
 const MARKER: &str = "Zq7-not-to-be-quoted";
 
-/// `text` with nothing around it (SPEC 2, step 1); `None` where it can be no number.
+/// `text` with nothing around it (specification, section 2, step 1); `None` where it can be no number.
 fn stripped(text: &str) -> Option<&str> {
     let around = |c: char| {
         let mark = u32::from(c);

@@ -176,7 +176,7 @@ fn check_uid(region: &Region, text: &str) -> Result<String, ItemError> {
     uid
 }
 
-/// SPEC 3, by the letter.
+/// Section 3 of the specification, by the letter.
 fn uid_of(number: &Number<'_>, id: [u8; 2], material: u8) -> String {
     let of_text = |text: &str| {
         let mut plaintext = [&[0x80], text.as_bytes()].concat();

@@ -170,8 +170,8 @@ fn check_ring(ring: &KeyRing, note: &[u8]) {
     }
 }
 
-/// SPEC 4: the enabled key with the latest activation that is not ahead, the greatest id on a tie; if there is none, the
-/// one with the earliest activation.
+/// Section 4.3: the enabled key with the latest activation that is not ahead, the greatest id on a tie; if there is none,
+/// the one with the earliest activation.
 fn check_primary(ring: &KeyRing, now: Timestamp) {
     let enabled = || ring.keys().iter().filter(|key| key.status == Status::Enabled);
     let active = enabled().filter(|key| key.activates <= now).max_by_key(|key| (key.activates, key.id));

@@ -1,4 +1,4 @@
-//! The UID: each form is read, and written, as SPEC 3 says, and no other.
+//! The UID: each form is read, and written, as section 3 of the specification says, and no other.
 
 use callveil::{
     number::{E164, Number, Text},
@@ -85,7 +85,7 @@ fn obvious_meaning(plaintext: &[u8]) -> Option<Meaning> {
     fits.then_some(Meaning::Text(text))
 }
 
-/// SPEC 3: `0x80`, the text, and zeros up to a length of 7 + 10 n.
+/// Section 3: `0x80`, the text, and zeros up to a length of 7 + 10 n.
 fn obvious_plaintext(text: &str) -> Vec<u8> {
     let mut plaintext = [&[0x80], text.as_bytes()].concat();
     while plaintext.len() < 7 || !(plaintext.len() - 7).is_multiple_of(10) {

@@ -66,7 +66,7 @@ const ITEMS_A_PLACE: usize = 4;
 /// Bytes of a buffer that is kept for the next lines; a larger one is given back.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// How the log is kept: SPEC 6, `[audit]`.
+/// How the log is kept: `[audit]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditConfig {
     /// A file; stdout where there is none.

@@ -1,4 +1,5 @@
-//! The ring on disk: locked, atomic, synced writes (SPEC 4), of a plain ring or of one encrypted with age.
+//! The ring on disk: locked, atomic, synced writes, of a plain ring or of one encrypted with age (specification, section
+//! 4.5).
 //!
 //! A write goes through these steps, each of which may be the last before a crash:
 //!

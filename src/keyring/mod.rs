@@ -1,5 +1,5 @@
-//! The key ring (SPEC 4): its model, which is pure and takes `now`. [`json`] writes and reads it as a signed [`note`],
-//! [`mod@file`] keeps it on a [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
+//! The key ring (specification, section 4): its model, which is pure and takes `now`. [`json`] writes and reads it as a
+//! signed [`note`], [`mod@file`] keeps it on a [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
 
 pub mod approval;
 pub mod difference;
@@ -32,7 +32,7 @@ pub const FORMAT: &str = "callveil-keyring/2";
 /// The name under which a ring signs itself.
 pub const RING_NAME: &str = "callveil-ring";
 
-/// Value of a key's `scheme`: AES-256-SIV as SPEC 3 uses it.
+/// Value of a key's `scheme`: AES-256-SIV as section 3 of the specification uses it.
 pub const SCHEME: &str = "aes256-siv";
 
 /// Bytes of a key's material.

@@ -1,4 +1,4 @@
-//! The admin listener (SPEC 7): for those who run callveil, never for CCC.
+//! The admin listener (specification, section 7): for those who run callveil, never for CCC.
 
 use std::{net::IpAddr, time::Instant};
 

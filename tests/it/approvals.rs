@@ -26,7 +26,7 @@ use crate::{
     support::{Answer, Folder, Http, PATIENCE, Server, run},
 };
 
-/// What SPEC 4 allows a replica for a new file.
+/// What section 4.4 of the specification allows a replica for a new file.
 const TAKEN_UP: Duration = Duration::from_secs(2);
 
 /// Those who call through HAProxy.

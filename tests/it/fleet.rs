@@ -54,7 +54,7 @@ const KILLED: Duration = Duration::from_secs(24);
 const RESTARTED: Duration = Duration::from_secs(27);
 const AFTER_LAST_SWITCH: SignedDuration = SignedDuration::from_secs(4);
 
-/// What SPEC 4 allows a replica: for a new file, and here for a new key's time too.
+/// What section 4.4 of the specification allows a replica: for a new file, and here for a new key's time too.
 const PICKED_UP: Duration = Duration::from_secs(2);
 const SWITCHED: SignedDuration = SignedDuration::from_secs(1);
 

@@ -1,5 +1,5 @@
 //! Bodies that are no calls, or calls that nobody sane makes: whatever comes, the answer is the envelope, it says what
-//! SPEC 1 says, it repeats nothing of what was sent, and the server keeps none of it.
+//! section 1 of the specification says, it repeats nothing of what was sent, and the server keeps none of it.
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::mpsc, thread};
 
@@ -158,7 +158,7 @@ struct Body {
 }
 
 enum Expected {
-    /// Any row of SPEC 1's table.
+    /// Any row of the table of section 1.
     Anything,
     /// This status, and nothing mapped.
     Refused(u16),

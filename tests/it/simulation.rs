@@ -47,7 +47,7 @@ use crate::{
 /// Milliseconds; instants count from when the ring was made, by the writer's clock.
 type Millis = i64;
 
-/// How long a running replica may take to look at a file that changed (SPEC 4).
+/// How long a running replica may take to look at a file that changed (specification, section 4.4).
 const LOOK: Millis = 2_000;
 
 /// The instant 0: in the middle of a second, so that whole seconds are something else.

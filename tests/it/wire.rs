@@ -1,4 +1,4 @@
-//! SPEC 1 over a real socket: each row of its table, and what holds for every answer.
+//! Section 1 of the specification over a real socket: each row of its table, and what holds for every answer.
 
 use serde_json::{Value, json};
 

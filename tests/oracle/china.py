@@ -1,6 +1,6 @@
 """What Chinese inputs mean, chosen by hand under the region CN. spellings.py writes them to tests/golden/china.tsv.
 
-The expectations come from the Chinese numbering plan and from SPEC.md section 2, not from `reading.read`;
+The expectations come from the Chinese numbering plan and from section 2 of docs/specification.md, not from `reading.read`;
 the two are held against each other.
 """
 

@@ -1,4 +1,4 @@
-"""What a text means, and how it is dialled: SPEC.md section 2, written a second time.
+"""What a text means, and how it is dialled: docs/specification.md, section 2, written a second time.
 
 The service normalises with a Rust port of libphonenumber. This module does it with the Python port
 (`pip install phonenumbers==9.0.42`); it shares no code with the service. `read` is PhoneToUID's half,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What every spelling of a number means, for the tests of the service.
 
-reading.py reads the texts, by SPEC.md section 2 on the Python port of libphonenumber (`pip install
+reading.py reads the texts, by docs/specification.md, section 2, on the Python port of libphonenumber (`pip install
 phonenumbers==9.0.42`). This script writes what it found to tests/golden:
 
     spellings.tsv     region, canonical, dialled, text   the example numbers of the world, each written in many ways

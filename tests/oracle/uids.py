@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A second, independent implementation of the UID (SPEC section 3), which makes and checks golden files.
+"""A second, independent implementation of the UID (specification, section 3), which makes and checks golden files.
 
     uids.py                         write ../golden/keyring.json and ../golden/uids.tsv
     uids.py --check                 verify these two
     uids.py --check KEYRING UIDS    verify others, such as files that the real binary made
 
 It shares no code with callveil: AES-SIV is OpenSSL's (PyPI `cryptography`), and --check opens every UID
-with Tink too (PyPI `tink`), because the SPEC promises that an exported key works there.
+with Tink too (PyPI `tink`), because the specification promises that an exported key works there.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TEXT_BYTES_MAX = 128
 MARKS = {0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF}
 
 
-# The UID, SPEC section 3.
+# The UID, section 3.
 
 def plaintext(kind: str, text: str) -> bytes:
     """What AES-SIV encrypts. Raises ValueError for anything that the UID's format cannot hold."""
