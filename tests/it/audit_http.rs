@@ -76,7 +76,7 @@ fn check_aliases(count: usize, limits: &str) {
     let numbers: Vec<String> = (0..count).map(|at| format!("13{:09}", 700_000_000 + at)).collect();
     let answer = server.connect().post(&json!({"Numbers": numbers, "Mode": "PhoneToAliases"}).to_string()).json();
     assert_eq!(answer["Code"], 0, "{}", answer["Message"]);
-    let aliases = answer["Results"][count / 2].to_string();
+    let aliases = answer["Results"][count / 2]["Values"].to_string();
     let aliases: Vec<&str> =
         aliases.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() > 20).collect();
     assert_eq!(aliases.len(), KEYS, "{}", answer["Results"][0]);

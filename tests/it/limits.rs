@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Http, PASSWORD, Server, basic, post, run, sha256_hex};
+use crate::{
+    audit_reading::end,
+    support::{Folder, Http, PASSWORD, Server, basic, post, run, sha256_hex},
+};
 
 /// Another client, with the same password, whom nothing limits.
 fn other() -> String {
@@ -50,7 +53,7 @@ fn a_day_has_its_limit_and_says_how_long_it_lasts() {
     ] {
         assert!(metrics.contains(series), "{series}{metrics}");
     }
-    drop(server);
+    end(server);
     let log = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
     // The one that no day ever admits says so, too.
     assert_eq!(refusals(&log), [(413, "day"), (429, "day"), (429, "day"), (429, "day")].map(of_ccc), "{log}");
@@ -93,7 +96,7 @@ fn the_metric_and_the_log_tell_which_limit_and_how_much_of_it() {
         let series = format!("callveil_client_charged_total{{client=\"ccc\",limit=\"{limit}\"}} {values}\n");
         assert!(metrics.contains(&series), "{series}{metrics}");
     }
-    drop(server);
+    end(server);
     let log = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
     assert_eq!(refusals(&log), [(413, "minute"), (413, "minute"), (429, "minute")].map(of_ccc), "{log}");
 }

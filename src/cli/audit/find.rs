@@ -248,7 +248,7 @@ impl Search<'_> {
             outcome.open().map(|found| format!("{} of {}", found.until, Name(&found.instance))).collect();
         // As far as heads tell, nothing was cut off.
         let or_cut =
-            if self.args.heads.logs.is_empty() { ", or whose ends were cut off (--heads would tell)" } else { "" };
+            if self.args.heads.heads.is_empty() { ", or whose ends were cut off (--heads would tell)" } else { "" };
         let until = match until.len() {
             0 => String::new(),
             _ => {
@@ -294,6 +294,6 @@ pub(super) fn run(args: &FindArgs) -> Result<(), Failure> {
         unhashed: 0,
         unrecorded: 0,
     };
-    let outcome = Reading::of(&args.logs, &args.heads.logs, |line| search.line(line))?;
+    let outcome = Reading::of(&args.logs, &args.heads.heads, |line| search.line(line))?;
     search.conclude(&outcome)
 }

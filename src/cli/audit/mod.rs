@@ -62,8 +62,8 @@ impl Period {
 #[derive(clap::Args)]
 struct Heads {
     /// What the replicas logged on stderr: it tells of cut ends, and of chains made anew
-    #[arg(long = "heads", value_name = "LOG", num_args = 1..)]
-    logs: Vec<PathBuf>,
+    #[arg(long, value_name = "LOG", num_args = 1..)]
+    heads: Vec<PathBuf>,
 }
 
 /// A date or a time.

@@ -26,7 +26,7 @@ pub(in crate::cli) struct VerifyArgs {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let outcome = Reading::of(&args.logs, &args.heads.logs, |_| Ok(Sense::Made))?;
+    let outcome = Reading::of(&args.logs, &args.heads.heads, |_| Ok(Sense::Made))?;
     let open = |found: &Found| {
         let (place, name) = (outcome.at(found.place), Name(&found.instance));
         let (last, until) = (found.last, &found.until);
