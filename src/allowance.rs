@@ -56,8 +56,10 @@ struct Admitted {
 /// Why items were not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// They are more than a whole minute, or a whole day, admits.
+    /// They are more than a whole minute ever admits.
     Ever,
+    /// They are more than a whole day ever admits.
+    EverToday,
     /// They fit after this time, if nothing else is admitted before: the minute's are used up.
     For(Duration),
     /// The same, since the day's are.
@@ -104,8 +106,10 @@ impl Allowance {
     /// # Errors
     /// [`Refused`].
     pub fn admit(&self, items: u64, now: Instant) -> Result<(), Refused> {
-        if self.limits.iter().flatten().any(|limit| items > *limit) {
-            return Err(Refused::Ever);
+        match self.limits.map(|limit| limit.is_some_and(|limit| items > limit)) {
+            [true, _] => return Err(Refused::Ever),
+            [false, true] => return Err(Refused::EverToday),
+            [false, false] => {}
         }
         if self.limits == [None; SPANS.len()] {
             return Ok(());
@@ -314,6 +318,8 @@ mod tests {
         let (allowance, start) = (Allowance::new(Some(10)).and_per_day(Some(15)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(allowance.admit(16, start), Err(Refused::Ever));
+        let for_a_day = Allowance::new(None).and_per_day(Some(15));
+        assert_eq!(for_a_day.admit(16, start), Err(Refused::EverToday));
         assert_eq!(allowance.admit(10, start), Ok(()));
         assert_eq!(allowance.admit(1, at(1)), Err(Refused::For(Duration::from_secs(59))));
         assert_eq!(allowance.admit(5, at(300)), Ok(()));

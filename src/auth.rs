@@ -12,7 +12,7 @@ use crate::{
     ids::Context,
     memory,
     tokenizer::{Mode, PlainNumbers},
-    usage::Usage,
+    usage::{Limit, Usage},
 };
 
 /// Bytes of the longest username.
@@ -50,11 +50,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// What this client may still have mapped in `mode`. Rewrapping reveals no number, and counts as making UIDs.
-    pub fn allowance(&self, mode: Mode) -> &Allowance {
-        match mode {
-            Mode::UidToPhone => &self.detokenize,
-            Mode::PhoneToUid | Mode::PhoneToAliases | Mode::RewrapUid => &self.tokenize,
+    /// What this client may still have mapped under one of its limits.
+    pub fn allowance(&self, limit: Limit) -> &Allowance {
+        match limit {
+            Limit::Tokenize => &self.tokenize,
+            Limit::Detokenize => &self.detokenize,
         }
     }
 }

@@ -40,7 +40,7 @@ use crate::{
     respond::{Answer, Patience, Respond, json_response},
     strict,
     tokenizer::{KeyUse, Mapped, Mode, PlainNumbers, Tokenizer, has_uid_form},
-    usage::Outcome,
+    usage::{Limit, Outcome},
     wire::{self, Call},
 };
 
@@ -133,6 +133,7 @@ impl Handler {
             client.usage.count(call.mode, Outcome::Limited, call.count);
             match refused {
                 Refused::Ever => Refusal::BeyondRate,
+                Refused::EverToday => Refusal::BeyondDay,
                 Refused::For(wait) => Refusal::OverRate(wait),
                 Refused::ForToday(wait) => Refusal::OverDay(wait),
             }
@@ -225,11 +226,14 @@ fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Resul
         (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
         _ => 0,
     };
-    client.allowance(call.mode).admit((values - passing) as u64, now)?;
+    let (limit, mapping, passing) = (Limit::of(call.mode), (values - passing) as u64, passing as u64);
+    client.allowance(limit).admit(mapping, now)?;
     if passing > 0 {
-        let passed = client.allowance(Mode::PhoneToUid).admit(passing as u64, now);
-        passed.inspect_err(|_| client.allowance(call.mode).give_back((values - passing) as u64))?;
+        let passed = client.allowance(Limit::Tokenize).admit(passing, now);
+        passed.inspect_err(|_| client.allowance(limit).give_back(mapping))?;
+        client.usage.charge(Limit::Tokenize, passing);
     }
+    client.usage.charge(limit, mapping);
     Ok(())
 }
 
@@ -490,6 +494,7 @@ enum Refusal {
     NotGranted(Mode),
     TooManyNumbers(usize),
     BeyondRate,
+    BeyondDay,
     AnswerTooLarge,
     OverRate(Duration),
     OverDay(Duration),
@@ -503,9 +508,11 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed | Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::BodyTooLarge(_) | Self::TooManyNumbers(_) | Self::BeyondRate | Self::AnswerTooLarge => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
+            Self::BodyTooLarge(_)
+            | Self::TooManyNumbers(_)
+            | Self::BeyondRate
+            | Self::BeyondDay
+            | Self::AnswerTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Ambiguous | Self::NotACall(_) | Self::Interrupted => StatusCode::BAD_REQUEST,
@@ -520,8 +527,8 @@ impl Refusal {
     /// The limit of the client that it is over.
     fn limit(&self) -> Option<&'static str> {
         match self {
-            Self::OverRate(_) => Some("minute"),
-            Self::OverDay(_) => Some("day"),
+            Self::BeyondRate | Self::OverRate(_) => Some("minute"),
+            Self::BeyondDay | Self::OverDay(_) => Some("day"),
             _ => None,
         }
     }
@@ -556,7 +563,8 @@ impl Refusal {
                 format!("more than {max} numbers in one request, or UIDs in its answer").into()
             }
             Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
-            Self::BeyondRate => "more numbers than this client may ever have in a minute, or in a day".into(),
+            Self::BeyondRate => "more numbers than this client may ever have in a minute".into(),
+            Self::BeyondDay => "more numbers than this client may ever have in 24 hours".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
             Self::OverDay(_) => "over this client's limit of numbers in 24 hours: see Retry-After".into(),
             Self::Guessing(_) => "too many failed logins from this address".into(),

@@ -32,20 +32,63 @@ impl Outcome {
     }
 }
 
-/// Items of one client, by mode and outcome.
+/// Which of a client's limits something counts towards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// That of numbers that become UIDs.
+    Tokenize,
+    /// That of UIDs that become numbers.
+    Detokenize,
+}
+
+impl Limit {
+    /// Both, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::Tokenize, Self::Detokenize];
+
+    /// The limit as settings and metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokenize => "tokenize",
+            Self::Detokenize => "detokenize",
+        }
+    }
+
+    /// The limit of `mode`. Rewrapping reveals no number, and counts as making UIDs.
+    pub fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::UidToPhone => Self::Detokenize,
+            Mode::PhoneToUid | Mode::PhoneToAliases | Mode::RewrapUid => Self::Tokenize,
+        }
+    }
+}
+
+/// What one client has had: items by mode and outcome, and values that counted towards its limits.
 #[derive(Debug, Default)]
-pub struct Usage([[AtomicU64; Outcome::ALL.len()]; Mode::ALL.len()]);
+pub struct Usage {
+    items: [[AtomicU64; Outcome::ALL.len()]; Mode::ALL.len()],
+    charged: [AtomicU64; Limit::ALL.len()],
+}
 
 impl Usage {
     /// Counts so many items more.
     pub fn count(&self, mode: Mode, outcome: Outcome, items: usize) {
         if items > 0 {
-            self.0[mode as usize][outcome as usize].fetch_add(items as u64, Ordering::Relaxed);
+            self.items[mode as usize][outcome as usize].fetch_add(items as u64, Ordering::Relaxed);
         }
     }
 
     /// Items so far.
     pub fn items(&self, mode: Mode, outcome: Outcome) -> u64 {
-        self.0[mode as usize][outcome as usize].load(Ordering::Relaxed)
+        self.items[mode as usize][outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts so many values more towards a limit.
+    pub fn charge(&self, limit: Limit, values: u64) {
+        self.charged[limit as usize].fetch_add(values, Ordering::Relaxed);
+    }
+
+    /// Values so far that counted towards a limit.
+    pub fn charged(&self, limit: Limit) -> u64 {
+        self.charged[limit as usize].load(Ordering::Relaxed)
     }
 }

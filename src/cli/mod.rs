@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod completions;
 mod connector;
+mod container;
 mod doctor;
 mod export;
 mod help;
@@ -326,6 +327,11 @@ fn trunk_zero_default() -> TrunkZeroRegions {
 /// Tells people something, on stderr. A terminal that does not take it changes nothing of what was done.
 fn tell(message: impl Display) {
     let _ = writeln!(stderr(), "{message}");
+}
+
+/// Warns of values that were given as arguments.
+fn warn_of_arguments() {
+    tell("other users of this machine can see the arguments of a command, and so the values: stdin keeps them private");
 }
 
 /// Writes one result, as a line.

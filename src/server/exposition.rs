@@ -27,12 +27,11 @@ use super::{
 };
 use crate::{
     audit::Audit,
-    auth::Client,
     keyring::Status,
     live::Live,
     metrics::{BOUNDS, Metrics, STATUSES},
     tokenizer::{ItemError, Mode},
-    usage::Outcome,
+    usage::{Limit, Outcome},
 };
 
 /// How it is written.
@@ -176,24 +175,29 @@ impl State {
                 count_of(&mut items, &labels, client.usage.items(mode, outcome))?;
             }
         }
-        let limits =
-            |client: &Client| [("detokenize", client.detokenize.clone()), ("tokenize", client.tokenize.clone())];
-        let help = "Items in 24 hours that a client may have here; absent where it may have any number";
+        let help = "Values that counted towards a limit of a client, failed ones too; of aliases one for each key";
+        let mut charged = families.begin("callveil_client_charged", help, MetricType::Counter)?;
+        for client in clients.iter() {
+            for limit in Limit::ALL {
+                let labels = [("client", client.username.as_str()), ("limit", limit.name())];
+                count_of(&mut charged, &labels, client.usage.charged(limit))?;
+            }
+        }
+        let help = "Values in 24 hours that a client may have here; absent where it may have any number";
         let mut per_day = families.begin("callveil_client_limit_per_day", help, MetricType::Gauge)?;
         for client in clients.iter() {
-            for (limit, allowance) in limits(client) {
-                if let Some(items) = allowance.per_day() {
-                    gauge_of(&mut per_day, &[("client", client.username.as_str()), ("limit", limit)], items)?;
+            for limit in Limit::ALL {
+                if let Some(values) = client.allowance(limit).per_day() {
+                    gauge_of(&mut per_day, &[("client", client.username.as_str()), ("limit", limit.name())], values)?;
                 }
             }
         }
-        let help =
-            "Items of the last 24 hours that count towards the limit a day, where there is one; forgotten at a restart";
+        let help = "Values of the last 24 hours that count towards the limit a day, where there is one; forgotten at a restart";
         let mut today = families.begin("callveil_client_day_items", help, MetricType::Gauge)?;
         for client in clients.iter() {
-            for (limit, allowance) in limits(client) {
-                let labels = [("client", client.username.as_str()), ("limit", limit)];
-                gauge_of(&mut today, &labels, allowance.spent_today(now))?;
+            for limit in Limit::ALL {
+                let labels = [("client", client.username.as_str()), ("limit", limit.name())];
+                gauge_of(&mut today, &labels, client.allowance(limit).spent_today(now))?;
             }
         }
         Ok(())

@@ -1,10 +1,15 @@
 //! Who opens UIDs on the command line leaves a line, before anything is opened.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+};
 
 use serde_json::Value;
 
-use crate::support::{Folder, pipe, run};
+use crate::support::{Folder, callveil, pipe, run};
 
 /// The lines of the ring's journal after the first `skipped`.
 fn lines(folder: &Folder, file: &str, skipped: usize) -> Vec<Value> {
@@ -67,6 +72,61 @@ fn what_cannot_be_recorded_is_not_opened() {
     let output = run(path, &["detokenize", "uids", "--config", "callveil.toml"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(lines(&folder, "audit.jsonl", 0).len(), 2);
+}
+
+/// Every way to have UIDs opened, with a log that cannot be opened, and with one whose disk is full.
+#[test]
+fn no_way_to_open_uids_prints_anything_that_is_not_recorded() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let uid = pipe(path, &["tokenize"], "13911111111\n");
+    let uid = uid.trim_end();
+    fs::write(path.join("uids"), format!("{uid}\n")).unwrap();
+    fs::write(path.join("uids.csv"), format!("name,phone\nAnn,{uid}\n")).unwrap();
+    let csv = ["--format", "csv", "--column", "phone"];
+    for log in ["keys", "/dev/full"] {
+        folder.config("", &format!("[audit]\nto = \"{log}\""));
+        for command in ["detokenize", "rewrap"] {
+            for args in [
+                &["--value", uid][..],
+                &["--value", uid, "--json"],
+                &["uids"],
+                &["uids", "--output", "out"],
+                &["uids.csv", csv[0], csv[1], csv[2], csv[3]],
+                &["uids", "--report", "out"],
+            ] {
+                let output = run(path, &[&[command, "--config", "callveil.toml"], args].concat());
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert_eq!((output.stdout.len(), output.status.code()), (0, Some(1)), "{log} {command}: {told}");
+                assert!(told.contains("cannot record this"), "{told}");
+                assert!(!path.join("out").exists(), "{log} {command}");
+            }
+        }
+    }
+    let left = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|name| !name.contains("partial")), "something is left over");
+}
+
+/// Who reads the first number can read who is told it.
+#[test]
+fn the_record_is_there_before_the_first_number_is() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let uid = pipe(path, &["tokenize"], "13911111111\n");
+    let before = lines(&folder, JOURNAL, 0).len();
+    let mut command = callveil();
+    command.arg("detokenize").current_dir(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    stdin.write_all(uid.as_bytes()).unwrap();
+    let mut number = String::new();
+    BufReader::new(stdout).read_line(&mut number).unwrap();
+    let recorded = lines(&folder, JOURNAL, before);
+    assert_eq!((recorded.len(), &recorded[0]["begins"]), (1, &true.into()), "{recorded:?}");
+    assert!(number.ends_with("13911111111\n"), "{number}");
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(lines(&folder, JOURNAL, before).len(), 2);
 }
 
 #[test]

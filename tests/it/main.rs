@@ -13,6 +13,8 @@ mod support;
 
 mod approvals;
 mod audit;
+mod audit_http;
+mod audit_journal;
 mod audit_reading;
 mod bulk;
 mod bulk_columns;

@@ -11,12 +11,12 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::{
-    Name, Period, plain,
+    Heads, Name, Period, plain,
     reading::{Line, Outcome, Reading, Sense, quantity},
 };
 use crate::{
     audit::{ItemHash, ItemKey},
-    cli::{Failure, RingArgs, print, read_item_key, tell},
+    cli::{Failure, RingArgs, print, read_item_key, tell, warn_of_arguments},
     ids::Context,
     keyring::file::FileMode,
     tokenizer::Mode,
@@ -39,10 +39,10 @@ pub(in crate::cli) struct FindArgs {
     /// The key under which the logs' items are hashed
     #[arg(long, value_name = "FILE")]
     hmac_key: PathBuf,
-    /// Look for this UID; may be repeated, and - reads them from stdin, one a line
+    /// Look for this UID; may be repeated. Other users of this machine see it: - reads UIDs from stdin, one a line
     #[arg(long, allow_hyphen_values = true)]
     uid: Vec<String>,
-    /// Look for this number, whichever UID it had; may be repeated, and - reads them from stdin
+    /// Look for this number, whichever UID it had; may be repeated. Others see it: - reads numbers from stdin
     #[arg(long, allow_hyphen_values = true)]
     number: Vec<String>,
     /// Only in this mode, such as UIDToPhone; may be repeated
@@ -50,6 +50,8 @@ pub(in crate::cli) struct FindArgs {
     mode: Vec<Mode>,
     #[command(flatten)]
     period: Period,
+    #[command(flatten)]
+    heads: Heads,
     /// The space of the UIDs
     #[arg(long, value_name = "NAME", default_value = "default")]
     context: Context,
@@ -203,15 +205,15 @@ impl Search<'_> {
         let items: Vec<_> = items.iter().map(usize::to_string).collect();
         if self.args.json {
             let rest = str::from_utf8(&line.text[1..]).unwrap_or_default();
-            return print(format_args!("{{\"asked\":[{}],{rest}", items.join(",")));
+            return line.print(format_args!("{{\"asked\":[{}],{rest}", items.join(",")));
         }
         if self.rows == 1 {
-            print_row(["TIME", "MODE", "CLIENT", "PEER", "REQUEST"], "ITEM", self.asked.count)?;
+            line.print(row(["TIME", "MODE", "CLIENT", "PEER", "REQUEST"], "ITEM", self.asked.count))?;
         }
         let seconds = format!("{}Z", line.time.get(..19).unwrap_or_default());
         let client = &plain(request.client.as_deref().unwrap_or_default());
         let cells = [&seconds, request.mode, client, request.peer.unwrap_or_default(), request.id];
-        print_row(cells, &items.join(","), self.asked.count)
+        line.print(row(cells, &items.join(","), self.asked.count))
     }
 
     /// Tells what was not found; and "never" only where nothing else is possible.
@@ -244,9 +246,14 @@ impl Search<'_> {
     fn say_never(&self, missing: &[usize], outcome: &Outcome) -> Result<(), Failure> {
         let until: Vec<_> =
             outcome.open().map(|found| format!("{} of {}", found.until, Name(&found.instance))).collect();
+        // As far as heads tell, nothing was cut off.
+        let or_cut =
+            if self.args.heads.heads.is_empty() { ", or whose ends were cut off (--heads would tell)" } else { "" };
         let until = match until.len() {
             0 => String::new(),
-            _ => format!(", up to the last lines of those that run, or that a crash ended: {}", until.join(", ")),
+            _ => {
+                format!(", up to the last lines of those that run, or that a crash ended{or_cut}: {}", until.join(", "))
+            }
         };
         if self.asked.count == 1 {
             return print(format_args!("never{until}"));
@@ -258,15 +265,22 @@ impl Search<'_> {
     }
 }
 
-fn print_row([time, mode, client, peer, id]: [&str; 5], items: &str, asked: usize) -> Result<(), Failure> {
-    let line = format!("{time:20}  {mode:14}  {client:12}  {peer:15}  {id:32}");
-    if asked == 1 { print(line.trim_end()) } else { print(format_args!("{line}  {items}")) }
+fn row([time, mode, client, peer, id]: [&str; 5], items: &str, asked: usize) -> String {
+    let mut row = format!("{time:20}  {mode:14}  {client:12}  {peer:15}  {id:32}");
+    if asked > 1 {
+        row.extend(["  ", items]);
+    }
+    row.truncate(row.trim_end().len());
+    row
 }
 
 pub(super) fn run(args: &FindArgs) -> Result<(), Failure> {
     let reads = args.uid.iter().chain(&args.number).filter(|value| *value == STDIN).count();
     if reads + usize::from(args.logs.is_empty()) > 1 {
         return Err(Failure::usage("stdin can be read once: name the logs"));
+    }
+    if reads < args.uid.len() + args.number.len() {
+        warn_of_arguments();
     }
     let key = read_item_key(&args.hmac_key, FileMode::default())?;
     let mut search = Search {
@@ -280,6 +294,6 @@ pub(super) fn run(args: &FindArgs) -> Result<(), Failure> {
         unhashed: 0,
         unrecorded: 0,
     };
-    let outcome = Reading::of(&args.logs, HashMap::new(), |line| search.line(line))?;
+    let outcome = Reading::of(&args.logs, &args.heads.heads, |line| search.line(line))?;
     search.conclude(&outcome)
 }

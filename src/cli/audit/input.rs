@@ -17,11 +17,13 @@ use std::{
     },
 };
 
-use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::prefix;
-use crate::audit::{chain::LINE_BYTES_MAX, verify::Place};
+use crate::{
+    audit::{chain::LINE_BYTES_MAX, verify::Place},
+    cli::container::Container,
+};
 
 /// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to four times as long.
 const RAW_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
@@ -34,10 +36,6 @@ const DEPTH_MAX: usize = 16;
 
 /// How each line of ours begins.
 pub(super) const BEGIN: &[u8] = b"{\"time\":\"";
-
-/// How gzip begins (RFC 1952), and zstd (RFC 8878).
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// A file, or stdin.
 pub(super) struct Source {
@@ -78,21 +76,13 @@ impl Source {
         read: &Arc<AtomicU64>,
         each: impl FnMut(Place, Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let log: Box<dyn Read> = match &self.path {
+        let log: Box<dyn Read + Send> = match &self.path {
             Some(path) => Box::new(File::open(path)?),
-            None => Box::new(io::stdin().lock()),
+            None => Box::new(io::stdin()),
         };
         let mut log = BufReader::with_capacity(READ_BYTES, Counted { log, read: read.clone() });
-        let begin = log.fill_buf()?;
-        if begin.starts_with(GZIP) {
-            let plain = MultiGzDecoder::new(log);
-            return read_lines(BufReader::with_capacity(READ_BYTES, plain), file, each);
-        }
-        if begin.starts_with(ZSTD) {
-            let plain = zstd::stream::read::Decoder::with_buffer(log)?;
-            return read_lines(BufReader::with_capacity(READ_BYTES, plain), file, each);
-        }
-        read_lines(log, file, each)
+        let container = Container::of_content(log.fill_buf()?);
+        read_lines(BufReader::with_capacity(READ_BYTES, container.unpack(log)?), file, each)
     }
 }
 

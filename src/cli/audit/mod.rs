@@ -11,7 +11,7 @@ mod reading;
 mod sum;
 mod verify;
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use clap::Subcommand;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -21,7 +21,7 @@ use super::Failure;
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {
     /// Tell when and by whom a UID or a number was mapped, from logs with items = "hmac"
-    Find(find::FindArgs),
+    Find(Box<find::FindArgs>),
     /// Tell how much each client mapped, by day and mode
     Sum(sum::SumArgs),
     /// Tell whether lines were altered, taken out, put in, moved or cut off
@@ -56,6 +56,14 @@ impl Period {
         let Ok(time) = time.parse::<Timestamp>() else { return true };
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
+}
+
+/// The other place that tells of the chains.
+#[derive(clap::Args)]
+struct Heads {
+    /// What the replicas logged on stderr: it tells of cut ends, and of chains made anew
+    #[arg(long, value_name = "LOG", num_args = 1..)]
+    heads: Vec<PathBuf>,
 }
 
 /// A date or a time.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Display,
-    io,
+    io::{self, IsTerminal as _},
     path::PathBuf,
     sync::{
         Arc,
@@ -25,7 +25,7 @@ use crate::{
         chain::{Head, Instance, LineHash, Link},
         verify::{Chains, Facts, Fault, Found, Place, Wrong},
     },
-    cli::{Failure, tell},
+    cli::{Failure, print, tell},
 };
 
 /// What stands between a line's time and the name of its event.
@@ -52,6 +52,14 @@ pub(super) struct Line<'l> {
     pub(super) text: &'l [u8],
     pub(super) time: &'l str,
     pub(super) event: &'l str,
+    bar: &'l ProgressBar,
+}
+
+impl Line<'_> {
+    /// Prints a row about it: above the bar, where both go to a terminal.
+    pub(super) fn print(&self, row: impl Display) -> Result<(), Failure> {
+        if self.bar.is_hidden() || !io::stdout().is_terminal() { print(row) } else { self.bar.suspend(|| print(row)) }
+    }
 }
 
 /// Whether a line could be understood.
@@ -108,16 +116,17 @@ pub(super) struct Outcome {
 }
 
 impl Reading {
-    /// Reads `logs`, gives each line of an audit log to `each`, and follows the chains, of which `heads` are known.
+    /// Reads `logs`, gives each line of an audit log to `each`, and follows the chains. Where there are logs of stderr, in
+    /// `heads`, each chain must have a head there.
     pub(super) fn of(
         logs: &[PathBuf],
-        heads: HashMap<Instance, Head>,
+        heads: &[PathBuf],
         mut each: impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<Outcome, Failure> {
         let sources = Source::all(logs).map_err(Failure::failed)?;
         let mut reading = Self {
             names: sources.iter().map(|source| source.name().into_owned()).collect(),
-            chains: Chains::new(heads),
+            chains: Chains::new(if heads.is_empty() { HashMap::new() } else { known(heads)? }),
             unreadable: Trouble::default(),
             unchained: Trouble::default(),
             torn: Vec::new(),
@@ -130,7 +139,7 @@ impl Reading {
         for (file, source) in sources.iter().enumerate() {
             let read = source.read(file, &bar.read.clone(), |place, piece| {
                 bar.look(place.line);
-                reading.piece(place, piece, &mut each).map_err(Stop::Told)
+                reading.piece(place, piece, &bar.bar, &mut each).map_err(Stop::Told)
             });
             match read {
                 Ok(()) => {}
@@ -141,13 +150,18 @@ impl Reading {
             }
         }
         bar.bar.finish_and_clear();
-        Ok(reading.finish())
+        let mut outcome = reading.finish();
+        if !heads.is_empty() {
+            outcome.miss_heads();
+        }
+        Ok(outcome)
     }
 
     fn piece(
         &mut self,
         place: Place,
         piece: Piece<'_>,
+        bar: &ProgressBar,
         each: &mut impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<(), Failure> {
         match piece {
@@ -156,8 +170,8 @@ impl Reading {
                 self.unreadable.note(place);
                 Ok(())
             }
-            Piece::Torn(text) => self.message(place, text, true, each),
-            Piece::Message(text) => self.message(place, text, false, each),
+            Piece::Torn(text) => self.message(place, text, true, bar, each),
+            Piece::Message(text) => self.message(place, text, false, bar, each),
         }
     }
 
@@ -166,6 +180,7 @@ impl Reading {
         place: Place,
         text: &[u8],
         is_last: bool,
+        bar: &ProgressBar,
         each: &mut impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<(), Failure> {
         // No text in a line has a quote that is not escaped: a second beginning follows a line that a crash tore.
@@ -189,7 +204,7 @@ impl Reading {
             None if event == "command" => self.in_no_chain += 1,
             None => self.unchained.note(place),
         }
-        if each(Line { text, time, event })? == Sense::None {
+        if each(Line { text, time, event, bar })? == Sense::None {
             self.unreadable.note(place);
         }
         Ok(())
@@ -246,6 +261,19 @@ impl Outcome {
     /// Where something stands, for people.
     pub(super) fn at(&self, place: Place) -> String {
         format!("{}:{}", self.names[place.file], place.line)
+    }
+
+    /// Notes the starts of which the logs of stderr tell nothing.
+    fn miss_heads(&mut self) {
+        let unknown = self.chains.iter().filter(|found| !found.has_head);
+        let told: Vec<_> = unknown
+            .map(|found| {
+                let (place, name) = (self.at(found.place), Name(&found.instance));
+                format!("{place}: {name} is a start of which the logs of stderr tell nothing")
+            })
+            .collect();
+        self.count += told.len() as u64;
+        self.wrong.extend(told);
     }
 
     /// Starts of which no end was found: each may go on, or a crash may have cut it off.
@@ -325,7 +353,7 @@ fn is_own_log(text: &[u8]) -> bool {
 }
 
 /// The last head of each chain that logs of stderr tell of.
-pub(super) fn heads(logs: &[PathBuf]) -> Result<HashMap<Instance, Head>, Failure> {
+fn known(logs: &[PathBuf]) -> Result<HashMap<Instance, Head>, Failure> {
     let mut heads: HashMap<Instance, Head> = HashMap::new();
     let read = Arc::new(AtomicU64::new(0));
     for source in Source::all(logs).map_err(Failure::failed)? {

@@ -1,9 +1,6 @@
 //! `callveil audit sum`: how much each client had mapped.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
@@ -174,9 +171,8 @@ fn shorten(text: &str, width: usize) -> String {
 
 pub(super) fn run(args: &SumArgs) -> Result<(), Failure> {
     let mut sums = Sums::default();
-    let outcome = Reading::of(&args.logs, HashMap::new(), |line| {
-        if args.period.has(line.time) { sums.add(line) } else { Ok(Sense::Made) }
-    })?;
+    let outcome =
+        Reading::of(&args.logs, &[], |line| if args.period.has(line.time) { sums.add(line) } else { Ok(Sense::Made) })?;
     match (args.json, args.csv) {
         (true, _) => sums.print_json()?,
         (_, true) => sums.print_csv()?,

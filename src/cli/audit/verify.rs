@@ -1,13 +1,13 @@
 //! `callveil audit verify`: are the logs whole?
 
-use std::{collections::HashMap, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Name,
-    reading::{Reading, Sense, heads, quantity},
+    Heads, Name,
+    reading::{Reading, Sense, quantity},
 };
 use crate::{
     audit::verify::Found,
@@ -18,28 +18,15 @@ use crate::{
 pub(in crate::cli) struct VerifyArgs {
     /// Logs, and folders of them, in any order; plain, gzip or zstd [default: stdin]
     logs: Vec<PathBuf>,
-    /// What the replicas logged on stderr: it tells of cut ends, and of chains made anew
-    #[arg(long, value_name = "LOG", num_args = 1..)]
-    heads: Vec<PathBuf>,
+    #[command(flatten)]
+    heads: Heads,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let known = if args.heads.is_empty() { HashMap::new() } else { heads(&args.heads)? };
-    let mut outcome = Reading::of(&args.logs, known, |_| Ok(Sense::Made))?;
-    if !args.heads.is_empty() {
-        let unknown = outcome.chains.iter().filter(|found| !found.has_head);
-        let told: Vec<_> = unknown
-            .map(|found| {
-                let (place, name) = (outcome.at(found.place), Name(&found.instance));
-                format!("{place}: {name} is a start of which the logs of stderr tell nothing")
-            })
-            .collect();
-        outcome.count += told.len() as u64;
-        outcome.wrong.extend(told);
-    }
+    let outcome = Reading::of(&args.logs, &args.heads.heads, |_| Ok(Sense::Made))?;
     let open = |found: &Found| {
         let (place, name) = (outcome.at(found.place), Name(&found.instance));
         let (last, until) = (found.last, &found.until);

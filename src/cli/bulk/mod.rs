@@ -7,7 +7,6 @@
 //! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
 
 mod block;
-mod container;
 mod csv;
 mod delimiter;
 mod encoding;
@@ -47,7 +46,6 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use self::{
-    container::Container,
     csv::Csv,
     delimiter::Delimiter,
     encoding::Encoding,
@@ -59,7 +57,7 @@ use self::{
     run::Run,
     task::{OnError, Style, Task},
 };
-use super::{Failure, RingArgs, tell};
+use super::{Failure, RingArgs, container::Container, warn_of_arguments};
 use crate::{
     ids::Context,
     phone::TrunkZeroRegions,
@@ -186,9 +184,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
     if !args.value.is_empty() && !args.quiet {
-        tell(
-            "other users of this machine can see the arguments of a command, and so the values: stdin keeps them private",
-        );
+        warn_of_arguments();
     }
     let now = Timestamp::now();
     let tokenizer = args.tokenizer(mode, now)?;

@@ -9,11 +9,16 @@ use std::{
 };
 
 use super::{
-    container::{Container, Packer},
     encoding::{Encoder, Encoding},
     interrupt::Litter,
 };
-use crate::{cli::Failure, keyring::disk::folder_of};
+use crate::{
+    cli::{
+        Failure,
+        container::{Container, Packer},
+    },
+    keyring::disk::folder_of,
+};
 
 /// What is behind the name of a file that is not complete; before it stands a dot.
 const PARTIAL_SUFFIX: &str = ".callveil-partial";

@@ -1,4 +1,4 @@
-//! Compressed files, told by the endings of their names.
+//! Compressed files, told by the endings of their names, or by how they begin.
 
 use std::{
     ffi::OsStr,
@@ -21,12 +21,25 @@ pub(super) enum Container {
 /// `--long` do with as many.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// How gzip begins (RFC 1952), and zstd (RFC 8878).
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
 impl Container {
     /// That of a file of this name.
     pub(super) fn of(path: &Path) -> Self {
         match path.extension().and_then(OsStr::to_str) {
             Some("gz" | "gzip") => Self::Gzip,
             Some("zst" | "zstd") => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+
+    /// That of a file that begins so.
+    pub(super) fn of_content(begin: &[u8]) -> Self {
+        match begin {
+            _ if begin.starts_with(GZIP) => Self::Gzip,
+            _ if begin.starts_with(ZSTD) => Self::Zstd,
             _ => Self::Plain,
         }
     }
