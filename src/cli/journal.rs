@@ -45,7 +45,10 @@ impl Journal {
             }
             Ok(file)
         };
-        Self::opened_by(open, command, path)
+        Self::opened_by(open, command, path).map_err(|failure| Failure {
+            message: failure.message + ": the ring's folder cannot be written to? --config FILE names a log elsewhere: to = \"…\" under [audit]",
+            ..failure
+        })
     }
 
     fn opened_by(

@@ -1,12 +1,19 @@
 //! No run loses a file: not its input, not the ring, not what somebody else wrote.
 
 use std::{
+    ffi::OsStr,
     fs,
+    io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    process::Stdio,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::support::{Folder, callveil, run};
+use flate2::{Compression, write::GzEncoder};
+
+use crate::support::{Folder, PATIENCE, callveil, run};
 
 #[track_caller]
 fn check(folder: &Folder, args: &[&str], code: i32, says: &str) {
@@ -73,4 +80,102 @@ fn an_input_with_rows_that_failed_is_replaced_only_where_somebody_said_so() {
     assert_eq!(fs::read_to_string(&file).unwrap(), uids);
     check(&folder, &[&wrong[..], &["--on-error", "keep"]].concat(), 0, "2 failed");
     assert_eq!(fs::read_to_string(&file).unwrap(), uids);
+}
+
+/// Names of inputs and outputs, packed or not.
+const PACKED: [&str; 3] = ["in.csv", "in.csv.gz", "in.csv.zst"];
+
+/// Rows enough for some blocks, one of which in so many fails. Packed as the name says.
+fn write_rows(path: &Path, rows: usize) -> Vec<u8> {
+    let mut text = "id,phone\n".to_owned();
+    (0..rows).for_each(|id| text += &if id % 100 == 7 { format!("{id}\n") } else { format!("{id},139{id:08}\n") });
+    let packed = match path.extension().and_then(OsStr::to_str) {
+        Some("gz") => {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(text.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        }
+        Some("zst") => zstd::encode_all(text.as_bytes(), 1).unwrap(),
+        _ => text.into_bytes(),
+    };
+    fs::write(path, &packed).unwrap();
+    packed
+}
+
+/// The names of a folder, and the modes of the files.
+fn listing(folder: &Path) -> Vec<(String, u32)> {
+    let entry =
+        |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().mode() & 0o777);
+    let mut listing: Vec<_> = fs::read_dir(folder).unwrap().map(|found| entry(found.unwrap())).collect();
+    listing.sort();
+    listing
+}
+
+/// Starts a run in place, with a report and rejects, and waits until some of its results are in its file.
+fn start_in_place(folder: &Folder, name: &str) -> Child {
+    let mut command = callveil();
+    command.args(["tokenize", name, "--format", "csv", "--column", "phone", "--output", name, "--on-error", "drop"]);
+    command.args(["--report", "report.gz", "--rejects", "rejects.zst", "--threads", "1"]);
+    let mut child = command.current_dir(folder.path()).stderr(Stdio::null()).spawn().unwrap();
+    let partial = folder.path().join(format!(".{name}.callveil-partial"));
+    let began = Instant::now();
+    while !fs::metadata(&partial).is_ok_and(|metadata| metadata.len() > 100_000) {
+        assert!(
+            child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE,
+            "{name}: it did not begin, or is over"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+#[test]
+fn runs_that_are_killed_leave_all_as_it_was() {
+    for name in PACKED {
+        let folder = Folder::new();
+        let content = write_rows(&folder.path().join(name), 400_000);
+        let before = listing(folder.path());
+        for signal in ["TERM", "INT", "KILL"] {
+            let mut child = start_in_place(&folder, name);
+            assert!(
+                Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap().success()
+            );
+            assert_eq!(child.wait().unwrap().code(), None, "{name}: {signal}");
+            assert!(fs::read(folder.path().join(name)).unwrap() == content, "{name}: {signal}");
+            let left: Vec<_> = listing(folder.path()).into_iter().filter(|file| !before.contains(file)).collect();
+            // What nobody can clear away says what it is, and is for nobody else.
+            let is_harmless = |file: &(String, u32)| file.0.ends_with(".callveil-partial") && file.1 == 0o600;
+            assert!(left.iter().all(is_harmless) && (signal == "KILL" || left.is_empty()), "{signal}: {left:?}");
+        }
+        // The next run clears that away.
+        let args = ["tokenize", name, "--format", "csv", "--column", "phone", "--output", name, "--on-error", "drop"];
+        check(&folder, &[&args[..], &["--report", "report.gz", "--rejects", "rejects.zst"]].concat(), 0, "failed");
+        let names: Vec<_> = listing(folder.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [name, "keys", "rejects.zst", "report.gz"], "{names:?}");
+    }
+}
+
+/// Files that may not grow stand for a full disk: writing fails in the midst.
+#[test]
+fn runs_whose_files_cannot_be_written_leave_all_as_it_was() {
+    for name in PACKED {
+        for (written, kib) in [(["--output", name], 200), (["--report", "report"], 8), (["--rejects", "rejects"], 1)] {
+            let folder = Folder::new();
+            let content = write_rows(&folder.path().join(name), 40_000);
+            let before = listing(folder.path());
+            let mut command = Command::new("bash");
+            // bash counts KiB; the signal would end the run where an error should.
+            command.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\""), "bash"]);
+            command.args([env!("CARGO_BIN_EXE_callveil"), "tokenize", name, "--format", "csv", "--column", "phone"]);
+            command.args(["--on-error", "drop"]).args(written).current_dir(folder.path());
+            if written[0] != "--output" {
+                command.stdout(Stdio::null());
+            }
+            let output = command.output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(1) && told.contains("File too large"), "{written:?}: {told}");
+            assert!(fs::read(folder.path().join(name)).unwrap() == content, "{name}");
+            assert_eq!(listing(folder.path()), before, "{written:?}");
+        }
+    }
 }

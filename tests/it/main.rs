@@ -18,6 +18,7 @@ mod audit_journal;
 mod audit_reading;
 mod bulk;
 mod bulk_columns;
+mod bulk_damage;
 mod bulk_encodings;
 mod bulk_files;
 mod bulk_json;

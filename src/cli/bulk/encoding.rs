@@ -88,6 +88,9 @@ const NO_CHARACTER: u8 = 0xFE;
 /// Bytes below this are never the second, third or fourth of a character, so that texts can be cut behind them.
 const TRAIL_MIN: u8 = 0x30;
 
+/// Units of UTF-16 in a row that are digits if one byte before them is lost, and that no text has: U+3000, U+3100 to U+3900.
+const SHIFTED_DIGITS_MIN: usize = 4;
+
 impl Encoding {
     /// The same, with the order that the first bytes of a file tell.
     pub(super) fn told_by(self, head: &[u8]) -> Self {
@@ -186,7 +189,20 @@ fn decode_utf16(bytes: &[u8], read: fn([u8; 2]) -> u16, text: &mut Vec<u8>) {
     let is_little = read([1, 0]) == 1;
     let raw = |unit: u16| if is_little { unit.to_le_bytes() } else { unit.to_be_bytes() };
     let (pairs, odd) = bytes.as_chunks::<2>();
-    for character in char::decode_utf16(pairs.iter().map(|pair| read(*pair))) {
+    let is_shifted =
+        |pair: &[u8; 2]| read(*pair).to_be_bytes()[1] == 0 && read(*pair).to_be_bytes()[0].is_ascii_digit();
+    for run in pairs.chunk_by(|one, other| is_shifted(one) == is_shifted(other)) {
+        if run.len() >= SHIFTED_DIGITS_MIN && is_shifted(&run[0]) {
+            run.as_flattened().iter().for_each(|byte| push_no_character(*byte, text));
+        } else {
+            decode_units(run.iter().map(|pair| read(*pair)), raw, text);
+        }
+    }
+    odd.iter().for_each(|byte| push_no_character(*byte, text));
+}
+
+fn decode_units(units: impl Iterator<Item = u16>, raw: impl Fn(u16) -> [u8; 2] + Copy, text: &mut Vec<u8>) {
+    for character in char::decode_utf16(units) {
         match character {
             Ok(character) if u32::from(character) >= DISGUISE => {
                 let mut units = [0; 2];
@@ -197,7 +213,6 @@ fn decode_utf16(bytes: &[u8], read: fn([u8; 2]) -> u16, text: &mut Vec<u8>) {
             Err(half) => raw(half.unpaired_surrogate()).into_iter().for_each(|byte| push_no_character(byte, text)),
         }
     }
-    odd.iter().for_each(|byte| push_no_character(*byte, text));
 }
 
 fn push_disguised(byte: u8, text: &mut Vec<u8>) {

@@ -4,8 +4,8 @@ use std::num::NonZero;
 
 use zeroize::Zeroizing;
 
-use super::{csv::Csv, input::Input, layout::Layout as _, report::RowError};
-use crate::cli::Failure;
+use super::{csv::Csv, input::Input, layout::Layout as _, report::RowError, scan::Scan};
+use crate::{cli::Failure, phone::Numbering};
 
 /// A column of CSV.
 pub(super) enum Column {
@@ -15,8 +15,14 @@ pub(super) enum Column {
     Number(NonZero<usize>),
 }
 
-/// Finds the columns, and takes off the header that names them.
-pub(super) fn locate(input: &mut Input, csv: &mut Csv, columns: &[Column]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Finds the columns, and takes off the header that names them. Where numbers are mapped, `numbering` says how they read:
+/// the header is handed on as it is, and may have none.
+pub(super) fn locate(
+    input: &mut Input,
+    csv: &mut Csv,
+    columns: &[Column],
+    numbering: Option<&Numbering>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let rows = input.peek(csv).map_err(Failure::failed)?;
     if rows.is_empty() {
         return Ok(Zeroizing::default());
@@ -36,9 +42,33 @@ pub(super) fn locate(input: &mut Input, csv: &mut Csv, columns: &[Column]) -> Re
             }
         });
     }
+    if has_header {
+        check_header(&fields, numbering)?;
+    }
     csv.columns.sort_unstable();
     csv.columns.dedup();
     Ok(if has_header { input.take(row_end) } else { Zeroizing::default() })
+}
+
+/// Checks that a header is text and has no number in it: where line ends are lost, rows are part of it.
+fn check_header(fields: &[Zeroizing<Vec<u8>>], numbering: Option<&Numbering>) -> Result<(), Failure> {
+    if fields.iter().any(|field| str::from_utf8(field).is_err()) {
+        return Err(wrong(RowError::NotUtf8));
+    }
+    let Some(scan) = numbering.map(|numbering| Scan::new(numbering, None)) else { return Ok(()) };
+    let has_number = |field: &[u8]| {
+        let mut has_number = field.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > NAME_DIGITS_MAX);
+        scan.look(field, 0..field.len(), |_| has_number = true);
+        has_number
+    };
+    match fields.iter().position(|field| has_number(field)) {
+        Some(at) => Err(Failure::failed(format_args!(
+            "row 1 has what reads as a phone number in column {}, which would stay as it is: are line ends lost? \
+             (--no-header if row 1 is no header)",
+            at + 1
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn wrong(error: RowError) -> Failure {
@@ -90,6 +120,9 @@ fn no_column(columns: usize) -> Failure {
         "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
     ))
 }
+
+/// Digits in a row that a name of a column has at most: those of a date.
+const NAME_DIGITS_MAX: usize = 8;
 
 /// Digits that no name of a column has alone.
 const DIGITS_MIN: usize = 5;

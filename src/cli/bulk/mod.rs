@@ -218,7 +218,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             let mut csv =
                 Csv { delimiter: args.delimiter, columns: Vec::new(), cells: 0, quoted_lines: args.quoted_lines };
-            let header = header::locate(&mut input, &mut csv, &columns)?;
+            let numbering = (mode == Mode::PhoneToUid).then(|| tokenizer.numbering(now));
+            let header = header::locate(&mut input, &mut csv, &columns, numbering)?;
             let names = header::names(&csv, &header);
             run.with_names(names).map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
         }
