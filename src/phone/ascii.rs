@@ -84,7 +84,7 @@ pub(super) fn digits(value: u64) -> [u8; INTEGER_DIGITS_MAX] {
 fn eight_digits(value: u64) -> u64 {
     // Eight digits to two times four, four times two, eight times one; 5243 / 2^19 and 103 / 2^10 are 1 / 100 and 1 / 10
     // of what stands there.
-    let fours = value / 10_000 | value % 10_000 << 32;
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
     let hundreds = (fours * 5243) >> 19 & 0x0000_007F_0000_007F;
     let twos = hundreds | (fours - 100 * hundreds) << 16;
     let tens = (twos * 103) >> 10 & 0x000F_000F_000F_000F;
