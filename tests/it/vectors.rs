@@ -118,7 +118,7 @@ fn numbers() {
             Number::Verbatim(_) => "verbatim",
         };
         let mut dialled = String::new();
-        numbering.dial(number, &china, &mut dialled);
+        numbering.dial(&number, &china, &mut dialled);
         assert_eq!((kind, written(&number)), (text(row, "kind"), canonical(row)), "{row}");
         assert_eq!(dialled, text(row, "dialled"), "{row}");
     }
