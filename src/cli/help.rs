@@ -123,14 +123,14 @@ It gives away every number that has a UID of this key, and lets whoever has it m
   callveil audit find /var/log/callveil --hmac-key audit.key --number 13988888888
 
 Logs are files, folders and stdin; plain, gzip or zstd; as callveil wrote them, or as CRI,
-Docker (json-file), journald (-o export, -o json --all) or syslog (RFC 3164, RFC 5424) did. What is
-no line of an audit log is told of, and makes the exit code 1.",
+Docker (json-file), journald (-o export, -o json --all) or syslog (RFC 3164, RFC 5424) did.
+What is no line of an audit log is told of, and makes the exit code 1.",
     ),
     (
         "callveil audit find",
         "Examples:
   callveil audit find audit.log --hmac-key audit.key --number 13988888888
-  callveil audit find logs/ --hmac-key audit.key --heads stderr.log --mode UIDToPhone --uid - <uids
+  callveil audit find logs/ --hmac-key audit.key --heads stderr.log --uid - <uids
 
 It says never, with exit code 0, only where every line was understood, nothing is missing, and
 all was hashed under this key. Of a start that has no end, it knows what was written so far;
