@@ -58,7 +58,7 @@ def _pandas(pandas: Any, column: Any, map_arrow: Map, map_objects: Map) -> Optio
     is_of_arrow = isinstance(column.dtype, pandas.ArrowDtype) or getattr(column.dtype, "storage", None) == "pyarrow"
     if arrow is None or not is_of_arrow:
         results, errors = map_objects(column.tolist())
-        if isinstance(column.dtype, pandas.StringDtype) and all(it is None or isinstance(it, str) for it in results):
+        if isinstance(column.dtype, pandas.StringDtype) and not any(isinstance(it, (dict, list)) for it in results):
             return series(results, dtype=column.dtype), None if errors is None else series(errors, dtype=column.dtype)
         return series(results, dtype=object), None if errors is None else series(errors, dtype=object)
     import pyarrow
@@ -85,7 +85,7 @@ def _polars(polars: Any, column: Any, map_arrow: Map, _map_objects: Map) -> Opti
     results, errors = map_arrow(texts)
 
     def back(arrow: Any) -> Any:
-        return polars.Series(column.name, arrow)
+        return polars.Series(arrow).rename(column.name)
 
     return back(results), None if errors is None else back(errors)
 
