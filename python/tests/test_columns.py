@@ -32,7 +32,8 @@ KINDS = {
 
 
 def rows_of(column):
-    rows = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+    to_list = getattr(column, "to_pylist", None) or getattr(column, "to_list", None)
+    rows = list(column) if to_list is None else to_list()
     return [None if row is None or row is pandas.NA or row != row else row for row in rows]
 
 

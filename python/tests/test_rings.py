@@ -12,6 +12,20 @@ from conftest import run, wait_for_primary
 
 NUMBER = "13988888888"
 
+#: An identity of no other use, encrypted with a passphrase that costs little to try, and its recipient.
+PASSPHRASE = "horse battery"
+RECIPIENT = "age1lgy3fh5qc9jfn2xag6auxeuy8sdyz5qwt9pkwws7jh4vmt5dxahqgwfaaq"
+LOCKED = """\
+-----BEGIN AGE ENCRYPTED FILE-----
+YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IHNjcnlwdCAvSTZDUkZ5MklsREk0QUU3
+cGxlQjJBIDEwCmRxWmM2eXpiKzB0SGFHM2RKK1RXb1BrV1hIUFladXcvcG9LeEZx
+bExxNDgKLS0tIEdwYk1UKzlrWEVuNm9oMGd5b0tDRnRseU43ZnBkNDhHNC9GNGNS
+RFdBK00KGfUqBa42mXop/wi+oVw8sgTTZpkXw/6lXwg00Moww6SPRbWz/gTbTt6v
+jrR5HVZUqqDhuRz06+/aQltp+xDsIIRHgh7IM6m5Xfg0ihlt+haUL/UCUVRrN8Bh
+bl1Xe8yb0pOCDDp0NUHWcmg=
+-----END AGE ENCRYPTED FILE-----
+"""
+
 
 def records(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -52,15 +66,15 @@ def test_an_encrypted_ring_opens_for_its_identity_alone(sealed, path):
     refused("open to others", ring, ours)
 
 
-def test_a_passphrase_opens_an_identity(sealed):
-    age = pytest.importorskip("pyrage", reason="makes identities with passphrases without a terminal")
-    ring, ours, _ = sealed
-    locked = ours.with_name("locked")
-    locked.write_bytes(age.passphrase.encrypt(ours.read_bytes(), "horse battery"))
+def test_a_passphrase_opens_an_identity(tmp_path):
+    tmp_path.chmod(0o700)
+    ring, locked = tmp_path / "sealed", tmp_path / "locked"
+    run("keys", "init", "--keyring", ring, "--recipient", RECIPIENT)
+    locked.write_text(LOCKED)
     locked.chmod(0o600)
-    assert callveil.KeyRing.open(ring, locked, "horse battery").generation == 1
-    assert callveil.KeyRing.open(ring, locked, lambda: "horse battery").generation == 1
-    assert "battery" not in refused("passphrase does not open it", ring, locked, "wrong battery")
+    assert callveil.KeyRing.open(ring, locked, PASSPHRASE).generation == 1
+    assert callveil.KeyRing.open(ring, locked, lambda: PASSPHRASE).generation == 1
+    assert "donkey" not in refused("passphrase does not open it", ring, locked, "donkey battery")
     refused("protected by a passphrase", ring, locked)
 
 
