@@ -13,6 +13,7 @@ use callveil::{
         file::{FileMode, RingFile},
         identity,
     },
+    memory,
     phone::TrunkZeroRegions,
     tokenizer::{self, Tokenizer},
 };
@@ -124,12 +125,22 @@ impl Ring {
         let trunk_zero =
             TrunkZeroRegions::new(trunk_zero_regions.iter().map(String::as_str)).map_err(Failure::value)?;
         let how = How { path, identity, passphrase, mode, ring_id, min_generation, trunk_zero };
-        Ok(Self { open: Arc::new(py.detach(|| how.open())?) })
+        let opened = py.detach(|| {
+            let opened = how.open();
+            memory::wipe_stack();
+            opened
+        });
+        Ok(Self { open: Arc::new(opened?) })
     }
 
     /// Takes up the file as it is now: whether it is another.
     fn reload(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(py.detach(|| self.open.reload())?)
+        let reloaded = py.detach(|| {
+            let reloaded = self.open.reload();
+            memory::wipe_stack();
+            reloaded
+        });
+        Ok(reloaded?)
     }
 
     /// The path, as it was given.

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import resource
 import threading
 
 import numpy
@@ -164,6 +165,23 @@ def test_other_threads_of_python_go_on(tokenizer):
         counted[0] += 1
     worker.join()
     assert counted[0] > 1000
+
+
+def resident():
+    """Bytes of this process that are in memory."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def test_the_memory_of_a_streamed_run_stays_flat(tokenizer):
+    column = pyarrow.array([f"139{at:08}" for at in range(250_000)])
+    for _ in range(3):
+        tokenizer.tokenize(column)
+    before = resident()
+    for _ in range(12):
+        tokenizer.tokenize(column)
+    # One batch's results are 10 MB, all of them 120 MB.
+    assert resident() - before < 40 * 1024 * 1024
 
 
 def test_nothing_secret_is_shown_or_pickled(ring, tokenizer, path):

@@ -46,7 +46,7 @@ def _pandas(pandas: Any, column: Any, map_arrow: Map, map_objects: Map) -> Optio
     if isinstance(column, pandas.Index):
         raise TypeError("an index is not mapped: index.to_series() is")
     if isinstance(column, pandas.api.extensions.ExtensionArray):
-        results, errors = _pandas(pandas, pandas.Series(column), map_arrow, map_objects)
+        results, errors = _pandas(pandas, pandas.Series(column), map_arrow, map_objects) or (None, None)
         return results.array, None if errors is None else errors.array
     if not isinstance(column, pandas.Series):
         return None
