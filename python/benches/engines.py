@@ -107,6 +107,7 @@ def engines(report, folder, table, path, binary):
     report.check([report.measure("PyArrow, one array", lambda: tokenizer.tokenize(phones))])
     report.check(report.measure("PyArrow, chunks", lambda: tokenizer.tokenize(table["phone"])).chunks)
     report.check([report.measure("PyArrow, one thread", lambda: tokenizer.tokenize(phones, threads=1), cores=1)])
+    streamed(report, phones, tokenizer)
     import pandas
     import polars
 
@@ -124,6 +125,24 @@ def engines(report, folder, table, path, binary):
     duck(report, folder, table, tokenizer)
     report.measure("PyArrow, Parquet to Parquet", lambda: stream(folder, tokenizer))
     report.check(pyarrow.parquet.read_table(folder / "uids.parquet")["uid"].chunks)
+
+
+def streamed(report, phones, tokenizer):
+    """Ten times the rows, a batch at a time and nothing kept: the memory that is in use must stay flat."""
+
+    def resident():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize() / 1024**2
+
+    def work():
+        for _ in range(10):
+            for begin in range(0, len(phones), BATCH // 4):
+                tokenizer.tokenize(phones.slice(begin, BATCH // 4))
+
+    tokenizer.tokenize(phones.slice(0, BATCH // 4))
+    before = resident()
+    report.measure("PyArrow, streamed, ten times the rows", work, 10 * len(phones))
+    print(f"| (memory in use before and after: {before:.0f} MiB, {resident():.0f} MiB) |", flush=True)
 
 
 def duck(report, folder, table, tokenizer):
