@@ -412,8 +412,9 @@ pub struct Batch<'t> {
     uses: SmallVec<[KeyUse; 4]>,
 }
 
-/// Adds `number` in the form that no configuration changes.
-fn push_canonical(number: &Number<'_>, text: &mut String) {
+/// Adds `number` in the form that no configuration changes: `+` and the digits of its E.164 form, a hotline's digits, or
+/// the verbatim text.
+pub fn push_canonical(number: &Number<'_>, text: &mut String) {
     match number {
         Number::E164(number) => {
             text.push('+');

@@ -16,6 +16,7 @@
 
 pub mod chain;
 mod items;
+pub mod journal;
 mod record;
 mod strangers;
 pub mod verify;

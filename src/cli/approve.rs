@@ -125,7 +125,10 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<(), Failure> {
     }
     let name = signer.verifier().name().to_string();
     let about = |signed: &KeyRing| with_ring(signed, json!({"approver": name}));
-    let signed = args.ring.journal("keys approve")?.around(|| Ok(file.approve(&signer, ring.hash())?), about)?;
+    let signed = args
+        .ring
+        .journal("keys approve")?
+        .around(|| file.approve(&signer, ring.hash()).map_err(Failure::from), about)?;
     done(args, &config, &signed, &name)
 }
 

@@ -8,8 +8,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Failure, journal::Journal, print, tell};
-use crate::config::{Config, Overrides};
+use super::{Failure, make_folder_of, print, tell};
+use crate::{
+    audit::journal::Journal,
+    config::{Config, Overrides},
+};
 
 #[derive(Subcommand)]
 pub(super) enum ClientsCommand {
@@ -28,7 +31,10 @@ pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
     let ClientsCommand::NewPassword { config, json } = command;
     let config = config.as_deref().map(|path| Config::read(path, Overrides::default())).transpose()?;
     let journal = match config.and_then(|config| config.audit.to) {
-        Some(path) => Journal::open("clients new-password", path)?,
+        Some(path) => {
+            make_folder_of(&path)?;
+            Journal::open("clients new-password", path)?
+        }
         None => Journal::on_stderr("clients new-password")?,
     };
     let make = || {
@@ -37,7 +43,7 @@ pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
             .map_err(|error| Failure::failed(format_args!("no random bytes from the operating system: {error}")))?;
         let password = Zeroizing::new(BASE64URL_NOPAD.encode(&*random));
         let hash = HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
-        Ok((password, hash))
+        Ok::<_, Failure>((password, hash))
     };
     // Whose password it becomes is for the configuration to say; its hash tells the two records of it together.
     let (password, hash) = journal.around(make, |(_, hash)| json!({"password_sha256": hash}))?;

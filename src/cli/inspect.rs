@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Failure, RingArgs, print};
-use crate::{keyring::Status, uid::Uid};
+use crate::uid::Uid;
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
@@ -24,13 +24,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let Some(key) = ring.key(uid.key_id) else {
         return Err(Failure::failed(format_args!("unknown_key: key {} is not in this ring", uid.key_id)));
     };
-    let state = match key.status {
-        Status::Enabled if ring.primary(now).id == key.id => "primary",
-        Status::Enabled if key.is_pending(now) => "pending",
-        Status::Enabled => "enabled",
-        Status::Disabled => "disabled",
-        Status::Destroyed => "destroyed",
-    };
+    let state = ring.state(key, now).name();
     if args.json {
         return print(json!({
             "key": key.id.to_string(), "state": state, "created": key.created.to_string(),

@@ -273,7 +273,7 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export,
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients, export).map_err(Failure::failed)?;
     let about = |made: &KeyRing| with_ring(made, about_key(made.primary(now).id));
-    let made = ring.journal("keys init")?.around(|| Ok(file.create(&plain)?), about)?;
+    let made = ring.journal("keys init")?.around(|| file.create(&plain).map_err(Failure::from), about)?;
     let key = made.primary(now).id;
     if json {
         return print(json!({"key": key.to_string(), "ring": made.ring().to_string(), "generation": 1}));

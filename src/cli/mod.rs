@@ -12,7 +12,6 @@ mod doctor;
 mod export;
 mod help;
 mod inspect;
-mod journal;
 mod keys;
 mod log;
 mod man;
@@ -20,26 +19,29 @@ mod serve;
 
 use std::{
     ffi::OsString,
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use age::secrecy::SecretString;
+use age::{NoCallbacks, secrecy::SecretString};
 use anstream::{stderr, stdout};
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 
 pub use self::help::command;
-use self::journal::Journal;
 use crate::{
-    audit::ItemKey,
+    audit::{
+        ItemKey,
+        journal::{Journal, NotRecorded},
+    },
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
         disk::{Disk as _, RealDisk, folder_of, give_to_owner_of_folder},
-        file::{Content, FileMode, RingFile, RingFileError, with_suffix},
+        file::{Content, FileMode, RingFile, RingFileError},
+        identity,
         rotation::ChangeError,
         sealed::{Identities, Recipient},
     },
@@ -156,6 +158,18 @@ impl Failure {
     }
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<NotRecorded> for Failure {
+    fn from(error: NotRecorded) -> Self {
+        Self::failed(error)
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::config(error)
@@ -222,8 +236,15 @@ impl RingArgs {
     /// beside the ring.
     fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
         match self.configuration()?.and_then(|config| config.audit.to) {
-            Some(log) => Journal::open(command, log),
-            None => Journal::beside(command, with_suffix(&RealDisk.resolve(&self.locate()?.0.path), ".audit")),
+            Some(log) => {
+                make_folder_of(&log)?;
+                Ok(Journal::open(command, log)?)
+            }
+            None => {
+                let ring = self.locate()?.0.path;
+                make_folder_of(&ring)?;
+                Ok(Journal::beside(command, &ring)?)
+            }
         }
     }
 
@@ -289,17 +310,12 @@ fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure
 }
 
 fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
-    let failed = |reason: &dyn Display| Failure::config(format_args!("identity {}: {reason}", path.display()));
-    let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    if let Some(how) = mode.exposure(access, Content::of(&file)) {
-        return Err(failed(&format_args!("it {how}")));
-    }
     let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
     let identities = match asking {
-        Asking::OnTheTerminal => Identities::read_with(&file, Some(&ask), Terminal),
-        Asking::Nobody => Identities::read(&file, None),
+        Asking::OnTheTerminal => identity::read(path, mode, Some(&ask), Terminal),
+        Asking::Nobody => identity::read(path, mode, None, NoCallbacks),
     };
-    identities.map_err(|error| failed(&error))
+    identities.map_err(Failure::config)
 }
 
 /// The key under which the audit log hashes items.

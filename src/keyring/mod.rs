@@ -7,6 +7,7 @@ pub mod disk;
 pub mod fault;
 pub mod file;
 mod hybrid;
+pub mod identity;
 pub mod json;
 pub mod note;
 pub mod rotation;
@@ -147,6 +148,34 @@ impl fmt::Display for Status {
             Self::Disabled => "disabled",
             Self::Destroyed => "destroyed",
         })
+    }
+}
+
+/// What a key is good for at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It makes UIDs, and opens them.
+    Primary,
+    /// It will, and opens UIDs already.
+    Pending,
+    /// It opens UIDs.
+    Enabled,
+    /// It does nothing, and can be enabled again.
+    Disabled,
+    /// Its material is gone for good.
+    Destroyed,
+}
+
+impl State {
+    /// The state in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Pending => "pending",
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        }
     }
 }
 
@@ -293,6 +322,17 @@ impl KeyRing {
         let last =
             if active > 0 { active } else { self.by_activation.partition_point(|place| activates(place) <= first) };
         &self.keys[self.by_activation[last - 1]]
+    }
+
+    /// What `key`, which is one of this ring's, is good for at `now`.
+    pub fn state(&self, key: &Key, now: Timestamp) -> State {
+        match key.status {
+            Status::Enabled if self.primary(now).id == key.id => State::Primary,
+            Status::Enabled if key.is_pending(now) => State::Pending,
+            Status::Enabled => State::Enabled,
+            Status::Disabled => State::Disabled,
+            Status::Destroyed => State::Destroyed,
+        }
     }
 
     /// The enabled keys, newest first: by activation, then by id.

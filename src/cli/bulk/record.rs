@@ -3,11 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{BulkArgs, report::Counts};
-use crate::{
-    cli::{Failure, Journal},
-    keyring::KeyRing,
-    tokenizer::Mode,
-};
+use crate::{audit::journal::Journal, cli::Failure, keyring::KeyRing, tokenizer::Mode};
 
 /// Where a run is recorded; nowhere, if it opens nothing.
 pub(super) struct Record(Option<Entry>);
@@ -44,12 +40,12 @@ impl Record {
 
     /// Records who is about to open what, with which keys. What cannot be recorded is not done.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
-        self.0.as_mut().map_or(Ok(()), |entry| entry.journal.announce(entry.fields.take()))
+        self.0.as_mut().map_or(Ok(()), |entry| Ok(entry.journal.announce(entry.fields.take())?))
     }
 
     /// Records how many values were opened, of a run that ended well or not.
     pub(super) fn end(&mut self, counts: &Counts) -> Result<(), Failure> {
         let Some(entry) = &mut self.0 else { return Ok(()) };
-        entry.journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))
+        Ok(entry.journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))?)
     }
 }

@@ -1,0 +1,181 @@
+//! The record of what people do with a ring themselves, by commands or from Python: who did what, when, and what came of it.
+
+use std::{
+    fmt::{self, Display},
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{event_line, open};
+use crate::keyring::{
+    disk::{Disk as _, RealDisk, give_to_owner_of_folder, open_companion},
+    file::with_suffix,
+};
+
+/// What stands behind a ring's name in that of the file beside it.
+const BESIDE: &str = ".audit";
+
+/// How /proc says that nobody logged in for a process.
+const NO_LOGIN: u64 = u32::MAX as u64;
+
+/// What is said of a command that cannot be recorded.
+const CANNOT: &str = "cannot record this";
+
+/// What is said of a command whose end cannot be recorded.
+const DONE_BUT: &str = "it is done, but could not be recorded";
+
+/// What could not be recorded.
+#[derive(Debug)]
+pub struct NotRecorded {
+    what: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Display for NotRecorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.what, self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for NotRecorded {}
+
+/// Where a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
+pub struct Journal {
+    command: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// In this file, such as the one that the configuration names.
+    ///
+    /// # Errors
+    /// [`NotRecorded`].
+    pub fn open(command: &'static str, path: PathBuf) -> Result<Self, NotRecorded> {
+        Self::opened_by(open, command, path)
+    }
+
+    /// In the file beside the ring at `ring`, which is never a link: who can make one there could have others' files
+    /// written to.
+    ///
+    /// # Errors
+    /// [`NotRecorded`].
+    pub fn beside(command: &'static str, ring: &Path) -> Result<Self, NotRecorded> {
+        let open = |path: &Path| {
+            let is_new = !RealDisk.exists(path);
+            let file = open_companion(OpenOptions::new().append(true).create(true).mode(0o640), path)?;
+            if is_new {
+                give_to_owner_of_folder(&file, path)?;
+            }
+            Ok(file)
+        };
+        Self::opened_by(open, command, with_suffix(&RealDisk.resolve(ring), BESIDE))
+    }
+
+    fn opened_by(
+        open: impl FnOnce(&Path) -> io::Result<File>,
+        command: &'static str,
+        path: PathBuf,
+    ) -> Result<Self, NotRecorded> {
+        match open(&path) {
+            Ok(file) => Ok(Self { command, path, file }),
+            Err(error) => Err(NotRecorded { what: CANNOT, path, error }),
+        }
+    }
+
+    /// A record on stderr, where no file is named: a service's log, or the person who runs the command.
+    ///
+    /// # Errors
+    /// [`NotRecorded`] where there is no stderr.
+    pub fn on_stderr(command: &'static str) -> Result<Self, NotRecorded> {
+        let path = PathBuf::from("stderr");
+        match io::stderr().as_fd().try_clone_to_owned() {
+            Ok(file) => Ok(Self { command, path, file: file.into() }),
+            Err(error) => Err(NotRecorded { what: CANNOT, path, error }),
+        }
+    }
+
+    /// Does `act`, and records what came of it, so that it lasts: `fields` of what was done, or why it was not.
+    ///
+    /// # Errors
+    /// That of `act`, or [`NotRecorded`].
+    pub fn around<T, E: Display + From<NotRecorded>>(
+        mut self,
+        act: impl FnOnce() -> Result<T, E>,
+        fields: impl FnOnce(&T) -> Value,
+    ) -> Result<T, E> {
+        let acted = act();
+        let failed = |failure: &E| json!({"failed": failure.to_string()});
+        let written = self.write(acted.as_ref().map_or_else(failed, fields));
+        match (acted, written) {
+            (Ok(_), Err(error)) => Err(self.lacks(DONE_BUT, error).into()),
+            (acted, _) => acted,
+        }
+    }
+
+    /// Records, so that it lasts, what is about to be done, where it cannot be taken back if its record then fails.
+    ///
+    /// # Errors
+    /// [`NotRecorded`].
+    pub fn announce(&mut self, mut fields: Value) -> Result<(), NotRecorded> {
+        fields["begins"] = true.into();
+        self.write(fields).map_err(|error| self.lacks(CANNOT, error))
+    }
+
+    /// Records, so that it lasts, what came of what was announced.
+    ///
+    /// # Errors
+    /// [`NotRecorded`].
+    pub fn conclude(&mut self, mut fields: Value) -> Result<(), NotRecorded> {
+        fields["ends"] = true.into();
+        self.write(fields).map_err(|error| self.lacks(DONE_BUT, error))
+    }
+
+    fn lacks(&self, what: &'static str, error: io::Error) -> NotRecorded {
+        NotRecorded { what, path: self.path.clone(), error }
+    }
+
+    /// Writes a line with these `fields`.
+    fn write(&mut self, fields: Value) -> io::Result<()> {
+        self.file.write_all(&line(self.command, fields))?;
+        sync(&self.file)
+    }
+}
+
+/// The line of a record: that this process does `command`, who runs it, and `fields` of what is done.
+pub fn line(command: &str, fields: Value) -> Vec<u8> {
+    let mut line = Map::from_iter([("command".to_owned(), command.into())]);
+    line.append(&mut who());
+    if let Value::Object(mut fields) = fields {
+        line.append(&mut fields);
+    }
+    event_line(Timestamp::now(), "command", line)
+}
+
+/// Makes what was written last, where it is a file.
+fn sync(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
+}
+
+/// Who runs this process, as far as the system knows: sudo and su do not change the user who logged in. What the
+/// environment says is what somebody claims.
+fn who() -> Map<String, Value> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let login = number("/proc/self/loginuid").filter(|uid| *uid != NO_LOGIN);
+    let sudo = std::env::var("SUDO_USER").ok();
+    let folder = std::env::current_dir().ok().map(|folder| folder.display().to_string());
+    let entries = [
+        ("uid", Some(rustix::process::geteuid().as_raw().into())),
+        ("real_uid", Some(rustix::process::getuid().as_raw().into())),
+        ("login_uid", login.map(Value::from)),
+        ("claimed", sudo.map(|sudo| json!({"sudo_user": sudo}))),
+        ("folder", folder.map(Value::from)),
+    ];
+    entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}

@@ -1,0 +1,69 @@
+//! The file of an identity that opens an encrypted ring.
+
+use std::{fmt, io, path::Path};
+
+use age::Callbacks;
+
+use super::{
+    disk::{Disk as _, RealDisk},
+    file::{Content, Exposure, FileMode},
+    sealed::{AskPassphrase, Identities, SealError},
+};
+
+/// Why an identity was not taken.
+#[derive(Debug)]
+pub enum IdentityError {
+    /// Its file cannot be read.
+    Io(io::Error),
+    /// Others on the system can reach it.
+    Exposed(Exposure),
+    /// It is no identity, or does not open.
+    Refused(SealError),
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Exposed(how) => write!(f, "it {how}"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+/// An identity that was not taken.
+#[derive(Debug)]
+pub struct IdentityFileError {
+    path: Box<Path>,
+    /// Why.
+    pub error: IdentityError,
+}
+
+impl fmt::Display for IdentityFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "identity {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for IdentityFileError {}
+
+/// Reads the identities in the file at `path`. `passphrase` is asked for where it is encrypted with one; plugins of age
+/// talk to `people`.
+///
+/// # Errors
+/// [`IdentityFileError`].
+pub fn read(
+    path: &Path,
+    mode: FileMode,
+    passphrase: Option<AskPassphrase<'_>>,
+    people: impl Callbacks,
+) -> Result<Identities, IdentityFileError> {
+    let failed = |error| IdentityFileError { path: path.into(), error };
+    let (file, access) = RealDisk.read(path).map_err(|error| failed(IdentityError::Io(error)))?;
+    if let Some(how) = mode.exposure(access, Content::of(&file)) {
+        return Err(failed(IdentityError::Exposed(how)));
+    }
+    Identities::read_with(&file, passphrase, people).map_err(|error| failed(IdentityError::Refused(error)))
+}
