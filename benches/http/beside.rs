@@ -17,9 +17,10 @@ impl Bench {
     /// This build, and the one at `previous`.
     pub fn beside(&mut self, previous: &Path) {
         let columns = ["numbers/s", "this build", "previous", "this/previous", "busy"];
-        let note = "Closed loop; both with auth, audit to a file, and all limits.";
+        let note = "Closed loop; both with auth, audit, and all limits.";
         let mut table = Table::new("Beside the previous build", note, &columns);
-        let servers = [Path::new(BINARY), previous].map(|binary| Server::of_binary(binary, self.cpus.server(1)));
+        let servers =
+            [Path::new(BINARY), previous].map(|binary| Server::of_binary(binary, self.cpus.server(1), self.audit));
         let (landlines, foreign) = (samples::landlines(), samples::foreign());
         let kinds: [(_, &[Sample], _); 6] = [
             ("mobiles", &self.mobiles, 1),

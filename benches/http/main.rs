@@ -56,6 +56,9 @@ struct Options {
     /// Only these
     #[arg(long, value_delimiter = ',')]
     only: Vec<Section>,
+    /// Where the servers' audit log goes
+    #[arg(long, value_enum, default_value = "file")]
+    audit: Audit,
     /// Only this build beside another one, whose binary this is
     #[arg(long, value_name = "BINARY", conflicts_with = "only")]
     beside: Option<PathBuf>,
@@ -105,10 +108,10 @@ fn measure(options: &Options) {
         starts,
         idle_connections: idle.min(usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(200)),
     };
-    let mut bench = Bench::new(effort, Cpus::of_this_process());
+    let mut bench = Bench::new(effort, Cpus::of_this_process(), options.audit);
     let audit = match bench.audit {
-        Audit::ToFile => "auth, audit to a file and limits on",
-        Audit::NotBuilt => "auth and limits on; **this binary has no audit log yet, so that none is measured**",
+        Audit::File => "auth, audit to a file and limits on",
+        Audit::Pipe => "auth, audit to a pipe and limits on",
     };
     bench.report.heading(&format!(
         "{}.\nA: callveil, {audit}. B: bare hyper. C: the obvious code. D: B, one password hash and \

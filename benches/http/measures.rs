@@ -69,10 +69,10 @@ impl Rounds {
 }
 
 impl Bench {
-    pub fn new(effort: Effort, cpus: Cpus) -> Self {
+    pub fn new(effort: Effort, cpus: Cpus, audit: Audit) -> Self {
         machine::bind(cpus.load(1));
         let (ring, mobiles, mix) = (samples::ring(1), samples::mobiles(), samples::mix());
-        Self { effort, cpus, audit: Audit::of_the_binary(), report: Report::default(), ring, mobiles, mix }
+        Self { effort, cpus, audit, report: Report::default(), ring, mobiles, mix }
     }
 
     fn callveil(&self) -> Server {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -54,23 +55,13 @@ pub struct Setup<'s> {
     pub audit: Audit,
 }
 
-/// Whether the binary has an audit log: the specification has it, and a program on its way there may not.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Where the audit log goes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Audit {
-    ToFile,
-    NotBuilt,
-}
-
-impl Audit {
-    /// What the binary has: it refuses settings that it does not know, by name.
-    pub fn of_the_binary() -> Self {
-        let folder = folder();
-        write_config(folder.path(), 1, Self::ToFile);
-        let output = serve(Path::new(BINARY), folder.path()).stderr(Stdio::piped()).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        // There is no ring, so that it ends either way.
-        if output.status.code() == Some(78) && stderr.contains("`audit`") { Self::NotBuilt } else { Self::ToFile }
-    }
+    /// A file in memory. Where that is a virtual machine's, and its host takes back what is free, every page costs.
+    File,
+    /// Stdout, a pipe that the load's CPU reads to its end.
+    Pipe,
 }
 
 impl Server {
@@ -85,23 +76,29 @@ impl Server {
     }
 
     /// Starts this build of callveil, on one thread, with a ring that it makes itself.
-    pub fn of_binary(binary: &Path, cpus: &[usize]) -> Self {
+    pub fn of_binary(binary: &Path, cpus: &[usize], audit: Audit) -> Self {
         let folder = folder();
-        write_config(folder.path(), 1, Audit::ToFile);
+        write_config(folder.path(), 1, audit);
         let mut init = Command::new(binary);
         init.args(["keys", "init", "--region", "CN", "--keyring", "keyring.json"]).current_dir(folder.path());
         let output = init.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self::start(binary, folder, Setup { ring: &[], threads: 1, cpus, audit: Audit::ToFile }).0
+        Self::start(binary, folder, Setup { ring: &[], threads: 1, cpus, audit }).0
     }
 
     fn start(binary: &Path, folder: TempDir, setup: Setup<'_>) -> (Self, Duration) {
         let mut command = serve(binary, folder.path());
         command.stderr(Stdio::piped());
+        if setup.audit == Audit::Pipe {
+            command.stdout(Stdio::piped());
+        }
         let since = Instant::now();
         let mut child = spawn(&mut command, setup.cpus);
+        if let Some(mut stdout) = child.stdout.take() {
+            std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        }
         let lines = lines(child.stderr.take().unwrap());
-        let audit_log = (setup.audit == Audit::ToFile).then(|| folder.path().join("audit.log"));
+        let audit_log = (setup.audit == Audit::File).then(|| folder.path().join("audit.log"));
         let cpus = setup.cpus.to_vec();
         let mut server = Self { child, address: UNKNOWN, cpus, audit_log, _folder: Some(folder) };
         let admin = address_in(&lines, "admin listening");
@@ -172,8 +169,8 @@ fn serve(binary: &Path, folder: &Path) -> Command {
 fn write_config(folder: &Path, threads: usize, audit: Audit) {
     let hash = HEXLOWER.encode(&Sha256::digest(PASSWORD));
     let audit = match audit {
-        Audit::ToFile => "[audit]\nto = \"audit.log\"",
-        Audit::NotBuilt => "",
+        Audit::File => "[audit]\nto = \"audit.log\"",
+        Audit::Pipe => "",
     };
     let text = format!(
         "listen = \"127.0.0.1:0\"\nkeyring = \"keyring.json\"\nthreads = {threads}\n\
