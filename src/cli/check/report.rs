@@ -75,10 +75,19 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
         version: env!("CARGO_PKG_VERSION"),
         answers: answers.collect(),
         problems: fleet.problems.clone(),
-        notes: fleet.notes.clone(),
+        notes: to_hand_over(fleet, newest).chain(fleet.notes.iter().cloned()).collect(),
         ring: newest.map(|newest| (newest.ring.clone(), newest.generation, newest.ring_hash.clone())),
         keys: newest.iter().flat_map(|newest| &newest.keys).map(|key| key_of(key, fleet)).collect(),
     }
+}
+
+/// What is to be done before anything else: the newest ring goes to whoever lacks it.
+fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Iterator<Item = String> + use<'f> {
+    fleet.replicas.iter().filter_map(move |(url, replica)| {
+        let newest = newest.filter(|newest| newest.ring == replica.ring && newest.generation > replica.generation)?;
+        let (generation, has) = (newest.generation, replica.generation);
+        Some(format!("hand generation {generation} of the key ring to {url}, which has {has}"))
+    })
 }
 
 fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     look::{At, Column, Count, Name, Text, Tone, Words, begin, end, facts, heading, many, rest, says, table},
-    replica::next_activation,
+    replica::{last_opened, next_activation},
     timeline::{self, KEYS_MAX, Span},
 };
 
@@ -127,32 +127,25 @@ impl Fleet {
     fn write_replicas(&self, out: &mut String) -> fmt::Result {
         heading(out, "Replicas")?;
         let rows: Vec<_> = self.answers.iter().take(REPLICAS_MAX).map(|(url, answer)| self.row(url, answer)).collect();
-        let columns = [
-            ("Replica", Column::Name),
-            ("State", Column::Text),
-            ("Generation", Column::Figure),
-            ("Primary", Column::Text),
-            ("Up for", Column::Text),
-        ];
+        let columns = [("Replica", Column::Name), ("State", Column::Text), ("Key ring", Column::Text)];
         table(out, "The replicas side by side", columns, &rows)?;
         rest(out, self.answers.len().saturating_sub(REPLICAS_MAX), "replica")
     }
 
-    fn row(&self, url: &str, answer: &Result<Answer, String>) -> [String; 5] {
-        let none = || "–".to_owned();
+    fn row(&self, url: &str, answer: &Result<Answer, String>) -> [String; 3] {
         match answer {
             Err(reason) => {
                 let state = format!("<strong class=\"bad\">did not answer</strong><small>{}</small>", Text(reason));
-                [Name(url).to_string(), state, none(), none(), none()]
+                [Name(url).to_string(), state, "unknown".to_owned()]
             }
             Ok(answer) => {
-                let instance: String = answer.instance.chars().take(8).collect();
+                let (instance, up): (String, _) =
+                    (answer.instance.chars().take(8).collect(), Words(answer.started, self.now));
+                let (generation, hash, primary) = (Count(answer.generation), Text(&answer.hash), Text(&answer.primary));
                 [
-                    format!("{}<small>instance {}</small>", Name(url), Text(&instance)),
+                    format!("{}<small>instance {}, up for {up}</small>", Name(url), Text(&instance)),
                     answer.state(),
-                    format!("{}<small>{}</small>", Count(answer.generation), Text(&answer.hash)),
-                    Text(&answer.primary).to_string(),
-                    Words(answer.started, self.now).to_string(),
+                    format!("generation {generation}<small>{hash}</small><small>primary {primary}</small>"),
                 ]
             }
         }
@@ -177,13 +170,10 @@ impl Fleet {
         next_activation(out, &spans, self.now)?;
         timeline::draw(out, &spans, self.now)?;
         let rows: Vec<_> = keys.iter().map(|key| self.key_row(key)).collect();
-        let columns = [
-            ("Key", Column::Name),
-            ("State", Column::Text),
-            ("Replicas", Column::Text),
-            ("UIDs opened since they started", Column::Figure),
-        ];
-        table(out, "The keys, on all replicas that answered", columns, &rows)?;
+        let columns =
+            [("Key", Column::Name), ("State", Column::Text), ("Replicas", Column::Text), ("Opened", Column::Figure)];
+        let caption = "The keys on all replicas that answered, and the UIDs that these have opened since they started";
+        table(out, caption, columns, &rows)?;
         rest(out, left_out, "key")
     }
 
@@ -199,11 +189,8 @@ impl Fleet {
                 let _ = write!(on, ", and {left_out} more");
             }
         }
-        let last = match key.last_opened {
-            Some(last) => format!("<small>last {}</small>", At(last)),
-            None => String::new(),
-        };
-        [Text(&key.span.id).to_string(), key.span.says(self.now), on, format!("{}{last}", Count(key.opened))]
+        let state = format!("{}{}", key.span.says(self.now), last_opened(key.last_opened));
+        [Text(&key.span.id).to_string(), state, on, Count(key.opened).to_string()]
     }
 }
 

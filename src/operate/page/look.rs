@@ -31,6 +31,9 @@ pub fn is_page(file: &[u8]) -> bool {
 /// Characters of a text from elsewhere that are shown. Paths and reasons are shorter.
 const TEXT_CHARS_MAX: usize = 400;
 
+/// Bytes of HTML from which on a name or hash has a line of its own.
+const LONG_BYTES: usize = 40;
+
 /// A text from elsewhere, such as a configuration or another machine, as HTML has it between tags and in quotes. What would
 /// turn the direction of what follows, and what nobody can see, is shown as U+FFFD.
 pub(super) struct Text<'a>(pub(super) &'a str);
@@ -192,7 +195,9 @@ pub(super) fn says(out: &mut String, sentences: &[(Tone, String)]) -> fmt::Resul
 pub(super) fn facts(out: &mut String, facts: &[(&str, String)]) -> fmt::Result {
     out.write_str("<dl>\n")?;
     for (name, value) in facts {
-        writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
+        // Beside others it would be cut into pieces.
+        let class = if value.starts_with("<code>") && value.len() > LONG_BYTES { " class=\"long\"" } else { "" };
+        writeln!(out, "<div{class}><dt>{name}</dt><dd>{value}</dd></div>")?;
     }
     out.write_str("</dl>\n")
 }

@@ -158,10 +158,11 @@ pub fn replica(replica: &Replica) -> String {
 impl Replica {
     fn write(&self, out: &mut String) -> fmt::Result {
         let attention = self.attention();
-        let worst = attention.iter().map(|(tone, _)| *tone).find(|tone| *tone == Tone::Bad);
+        let is_wrong = attention.iter().any(|(tone, _)| *tone == Tone::Bad);
         match self.lack {
             Some(lack) => begin(out, "callveil replica", format_args!("not ready: {lack}"), Tone::Bad)?,
-            None => begin(out, "callveil replica", "ready", if worst.is_some() { Tone::Warn } else { Tone::Good })?,
+            None if is_wrong => begin(out, "callveil replica", "ready, and something is wrong", Tone::Warn)?,
+            None => begin(out, "callveil replica", "ready", Tone::Good)?,
         }
         let (now, up) = (At(self.now), Words(self.started, self.now));
         writeln!(out, "<p class=\"dim\">As of {now}. Up for {up}. Load the page again for newer figures.</p>")?;
@@ -185,7 +186,7 @@ impl Replica {
         for (what, reason) in &self.refused {
             say(
                 Tone::Bad,
-                format!("The {what} on disk is refused, and what was there before is in use. {}", Text(reason)),
+                format!("The {what} on disk is refused, and what was there before is in use. Why: {}", Text(reason)),
             );
         }
         if let Some(awaits) = &self.awaits {
@@ -266,23 +267,19 @@ impl Replica {
             ("State", Column::Text),
             ("Last hour", Column::Figure),
             ("Last day", Column::Figure),
-            ("Since the start", Column::Figure),
+            ("Since start", Column::Figure),
         ];
         table(out, "UIDs that were opened, by their key", columns, &rows)?;
         rest(out, left_out, "key")
     }
 
     fn key_row(&self, key: &Key) -> [String; 5] {
-        let last = match key.last_opened {
-            Some(last) => format!("<small>last {}</small>", At(last)),
-            None => String::new(),
-        };
         [
             Text(&key.span.id).to_string(),
-            key.span.says(self.now),
+            format!("{}{}", key.span.says(self.now), last_opened(key.last_opened)),
             Count(key.lately.hour).to_string(),
             Count(key.lately.day).to_string(),
-            format!("{}{last}", Count(key.opened)),
+            Count(key.opened).to_string(),
         ]
     }
 
@@ -373,6 +370,11 @@ impl Replica {
             ],
         )
     }
+}
+
+/// When a key was used last, as a line of its own.
+pub(super) fn last_opened(last: Option<Timestamp>) -> String {
+    last.map(|last| format!("<small>last opened {}</small>", At(last))).unwrap_or_default()
 }
 
 /// What comes next, in words.
