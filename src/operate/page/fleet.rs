@@ -111,7 +111,7 @@ impl Fleet {
         heading(out, "What may be done next")?;
         match self.notes.as_slice() {
             [] => writeln!(out, "<p>Nothing.</p>")?,
-            notes => sentences(out, notes, Tone::Good)?,
+            notes => sentences(out, notes, Tone::Plain)?,
         }
         self.write_replicas(out)?;
         self.write_ring(out)?;

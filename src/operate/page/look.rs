@@ -125,6 +125,8 @@ pub(super) fn many(count: usize, what: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
+    /// Neither good nor bad.
+    Plain,
     Warn,
     Bad,
 }
@@ -133,17 +135,19 @@ impl Tone {
     fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
+            Self::Plain => "plain",
             Self::Warn => "warn",
             Self::Bad => "bad",
         }
     }
 
-    /// Told beside the colour, for those who do not see it.
+    /// Told beside the colour, for those who do not see it, as HTML.
     fn word(self) -> &'static str {
         match self {
-            Self::Good => "Fine:",
-            Self::Warn => "Look:",
-            Self::Bad => "Wrong:",
+            Self::Good => "<strong>Fine:</strong> ",
+            Self::Plain => "",
+            Self::Warn => "<strong>Look:</strong> ",
+            Self::Bad => "<strong>Wrong:</strong> ",
         }
     }
 }
@@ -186,7 +190,7 @@ pub(super) fn says(out: &mut String, sentences: &[(Tone, String)]) -> fmt::Resul
     out.write_str("<ul class=\"says\">\n")?;
     for (tone, sentence) in sentences {
         let (class, word) = (tone.class(), tone.word());
-        writeln!(out, "<li class=\"{class}\"><strong>{word}</strong> <span>{sentence}</span></li>")?;
+        writeln!(out, "<li class=\"{class}\">{word}<span>{sentence}</span></li>")?;
     }
     out.write_str("</ul>\n")
 }

@@ -5,6 +5,8 @@
 mod fleet;
 mod look;
 mod replica;
+#[cfg(test)]
+mod tests;
 mod timeline;
 
 pub use self::{
