@@ -68,6 +68,9 @@ impl<const N: usize> Default for Pieces<N> {
 }
 
 impl<const N: usize> Pieces<N> {
+    #[expect(clippy::cast_possible_wrap, reason = "a day has few pieces")]
+    const LENGTH: i64 = N as i64;
+
     fn add(&mut self, count: u32, piece: i64) {
         let ahead = piece.saturating_sub(self.newest);
         if ahead.unsigned_abs() >= N as u64 {
@@ -83,13 +86,13 @@ impl<const N: usize> Pieces<N> {
     }
 
     fn sum(&self, piece: i64) -> u64 {
-        let first = piece.max(self.newest).saturating_sub(N as i64 - 1);
+        let first = piece.max(self.newest).saturating_sub(Self::LENGTH - 1);
         let last = piece.min(self.newest);
         (first..=last).map(|piece| u64::from(self.counts[Self::place(piece)])).sum()
     }
 
     fn place(piece: i64) -> usize {
-        usize::try_from(piece.rem_euclid(N as i64)).unwrap_or(0)
+        usize::try_from(piece.rem_euclid(Self::LENGTH)).unwrap_or(0)
     }
 }
 
