@@ -122,8 +122,8 @@ fn faketime() -> PathBuf {
 #[test]
 #[ignore = "half a minute; wants faketime and prometheus"]
 fn just_below_the_minutes_limit_a_client_is_stopped_at_the_days() {
-    const MINUTE: usize = 1000;
-    const DAY: usize = 20 * MINUTE;
+    const MINUTE: u32 = 1000;
+    const DAY: u32 = 20 * MINUTE;
     let folder = Folder::new();
     let config = folder.config("", &limited(&format!("detokenize_per_minute = {MINUTE}")));
     let text = std::fs::read_to_string(&config).unwrap();
@@ -140,7 +140,7 @@ fn just_below_the_minutes_limit_a_client_is_stopped_at_the_days() {
     let uids = server.values("PhoneToUID", &["8001"; 11]);
     let body = json!({"Numbers": uids, "Mode": "UIDToPhone"}).to_string();
     // Never faster than 0.99 of the limit.
-    let pause = Duration::from_secs(60) / SPEED * (100 * 11) / (99 * MINUTE as u32);
+    let pause = Duration::from_secs(60) / SPEED * (100 * 11) / (99 * MINUTE);
     let (mut decoded, mut refused, since) = (0, 0, Instant::now());
     let last = loop {
         let answer = server.connect().post(&body);

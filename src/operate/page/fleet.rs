@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     look::{At, Column, Count, Name, Text, Tone, Words, begin, end, facts, heading, many, rest, says, table},
-    replica::{last_opened, next_activation},
-    timeline::{self, KEYS_MAX, Span},
+    timeline::{self, KEYS_MAX, Span, last_opened, next_activation},
 };
 
 /// Replicas that are shown.

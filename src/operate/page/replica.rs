@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     look::{At, Column, Count, Name, Text, Tone, Words, begin, end, facts, heading, many, rest, says, table},
-    timeline::{self, KEYS_MAX, Span},
+    timeline::{self, KEYS_MAX, Span, last_opened, next_activation},
 };
-use crate::{keyring::State, lately::Lately};
+use crate::lately::Lately;
 
 /// Clients that are shown: those that opened most.
 const CLIENTS_MAX: usize = 100;
@@ -369,23 +369,6 @@ impl Replica {
                 ("Refused since the start", Count(self.reload_failures).to_string()),
             ],
         )
-    }
-}
-
-/// When a key was used last, as a line of its own.
-pub(super) fn last_opened(last: Option<Timestamp>) -> String {
-    last.map(|last| format!("<small>last opened {}</small>", At(last))).unwrap_or_default()
-}
-
-/// What comes next, in words.
-pub(super) fn next_activation(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Result {
-    let next = spans.iter().filter(|span| span.state == State::Pending).min_by_key(|span| span.activates);
-    match next {
-        Some(next) => {
-            let (id, left, when) = (Text(&next.id), Words(now, next.activates), At(next.activates));
-            writeln!(out, "<p><strong>Key {id} becomes the primary in {left}</strong>, on {when}.</p>")
-        }
-        None => writeln!(out, "<p>No key waits to become the primary.</p>"),
     }
 }
 

@@ -65,6 +65,23 @@ impl Span {
     }
 }
 
+/// When a key was used last, as a line of its own.
+pub(super) fn last_opened(last: Option<Timestamp>) -> String {
+    last.map(|last| format!("<small>last opened {}</small>", At(last))).unwrap_or_default()
+}
+
+/// What comes next, in words.
+pub(super) fn next_activation(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Result {
+    let next = spans.iter().filter(|span| span.state == State::Pending).min_by_key(|span| span.activates);
+    match next {
+        Some(next) => {
+            let (id, left, when) = (Text(&next.id), Words(now, next.activates), At(next.activates));
+            writeln!(out, "<p><strong>Key {id} becomes the primary in {left}</strong>, on {when}.</p>")
+        }
+        None => writeln!(out, "<p>No key waits to become the primary.</p>"),
+    }
+}
+
 /// Which part of the width stands for which time.
 struct Scale {
     first: i64,
