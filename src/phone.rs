@@ -6,7 +6,7 @@
 //! file can stand beside the first.
 
 mod ascii;
-mod digits;
+pub(crate) mod digits;
 mod short;
 mod spelling;
 mod usual;

@@ -25,6 +25,7 @@ mod bulk_json;
 mod bulk_left;
 mod bulk_odd;
 mod bulk_record;
+mod bulk_screen;
 mod changes;
 mod clients;
 mod command_line;
