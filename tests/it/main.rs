@@ -23,6 +23,7 @@ mod bulk_encodings;
 mod bulk_files;
 mod bulk_json;
 mod bulk_left;
+mod bulk_mounts;
 mod bulk_odd;
 mod bulk_record;
 mod bulk_screen;
