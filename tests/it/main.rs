@@ -32,6 +32,7 @@ mod clients;
 mod command_line;
 mod configuration;
 mod crashes;
+mod data_team;
 mod deploy;
 mod dialled;
 mod doctor;
