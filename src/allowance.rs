@@ -97,8 +97,14 @@ impl Allowance {
 
     /// Items that count towards the day's limit at `now`.
     pub fn spent_today(&self, now: Instant) -> u64 {
-        let (spent, span) = (&lock(&self.spent)[1], &SPANS[1]);
-        spent.admitted.iter().filter(|past| past.counts(span, now)).map(|past| past.count).sum()
+        lock(&self.spent)[1].counted(&SPANS[1], now)
+    }
+
+    /// Items that count at `now`, and the limit that they count towards: of the minute, and of the day. `None` where there is
+    /// no limit.
+    pub fn standing(&self, now: Instant) -> [Option<(u64, u64)>; SPANS.len()] {
+        let spent = lock(&self.spent);
+        std::array::from_fn(|at| Some((spent[at].counted(&SPANS[at], now), self.limits[at]?)))
     }
 
     /// Admits `items` at `now`, all or none.
@@ -137,6 +143,11 @@ impl Allowance {
 }
 
 impl Spent {
+    /// Items that count at `now`.
+    fn counted(&self, span: &Span, now: Instant) -> u64 {
+        self.admitted.iter().filter(|past| past.counts(span, now)).map(|past| past.count).sum()
+    }
+
     /// How long `items` must wait under `limit`, where they must.
     fn wait(&mut self, span: &Span, limit: u64, items: u64, now: Instant) -> Option<Duration> {
         let over = self.admitted.iter().take_while(|past| !past.counts(span, now)).count();
@@ -324,6 +335,8 @@ mod tests {
         assert_eq!(allowance.admit(1, at(1)), Err(Refused::For(Duration::from_secs(59))));
         assert_eq!(allowance.admit(5, at(300)), Ok(()));
         assert_eq!((allowance.spent_today(at(300)), allowance.spent_today(at(86_400))), (15, 5));
+        assert_eq!(allowance.standing(at(301)), [Some((5, 10)), Some((15, 15))]);
+        assert_eq!(for_a_day.standing(at(0)), [None, Some((0, 15))]);
         // Both are used up; the day lasts longer.
         assert_eq!(allowance.admit(6, at(301)), Err(Refused::ForToday(Duration::from_secs(86_099))));
         assert_eq!(allowance.admit(6, at(86_400)), Ok(()));

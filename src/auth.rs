@@ -173,13 +173,7 @@ impl Clients {
     /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
     /// usernames there are nor how much of a hash was right.
     pub fn authenticate(&self, value: &[u8]) -> Option<&Client> {
-        let encoded = basic_credentials(value)?;
-        let length = BASE64.decode_len(encoded.len()).ok().filter(|length| *length <= CREDENTIALS_BYTES_MAX)?;
-        let mut credentials: SmallVec<[u8; CREDENTIALS_BYTES]> = smallvec![0; length];
-        let decoded = BASE64.decode_mut(encoded, &mut credentials);
-        let found = decoded.ok().and_then(|decoded| self.find(&credentials[..decoded]));
-        memory::wipe(&mut credentials);
-        found
+        with_basic(value, |credentials| self.find(credentials))?
     }
 
     /// The client with these credentials, `name:password`.
@@ -215,6 +209,18 @@ impl Gone {
 fn are_equal<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Choice {
     let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
     words.fold(0, |differs, (one, other)| differs | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))).ct_eq(&0)
+}
+
+/// What `look` says of the name and the password in `Basic <base64>`, `name:password`; `None` where there are none. They never
+/// leave this frame, and are wiped in it.
+pub(crate) fn with_basic<T>(value: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let encoded = basic_credentials(value)?;
+    let length = BASE64.decode_len(encoded.len()).ok().filter(|length| *length <= CREDENTIALS_BYTES_MAX)?;
+    let mut credentials: SmallVec<[u8; CREDENTIALS_BYTES]> = smallvec![0; length];
+    let decoded = BASE64.decode_mut(encoded, &mut credentials);
+    let looked = decoded.ok().map(|decoded| look(&credentials[..decoded]));
+    memory::wipe(&mut credentials);
+    looked
 }
 
 /// The credentials in `Basic <base64>`; the scheme's letter case does not matter (RFC 9110 section 11.1).

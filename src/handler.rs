@@ -202,7 +202,7 @@ impl Handler {
             done = Done::map(&tokenizer, call, client).await;
         }
         let Done { mapped, uses, passed, now } = done;
-        self.live.count_decoded(&uses, now);
+        self.live.count_decoded(&uses, &client.usage, now);
         let record = &mut entry.record;
         record.time = Some(now);
         record.failures = mapped.failures();

@@ -43,6 +43,8 @@ pub mod config;
 // The way of a request, from the socket down.
 pub mod server;
 
+pub mod operate;
+
 pub mod handler;
 
 pub mod respond;
@@ -76,6 +78,7 @@ pub mod allowance;
 pub mod budget;
 pub mod ids;
 mod json;
+pub mod lately;
 pub mod limits;
 mod lock;
 pub mod memory;

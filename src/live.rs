@@ -17,8 +17,10 @@ use tokio::{
 use crate::{
     auth::Clients,
     ids::KeyId,
+    lately::{Lately, Window},
     lock::lock,
     tokenizer::{KeyUse, Tokenizer},
+    usage::Usage,
 };
 
 /// The least time between two looks at the ring file that requests ask for.
@@ -34,7 +36,7 @@ pub const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Live {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
-    decoded: Mutex<BTreeMap<KeyId, Decoded>>,
+    decoded: Mutex<BTreeMap<KeyId, (Decoded, Window)>>,
     reloads: Mutex<Reloads>,
     looks: Mutex<Looks>,
     look_wanted: Notify,
@@ -162,22 +164,32 @@ impl Live {
         lock(&self.reloads).failures += 1;
     }
 
-    /// Counts UIDs that were decoded at `now`.
-    pub fn count_decoded(&self, uses: &[(KeyId, KeyUse)], now: Timestamp) {
+    /// Counts UIDs that were decoded at `now`, for the replica and for the client whose `usage` this is.
+    pub fn count_decoded(&self, uses: &[(KeyId, KeyUse)], usage: &Usage, now: Timestamp) {
         if uses.iter().all(|(_, uses)| uses.opened == 0) {
             return;
         }
         let mut decoded = lock(&self.decoded);
         for (id, uses) in uses.iter().filter(|(_, uses)| uses.opened > 0) {
-            let entry = decoded.entry(*id).or_default();
+            let (entry, lately) = decoded.entry(*id).or_default();
             entry.count += uses.opened;
             entry.last = entry.last.max(Some(now));
+            lately.add(uses.opened, now);
+        }
+        drop(decoded);
+        for (id, uses) in uses.iter().filter(|(_, uses)| uses.opened > 0) {
+            usage.count_opened(*id, uses.opened, now);
         }
     }
 
     /// How much was decoded with the key `id`.
     pub fn decoded(&self, id: KeyId) -> Decoded {
-        lock(&self.decoded).get(&id).copied().unwrap_or_default()
+        lock(&self.decoded).get(&id).map(|(decoded, _)| *decoded).unwrap_or_default()
+    }
+
+    /// How much was decoded with the key `id` in the last hour and day before `now`.
+    pub fn decoded_lately(&self, id: KeyId, now: Timestamp) -> Lately {
+        lock(&self.decoded).get(&id).map(|(_, lately)| lately.at(now)).unwrap_or_default()
     }
 
     /// Has the ring file looked at now, and waits a little for that: whether a look came to its end.

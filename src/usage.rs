@@ -1,8 +1,18 @@
-//! What a client has had mapped since the start, in numbers.
+//! What a client has had mapped since the start, in numbers, and what it opened lately.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
-use crate::tokenizer::Mode;
+use jiff::Timestamp;
+
+use crate::{
+    ids::KeyId,
+    lately::{Lately, Opened},
+    lock::lock,
+    tokenizer::Mode,
+};
 
 /// What becomes of an item, as the client's metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +77,7 @@ impl Limit {
 pub struct Usage {
     items: [[AtomicU64; Outcome::ALL.len()]; Mode::ALL.len()],
     charged: [AtomicU64; Limit::ALL.len()],
+    opened: Mutex<Opened>,
 }
 
 impl Usage {
@@ -80,6 +91,17 @@ impl Usage {
     /// Items so far.
     pub fn items(&self, mode: Mode, outcome: Outcome) -> u64 {
         self.items[mode as usize][outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts UIDs of the key `id` that were opened at `now`.
+    pub fn count_opened(&self, id: KeyId, uids: u64, now: Timestamp) {
+        lock(&self.opened).add(id, uids, now);
+    }
+
+    /// UIDs that were opened in the last hour and day before `now`: in all, and of each key.
+    pub fn opened(&self, now: Timestamp) -> (Lately, Vec<(KeyId, Lately)>) {
+        let opened = lock(&self.opened);
+        (opened.all(now), opened.by_key(now))
     }
 
     /// Counts so many values more towards a limit.

@@ -52,7 +52,7 @@ pub use self::{
 use crate::{lock::lock, metrics::Metrics};
 
 /// Places of lines that are not written yet. That of a request is about 400 bytes.
-const PLACES: usize = 8192;
+pub const PLACES: usize = 8192;
 
 /// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
 /// can no longer wait.
@@ -224,6 +224,11 @@ impl Audit {
         if self.told.swap(lines, Ordering::Relaxed) != lines {
             info!(instance = self.instance(), lines, %hash, "audit head");
         }
+    }
+
+    /// Lines of which the log on stderr tells.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// Which key items are hashed under, where they are.

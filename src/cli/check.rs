@@ -1,6 +1,8 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
-use std::{collections::HashSet, time::Duration};
+mod report;
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use clap::Args;
 use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
@@ -59,6 +61,9 @@ pub(super) struct CheckArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Also write a page to look at, with all replicas side by side; a page of before is replaced
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// What a replica says of itself, at `/keyring`.
@@ -80,7 +85,10 @@ struct Replica {
 struct ReplicaKey {
     id: String,
     status: Status,
+    created: Timestamp,
     activates: Timestamp,
+    /// Replicas of before 0.2 do not tell.
+    disabled: Option<Timestamp>,
     check: String,
     primary: bool,
     decoded: u64,
@@ -95,6 +103,8 @@ pub(super) struct Fleet {
     replicas: Vec<(String, Replica)>,
     asked: Timestamp,
     unasked: usize,
+    /// Those that could not be asked, and why.
+    silent: Vec<(String, String)>,
     problems: Vec<String>,
     notes: Vec<String>,
 }
@@ -103,11 +113,15 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     if args.since.is_some_and(|since| since > Timestamp::now()) {
         return Err(Failure::usage("--since is in the future"));
     }
+    args.html.as_deref().map_or(Ok(()), report::check)?;
     let mut fleet = Fleet::ask(&args.urls, &args.admin)?;
     fleet.check_instances(args.expect);
     fleet.check_rings(args.generation);
     fleet.check_pending();
     fleet.check_counters(args.since, args.disable);
+    if let Some(path) = &args.html {
+        report::write(&fleet, &args.urls, path)?;
+    }
     fleet.report(args.json)
 }
 
@@ -190,8 +204,8 @@ where
 impl Fleet {
     /// Asks the replicas.
     pub(super) fn ask(urls: &[Uri], admin: &AdminArgs) -> Result<Self, Failure> {
-        let mut fleet =
-            Self { replicas: Vec::new(), asked: Timestamp::now(), unasked: 0, problems: Vec::new(), notes: Vec::new() };
+        let (replicas, silent, problems, notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut fleet = Self { replicas, asked: Timestamp::now(), unasked: 0, silent, problems, notes };
         for (at, answer) in ask_all(urls, admin)? {
             fleet.add(urls[at].to_string(), answer);
         }
@@ -216,6 +230,7 @@ impl Fleet {
             Err(reason) => {
                 self.unasked += 1;
                 self.problems.push(format!("{url} could not be asked: {reason}"));
+                self.silent.push((url, reason));
             }
             Ok(replica) => {
                 if let Some((other, _)) = self.replicas.iter().find(|(_, known)| known.instance == replica.instance) {

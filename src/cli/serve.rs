@@ -274,6 +274,7 @@ async fn serve(
             audit: audit.clone(),
             readiness: readiness.clone(),
             tls: certificates.iter().cloned().collect(),
+            connections_max: config.limits.connections,
         };
         serve_admin(listener, Admin::new(state, token_sha256), certificates.admin)?;
     }

@@ -4,7 +4,10 @@ use std::{net::IpAddr, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, ALLOW, AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        ACCEPT, ALLOW, AUTHORIZATION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use hyper::{
     Request, Response,
@@ -18,7 +21,8 @@ use tracing::warn;
 
 use crate::{
     allowance::Failures,
-    auth::HASH_BYTES,
+    auth::{self, HASH_BYTES},
+    operate::page::{self, POLICY},
     peer,
     respond::{Answer, Patience, Respond, json_response, response},
     server::{
@@ -48,7 +52,7 @@ impl Admin {
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, peer: IpAddr) -> Response<Bytes> {
         let is_for_all = match path {
             "/healthz" | "/readyz" => true,
-            "/metrics" | "/keyring" | "/openapi.yaml" => false,
+            "/" | "/metrics" | "/keyring" | "/openapi.yaml" => false,
             _ => return refuse(StatusCode::NOT_FOUND, "there is nothing at this path"),
         };
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -57,9 +61,10 @@ impl Admin {
             return response;
         }
         if !is_for_all && !self.may(headers) {
-            return self.refuse_token(peer);
+            return self.refuse_token(path, peer);
         }
         let (status, body) = match path {
+            "/" => return self.page(),
             "/metrics" => {
                 let format = Format::of(headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default());
                 return response(StatusCode::OK, format.content_type(), self.state.write(format));
@@ -75,13 +80,28 @@ impl Admin {
     fn may(&self, headers: &HeaderMap) -> bool {
         let Some(wanted) = &self.token_sha256 else { return true };
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let Some((scheme, token)) = value.split_at_checked(7) else { return false };
-        let hash: [u8; HASH_BYTES] = Sha256::digest(token).into();
-        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(wanted.ct_eq(&hash))
+        // A browser has a form for Basic alone: the token is the password there, whatever the name.
+        let basic = auth::with_basic(value, |credentials| {
+            let colon = credentials.iter().position(|byte| *byte == b':');
+            colon.is_some_and(|colon| is_token(&credentials[colon + 1..], wanted))
+        });
+        let bearer = value.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+        basic.unwrap_or(false) || bearer.is_some_and(|(_, token)| is_token(token, wanted))
+    }
+
+    /// For people: see `operate/page`.
+    fn page(&self) -> Response<Bytes> {
+        let page = page::replica(&self.state.overview(Timestamp::now()));
+        let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(&POLICY));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
     }
 
     /// A wrong token: too many of one peer are told to wait, and the first of each minute is logged.
-    fn refuse_token(&self, peer: IpAddr) -> Response<Bytes> {
+    fn refuse_token(&self, path: &str, peer: IpAddr) -> Response<Bytes> {
         self.state.audit.metrics().count_admin_auth_failure();
         let failed = self.failures.count(peer, Instant::now());
         if failed == Ok(1) {
@@ -89,8 +109,12 @@ impl Admin {
         }
         match failed {
             Ok(_) => {
-                let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's bearer token is wanted");
-                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callveil\""));
+                let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's token is wanted");
+                // Browsers ask people only where Basic is wanted.
+                let basic = (path == "/").then_some("Basic realm=\"callveil\", charset=\"UTF-8\"");
+                for challenge in ["Bearer realm=\"callveil\""].into_iter().chain(basic) {
+                    response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
                 response
             }
             Err(wait) => {
@@ -132,6 +156,7 @@ impl Admin {
                 "status": key.status,
                 "created": key.created.to_string(),
                 "activates": key.activates.to_string(),
+                "disabled": key.disabled.map(|disabled| disabled.to_string()),
                 "check": key.check.to_string(),
                 "primary": key.id == primary,
                 "decoded": decoded.count,
@@ -153,6 +178,12 @@ impl Admin {
             "keys": keys.collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether `token` has this SHA-256.
+fn is_token(token: &[u8], wanted: &[u8; HASH_BYTES]) -> bool {
+    let hash: [u8; HASH_BYTES] = Sha256::digest(token).into();
+    bool::from(wanted.ct_eq(&hash))
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {

@@ -74,6 +74,8 @@ pub struct State {
     pub readiness: Arc<Readiness>,
     /// The certificates in use.
     pub tls: Vec<Arc<Tls>>,
+    /// Connections that there may be at once.
+    pub connections_max: usize,
 }
 
 impl State {

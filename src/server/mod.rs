@@ -6,6 +6,7 @@ mod connection;
 mod connections;
 pub mod exposition;
 mod handshake;
+mod overview;
 pub mod process;
 pub mod reload;
 mod socket;

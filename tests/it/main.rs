@@ -52,6 +52,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod other_tools;
+mod page;
 mod plain;
 mod post_quantum;
 mod properties;

@@ -54,8 +54,10 @@ use self::{
     form::NumberForm,
     header::Column,
     input::{Input, Pace, Position},
+    interrupt::Litter,
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
+    output::Partial,
     run::Run,
     task::{OnError, Style, Task},
 };
@@ -65,6 +67,15 @@ use crate::{
     phone::TrunkZeroRegions,
     tokenizer::{Mode, Tokenizer},
 };
+
+/// Writes a whole file, which has its name only once it is complete.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let litter = Litter::clear_on_signals()
+        .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
+    let mut file = Partial::create(path, Encoding::Utf8, &litter)?;
+    file.write(bytes)?;
+    file.finish()
+}
 
 /// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
 const THREADS_DEFAULT_MAX: NonZero<usize> = NonZero::new(16).expect("it is not zero");

@@ -1,0 +1,140 @@
+//! `keys check --html FILE`: what was found, as a page.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
+
+use http::Uri;
+use jiff::Timestamp;
+
+use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
+use crate::{
+    cli::{Failure, bulk},
+    keyring::{State, Status},
+    operate::page::{self, Answer, FleetKey, Lag, Span},
+};
+
+/// How the names of files end that stand beside a key ring.
+const RING_SUFFIXES: [&str; 4] = [".lock", ".previous", ".audit", ".new"];
+
+/// Bytes of a file that tell whether it is a page of ours.
+const HEAD_BYTES: u64 = 512;
+
+/// Writes the page, complete or not at all. `urls` are those that were asked, in their order.
+pub(super) fn write(fleet: &Fleet, urls: &[Uri], path: &Path) -> Result<(), Failure> {
+    bulk::write_whole(path, page::fleet(&figures(fleet, urls)).as_bytes())
+}
+
+/// Whether the page may go to `path`: it may take the place of another page and of nothing else, be it a key ring, an
+/// identity, a token, a configuration or a log.
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let refuse = |why| Err(Failure::usage(format_args!("--html {}: {why}", path.display())));
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    if RING_SUFFIXES.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
+        return refuse("files of this name belong to a key ring");
+    }
+    let is_file = match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::failed(format_args!("{}: {error}", path.display()))),
+    };
+    let mut head = Vec::new();
+    // Looked at before it is opened, since opening a pipe waits for its other end.
+    let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
+    match read.transpose() {
+        // An empty file may be the lock of a ring, or a log that somebody is about to write.
+        Ok(_) if page::is_page(&head) => Ok(()),
+        Ok(_) => refuse("it is there, and no page that this command wrote"),
+        Err(error) => Err(Failure::failed(format_args!("{}: {error}", path.display()))),
+    }
+}
+
+/// What the page tells.
+fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
+    let newest = fleet
+        .replicas
+        .iter()
+        .map(|(_, replica)| replica)
+        .reduce(|newest, replica| if replica.generation > newest.generation { replica } else { newest });
+    let answers = urls.iter().filter_map(|url| {
+        let url = url.to_string();
+        let silent = fleet.silent.iter().find(|(silent, _)| *silent == url);
+        let replica = fleet.replicas.iter().find(|(known, _)| *known == url);
+        let answer = match (silent, replica, newest) {
+            (Some((_, reason)), _, _) => Err(reason.clone()),
+            (None, Some((_, replica)), Some(newest)) => Ok(answer(replica, newest, fleet.asked)),
+            // The same instance as another: it is told of among the notes.
+            _ => return None,
+        };
+        Some((url, answer))
+    });
+    page::Fleet {
+        now: fleet.asked,
+        version: env!("CARGO_PKG_VERSION"),
+        answers: answers.collect(),
+        problems: fleet.problems.clone(),
+        notes: to_hand_over(fleet, newest).chain(fleet.notes.iter().cloned()).collect(),
+        ring: newest.map(|newest| (newest.ring.clone(), newest.generation, newest.ring_hash.clone())),
+        keys: newest.iter().flat_map(|newest| &newest.keys).map(|key| key_of(key, fleet)).collect(),
+    }
+}
+
+/// What is to be done before anything else: the newest ring goes to whoever lacks it.
+fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Iterator<Item = String> + use<'f> {
+    fleet.replicas.iter().filter_map(move |(url, replica)| {
+        let newest = newest.filter(|newest| newest.ring == replica.ring && newest.generation > replica.generation)?;
+        let (generation, has) = (newest.generation, replica.generation);
+        Some(format!("hand generation {generation} of the key ring to {url}, which has {has}"))
+    })
+}
+
+fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
+    let lag = if replica.ring != newest.ring {
+        Lag::OtherRing
+    } else if replica.generation < newest.generation {
+        Lag::Behind(newest.generation - replica.generation)
+    } else if replica.ring_hash != newest.ring_hash {
+        Lag::Apart
+    } else {
+        Lag::None
+    };
+    let ahead = replica.now.duration_since(asked);
+    Answer {
+        instance: replica.instance.clone(),
+        started: replica.started,
+        generation: replica.generation,
+        hash: replica.ring_hash.clone(),
+        primary: replica.primary().to_owned(),
+        lag,
+        refused: replica.refused.clone(),
+        awaits: replica.awaits.clone(),
+        clock_ahead: (ahead.abs() > SKEW_MAX).then_some(ahead.as_secs()),
+    }
+}
+
+/// A key of the newest ring, with what all replicas did with it.
+fn key_of(key: &ReplicaKey, fleet: &Fleet) -> FleetKey {
+    let theirs = |replica: &Replica| replica.keys.iter().any(|theirs| theirs.id == key.id);
+    let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());
+    let all = fleet.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|theirs| theirs.id == key.id);
+    let (opened, last_opened) = all.fold((0_u64, None), |(opened, last), theirs| {
+        (opened.saturating_add(theirs.decoded), theirs.last_decoded.max(last))
+    });
+    let state = match key.status {
+        Status::Enabled if key.primary => State::Primary,
+        Status::Enabled if key.is_pending(fleet.asked) => State::Pending,
+        Status::Enabled => State::Enabled,
+        Status::Disabled => State::Disabled,
+        Status::Destroyed => State::Destroyed,
+    };
+    let span = Span {
+        id: key.id.clone(),
+        state,
+        created: key.created,
+        activates: key.activates,
+        retired: key.disabled.filter(|_| key.status != Status::Enabled),
+    };
+    FleetKey { span, missing_on: missing_on.collect(), opened, last_opened }
+}

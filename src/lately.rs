@@ -1,0 +1,217 @@
+//! How much there was in the last hour and the last day, counted in bounded memory.
+//!
+//! Metrics only grow, and want somebody who keeps them. This answers without: "does anybody still open UIDs of that key?"
+
+use jiff::Timestamp;
+
+use crate::ids::KeyId;
+
+/// Pieces of an hour, a minute each.
+const MINUTES: usize = 60;
+
+/// Pieces of a day, a quarter of an hour each.
+const QUARTERS: usize = 96;
+
+/// Keys that are counted apart for one client. Few rings have as many that are enabled.
+const KEYS_MAX: usize = 32;
+
+/// What there was in the last hour and the last day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lately {
+    /// In the last 60 minutes, of which the first may be over in part.
+    pub hour: u64,
+    /// In the last 96 quarters of an hour, of which the first may be over in part.
+    pub day: u64,
+}
+
+/// A sum over the last hour, and one over the last day, that forget by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    minutes: Pieces<MINUTES>,
+    quarters: Pieces<QUARTERS>,
+}
+
+impl Window {
+    /// Counts so many more at `now`.
+    pub fn add(&mut self, count: u64, now: Timestamp) {
+        let (minute, quarter) = pieces(now);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.minutes.add(count, minute);
+        self.quarters.add(count, quarter);
+    }
+
+    /// What there was, seen from `now`.
+    pub fn at(&self, now: Timestamp) -> Lately {
+        let (minute, quarter) = pieces(now);
+        Lately { hour: self.minutes.sum(minute), day: self.quarters.sum(quarter) }
+    }
+}
+
+/// The minute and the quarter of an hour that `now` is in, counted from 1970.
+fn pieces(now: Timestamp) -> (i64, i64) {
+    let minute = now.as_second().div_euclid(60);
+    (minute, minute.div_euclid(15))
+}
+
+/// The last `N` pieces of time, in a ring of counts that stop at their greatest value.
+#[derive(Clone, Debug)]
+struct Pieces<const N: usize> {
+    counts: [u32; N],
+    /// The latest piece that has a count.
+    newest: i64,
+}
+
+impl<const N: usize> Default for Pieces<N> {
+    fn default() -> Self {
+        Self { counts: [0; N], newest: 0 }
+    }
+}
+
+impl<const N: usize> Pieces<N> {
+    #[expect(clippy::cast_possible_wrap, reason = "a day has few pieces")]
+    const LENGTH: i64 = N as i64;
+
+    fn add(&mut self, count: u32, piece: i64) {
+        let ahead = piece.saturating_sub(self.newest);
+        if ahead.unsigned_abs() >= N as u64 {
+            // All is over; or the clock was put back, so that nobody knows when the rest was.
+            *self = Self { newest: piece, ..Self::default() };
+        }
+        for passed in self.newest + 1..=piece {
+            self.counts[Self::place(passed)] = 0;
+        }
+        self.newest = self.newest.max(piece);
+        let place = &mut self.counts[Self::place(piece)];
+        *place = place.saturating_add(count);
+    }
+
+    fn sum(&self, piece: i64) -> u64 {
+        let first = piece.max(self.newest).saturating_sub(Self::LENGTH - 1);
+        let last = piece.min(self.newest);
+        (first..=last).map(|piece| u64::from(self.counts[Self::place(piece)])).sum()
+    }
+
+    fn place(piece: i64) -> usize {
+        usize::try_from(piece.rem_euclid(Self::LENGTH)).unwrap_or(0)
+    }
+}
+
+/// UIDs that a client opened, in all and by their key.
+#[derive(Debug, Default)]
+pub struct Opened {
+    all: Window,
+    /// At most [`KEYS_MAX`].
+    keys: Vec<(KeyId, Window)>,
+}
+
+impl Opened {
+    /// Counts UIDs of the key `id` that were opened at `now`.
+    pub fn add(&mut self, id: KeyId, count: u64, now: Timestamp) {
+        self.all.add(count, now);
+        let place = match self.keys.iter().position(|(known, _)| *known == id) {
+            Some(place) => place,
+            None => {
+                self.make_room();
+                self.keys.push((id, Window::default()));
+                self.keys.len() - 1
+            }
+        };
+        self.keys[place].1.add(count, now);
+    }
+
+    /// Forgets the key that was used the longest ago, where there is room for no other.
+    fn make_room(&mut self) {
+        if self.keys.len() < KEYS_MAX {
+            return;
+        }
+        let oldest = (0..self.keys.len()).min_by_key(|place| self.keys[*place].1.minutes.newest);
+        oldest.map(|place| self.keys.swap_remove(place));
+    }
+
+    /// What there was in all, seen from `now`.
+    pub fn all(&self, now: Timestamp) -> Lately {
+        self.all.at(now)
+    }
+
+    /// What there was of each key that the last day knows, seen from `now`.
+    pub fn by_key(&self, now: Timestamp) -> Vec<(KeyId, Lately)> {
+        let keys = self.keys.iter().map(|(id, window)| (*id, window.at(now)));
+        keys.filter(|(_, lately)| lately.day > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("a time")
+    }
+
+    #[track_caller]
+    fn check(window: &Window, second: i64, hour: u64, day: u64) {
+        assert_eq!(window.at(at(second)), Lately { hour, day }, "at {second}");
+    }
+
+    #[test]
+    fn an_hour_and_a_day_forget_what_is_over() {
+        let mut window = Window::default();
+        check(&window, 0, 0, 0);
+        window.add(3, at(0));
+        window.add(4, at(59));
+        window.add(5, at(3540));
+        check(&window, 3599, 12, 12);
+        check(&window, 3600, 5, 12);
+        check(&window, 86_399, 0, 12);
+        check(&window, 86_400, 0, 5);
+        check(&window, 90_000, 0, 0);
+        // What comes next finds no remains.
+        window.add(1, at(200_000));
+        check(&window, 200_000, 1, 1);
+        window.add(u64::MAX, at(200_000));
+        check(&window, 200_000, u64::from(u32::MAX), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn it_is_what_a_list_of_all_would_say() {
+        let (mut window, mut all, mut second) = (Window::default(), Vec::new(), 0_i64);
+        for step in 0..4000_u64 {
+            second += i64::try_from(step.wrapping_mul(2_654_435_761) % 307).expect("it is small");
+            window.add(step % 5, at(second));
+            all.push((second, step % 5));
+            let since = |seconds: i64, piece: i64| -> u64 {
+                let first = (1_800_000_000 + second).div_euclid(piece) - seconds / piece + 1;
+                let counts = all.iter().filter(|(then, _)| (1_800_000_000 + then).div_euclid(piece) >= first);
+                counts.map(|(_, count)| count).sum()
+            };
+            check(&window, second, since(3600, 60), since(86_400, 900));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_does_not_stop_it() {
+        let mut window = Window::default();
+        window.add(7, at(0));
+        // A little: the count stands where it was made, and is seen once that time is there again.
+        window.add(1, at(-120));
+        check(&window, -120, 1, 1);
+        check(&window, 0, 8, 8);
+        // A year: what was counted by the wrong clock is gone.
+        window.add(2, at(-31_536_000));
+        check(&window, -31_536_000, 2, 2);
+    }
+
+    #[test]
+    fn keys_of_a_client_are_bounded_and_its_sum_is_not() {
+        let mut opened = Opened::default();
+        let id = |number: u16| KeyId::from_bytes(number.to_be_bytes()).expect("not 0");
+        for number in 1..=100_u16 {
+            opened.add(id(number), 1, at(i64::from(number) * 60));
+        }
+        let now = at(6000);
+        assert_eq!((opened.all(now), opened.keys.len()), (Lately { hour: 60, day: 100 }, KEYS_MAX));
+        let by_key = opened.by_key(now);
+        assert!((69..=100).all(|number| by_key.contains(&(id(number), Lately { hour: 1, day: 1 }))));
+        assert!(opened.by_key(at(200_000)).is_empty());
+    }
+}

@@ -1,0 +1,3 @@
+//! What those who run callveil look at.
+
+pub mod page;
