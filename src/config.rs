@@ -84,6 +84,7 @@ pub struct Config {
 }
 
 /// Where the key ring is, and which one it must be.
+#[derive(Clone)]
 pub struct KeyringConfig {
     /// The ring file.
     pub path: PathBuf,

@@ -6,7 +6,7 @@
 //! file can stand beside the first.
 
 mod ascii;
-mod digits;
+pub(crate) mod digits;
 mod short;
 mod spelling;
 mod usual;
@@ -208,7 +208,7 @@ impl Numbering {
     /// What `spelling` means as it stands: the first of the rules a to d of step 4 that holds.
     fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
         let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
-        if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed)) {
+        if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed, &spelling.text)) {
             return Some(Number::E164(valid));
         }
         if spelling.has_plus_inside {
@@ -229,9 +229,12 @@ impl Numbering {
         is_of_a_new_range.then_some(Number::E164(parsed.e164))
     }
 
-    /// The number that `parsed` is, if it is a valid one, or the one that its digits are. No number is taken that its own
-    /// digits are not read as.
-    fn valid(&self, parsed: &Parsed) -> Option<E164> {
+    /// The number that `parsed`, read of `text`, is, if it is a valid one, or the one that its digits are. No number is taken
+    /// that its own digits are not read as.
+    fn valid(&self, parsed: &Parsed, text: &str) -> Option<E164> {
+        if text.strip_prefix('+') == Some(&parsed.digits) {
+            return parsed.is_valid(self.util).then_some(parsed.e164);
+        }
         let again = self.parse(&format!("+{}", parsed.digits))?;
         let comes_back = again.e164 == parsed.e164 || (!parsed.is_valid(self.util) && self.comes_back(&again));
         (comes_back && again.is_valid(self.util)).then_some(again.e164)
@@ -246,8 +249,9 @@ impl Numbering {
     /// none, since UIDToPhone writes them so.
     fn hotline(&self, digits: &str) -> Option<Hotline> {
         let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
-        let explicit = self.parse(&format!("+{}{digits}", self.country_code))?;
-        self.valid(&explicit).is_none().then_some(hotline)
+        let text = format!("+{}{digits}", self.country_code);
+        let explicit = self.parse(&text)?;
+        self.valid(&explicit, &text).is_none().then_some(hotline)
     }
 
     /// Whether `digits`, with or without the region's country code, have the length and the first digit of its mobile
@@ -365,4 +369,23 @@ fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<(Region, i32)> {
     }
     let region = Region::from_code(code).ok()?;
     Some((region, util.get_country_code_for_region(region)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_stands_between_the_digits_of_explicit_numbers_says_nothing(
+            text in r"\+[- ]{0,2}(8[- ]?6|44|1|3-9|852|54 9)?([- ]{0,2}[0-9]){0,14}[- ]{0,2}",
+        ) {
+            let numbering = Numbering::new(NUMBERS_NEWEST, "CN").expect("known");
+            let joined: String = text.chars().filter(|c| *c == '+' || c.is_ascii_digit()).collect();
+            let read = |text: &str| numbering.parse(text).map(|parsed| (parsed.e164.digits(), parsed.digits, parsed.number));
+            prop_assert_eq!(read(&text), read(&joined));
+        }
+    }
 }

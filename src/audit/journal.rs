@@ -37,6 +37,13 @@ pub struct NotRecorded {
     error: io::Error,
 }
 
+impl NotRecorded {
+    /// Whether the place can be read only, so that another one would do.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+    }
+}
+
 impl Display for NotRecorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {}: {}", self.what, self.path.display(), self.error)

@@ -18,6 +18,7 @@ mod man;
 mod serve;
 
 use std::{
+    cell::OnceCell,
     ffi::OsString,
     fmt::{self, Display},
     io::{self, Write as _},
@@ -39,7 +40,7 @@ use crate::{
     config::{Config, ConfigError, KeyringConfig, Overrides},
     keyring::{
         KeyRing,
-        disk::{Disk as _, RealDisk, folder_of, give_to_owner_of_folder},
+        disk::{Disk as _, RealDisk, folder_of, give_to_owner_of_folder, open_at_once},
         file::{Content, FileMode, RingFile, RingFileError},
         identity,
         rotation::ChangeError,
@@ -207,19 +208,30 @@ struct RingArgs {
     /// Take the key ring, its identity, and how numbers are dialled, from this configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What it says, once it was read: all of one command is done by the same.
+    #[arg(skip)]
+    read: OnceCell<Config>,
 }
 
 impl RingArgs {
     /// The configuration, where there is one, with what the other flags say instead of it.
-    fn configuration(&self) -> Result<Option<Config>, Failure> {
-        let overrides = Overrides { listen: None, keyring: self.keyring.clone(), identity: self.identity.clone() };
-        Ok(self.config.as_deref().map(|path| Config::read(path, overrides)).transpose()?)
+    fn configuration(&self) -> Result<Option<&Config>, Failure> {
+        let Some(path) = &self.config else { return Ok(None) };
+        if self.read.get().is_none() {
+            // A service may get its configuration through a pipe. A command waits for none.
+            open_at_once(path)
+                .map_err(|error| Failure::config(format_args!("configuration: {}: {error}", path.display())))?;
+            let overrides = Overrides { listen: None, keyring: self.keyring.clone(), identity: self.identity.clone() };
+            // Nobody else could have set it.
+            let _ = self.read.set(Config::read(path, overrides)?);
+        }
+        Ok(self.read.get())
     }
 
     /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
     fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
         if let Some(config) = self.configuration()? {
-            return Ok((config.keyring, config.trunk_zero_regions));
+            return Ok((config.keyring.clone(), config.trunk_zero_regions.clone()));
         }
         let path = self.keyring.clone().unwrap_or_else(|| KEYRING_DEFAULT.into());
         let identity = self.identity.clone();
@@ -235,15 +247,20 @@ impl RingArgs {
     /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
     /// beside the ring.
     fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
-        match self.configuration()?.and_then(|config| config.audit.to) {
+        Ok(self.open_journal(command)??)
+    }
+
+    /// The same, with what the system says where there can be none.
+    fn open_journal(&self, command: &'static str) -> Result<Result<Journal, NotRecorded>, Failure> {
+        match self.configuration()?.and_then(|config| config.audit.to.clone()) {
             Some(log) => {
                 make_folder_of(&log)?;
-                Ok(Journal::open(command, log)?)
+                Ok(Journal::open(command, log))
             }
             None => {
                 let ring = self.locate()?.0.path;
                 make_folder_of(&ring)?;
-                Ok(Journal::beside(command, &ring)?)
+                Ok(Journal::beside(command, &ring))
             }
         }
     }

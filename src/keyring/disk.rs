@@ -218,7 +218,19 @@ pub fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
 /// The system's.
 pub fn open_companion(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = how.custom_flags(i32::try_from(flags.bits()).map_err(io::Error::other)?).open(path)?;
+    only_a_file(how.custom_flags(i32::try_from(flags.bits()).map_err(io::Error::other)?).open(path)?)
+}
+
+/// Opens a file to be read, and nothing that would be waited for, such as a pipe that nobody writes to.
+///
+/// # Errors
+/// The system's, and [`io::ErrorKind::InvalidInput`] where it is no file.
+pub fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    only_a_file(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+}
+
+fn only_a_file(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),

@@ -15,7 +15,7 @@ const ZEROS: [u32; 76] = [
 ];
 
 /// The value of a decimal digit of any script, 0 to 9; `None` for every other character.
-pub(super) fn digit_value(c: char) -> Option<u8> {
+pub(crate) fn digit_value(c: char) -> Option<u8> {
     let c = u32::from(c);
     let run = ZEROS.partition_point(|zero| *zero <= c).checked_sub(1)?;
     u8::try_from(c - ZEROS[run]).ok().filter(|value| *value <= 9)

@@ -42,6 +42,7 @@ impl Spelling {
     }
 
     fn with_text(text: String) -> Self {
+        let text = joined(&text).unwrap_or(text);
         let begun = text.trim_start_matches(is_opening);
         let (prefix, rest) = match begun.as_bytes() {
             [b'+', ..] => (Prefix::Plus, begun.trim_start_matches(|c: char| !c.is_ascii_digit())),
@@ -62,6 +63,13 @@ impl Spelling {
     pub(super) fn digits(&self) -> String {
         self.text.chars().filter(char::is_ascii_digit).collect()
     }
+}
+
+/// A plus sign and its digits, where `text` has nothing but spaces and dashes between them: libphonenumber reads both alike.
+fn joined(text: &str) -> Option<String> {
+    let rest = text.strip_prefix('+')?;
+    let is_usual = rest.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
+    is_usual.then(|| text.chars().filter(|c| *c == '+' || c.is_ascii_digit()).collect())
 }
 
 /// libphonenumber's punctuation, without the tildes and the letter x: those may begin an extension.

@@ -57,8 +57,9 @@ fn a_row_fails_once_whatever_fails_in_it() {
     let (good, bad) = ("13911111111,x,13822222222\n", "\u{1},x,13911111111\n");
     let content = format!("a,b,c\n{good}{bad}\u{1},y,\u{1}\n1,2\n{good}");
     let args = ["tokenize", "in", "--format", "csv", "--column", "a", "--column", "c", "--rejects", "rejects"];
-    let out =
-        check(&folder, &content, &args, 1, &["row 3: invalid_number", "row 4: invalid_number", "row 5: wrong_shape"]);
+    let told =
+        ["row 3, a: invalid_number", "row 4, a: invalid_number", "row 4, c: invalid_number", "row 5: wrong_shape"];
+    let out = check(&folder, &content, &args, 1, &told);
     assert_eq!(out, with_uids(&format!("a,b,c\n{good},x,13911111111\n,y,\n{good}"), &uids));
     let out = check(&folder, &content, &[&args[..], &["--on-error", "drop"]].concat(), 0, &[]);
     assert_eq!(out, with_uids(&format!("a,b,c\n{good}{good}"), &uids));
@@ -95,12 +96,15 @@ fn pointers_name_all_elements_of_an_array() {
     // A pointer to what holds another's value fails, and nothing of it is seen.
     let content = r#"{"p":["13911111111"],"q":"13822222222"}"#;
     let args = ["tokenize", "in", "--format", "jsonl", "--column", "/p/*", "--column", "/q", "--column", "/p"];
-    let out = check(&folder, content, &args, 1, &["row 1: not_a_string"]);
+    let out = check(&folder, content, &args, 1, &["row 1, /p: not_a_string"]);
     let out: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&out["p"], out["q"].as_str()), (&"".into(), Some(uids[1].1.as_str())));
     let content = "{\"p\":[\"13911111111\"]\n";
     let out = check(&folder, content, &args, 1, &["row 1: not_json"]);
     assert!(!out.contains("1391111"));
+    let content = "{\"p\":[\"13911111111\"],\"r\":\"13911111111\"}\n{\"p\":[\"13911111111\",{}],\"q\":null}\n";
+    let args = ["tokenize", "in", "--format", "jsonl", "--column", "/q", "--column", "/p/*"];
+    check(&folder, content, &args, 1, &["row 1, /q: missing_column", "row 2, /p/*: not_a_string"]);
 }
 
 #[test]

@@ -84,7 +84,8 @@ fn numbers_in_other_columns_are_told_by_column_and_row() {
     assert!(code == Some(0) && err.contains(told) && err.contains(left), "{err}");
     assert!(out.contains(",call 13788888888 or 0755-86013388,13688888888\n"), "{out}");
     let report = fs::read_to_string(folder.path().join("report")).unwrap();
-    assert_eq!(report, "row 2: number_left\nrow 3: number_left\nrow 4: number_left\n");
+    let rows = ["row 2, note", "row 2, phone2", "row 3, note", "row 4, phone2"];
+    assert_eq!(report, rows.map(|row| format!("{row}: number_left\n")).concat());
     // Whoever wants to hand it on gets no file.
     let (_, code, err) = map(&folder, content, &tokenize(&["--strict", "--output", "out"]));
     assert!(code == Some(1) && err.contains(left) && !folder.path().join("out").exists(), "{err}");
@@ -95,6 +96,14 @@ fn numbers_in_other_columns_are_told_by_column_and_row() {
     // A number where a name is wanted is not told.
     let no_header = ["tokenize", "--format", "csv", "--column", "2", "--no-header"];
     check("13788888888,13988888888\n", &no_header, 0, &["number: column 1: 1"]);
+}
+
+#[test]
+fn numbers_in_digits_of_full_width_and_of_arabic_are_left_as_others_are() {
+    let content = "id,phone,note\n1,１３９８８８８８８８８,备注：１３７８８８８８８８８\n2,13988888888,٠٧٥٥٨٦٠١٣٣٨٨\n\
+        3,13988888888,二〇二六年，２０２６－０１－０２\n4,13988888888,۱۳۷۸۸۸۸۸۸۸۸\n";
+    let args = ["tokenize", "--format", "csv", "--column", "phone", "--strict"];
+    check(content, &args, 1, &["4 mapped (4 E.164)", "phone number: note: 3;"]);
 }
 
 /// A row is looked through once, however many numbers it has.

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::PermissionsExt as _,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
@@ -135,4 +135,16 @@ fn values_as_arguments_are_warned_of() {
     let told = |args: &[&str]| String::from_utf8(run(folder.path(), args).stderr).unwrap();
     assert!(told(&["tokenize", "--value", "8001"]).contains("can see the arguments"));
     assert_eq!(told(&["tokenize", "--value", "8001", "--quiet"]), "");
+}
+
+/// Nobody writes to the pipe, so that who waited for it would wait for ever.
+#[test]
+fn a_configuration_that_is_a_pipe_is_refused_at_once() {
+    let folder = Folder::new();
+    if !Command::new("mkfifo").arg(folder.path().join("pipe")).status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let output = run(folder.path(), &["tokenize", "--value", "8001", "--config", "pipe"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is not a file"));
 }

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::report::{Counts, RowError};
+use super::{
+    report::{Counts, RowError},
+    scan::Label,
+};
 
 /// Whole rows, and what became of them.
 #[derive(Default)]
@@ -45,6 +48,8 @@ pub(super) struct Fault {
     pub(super) error: RowError,
     /// The bytes of the block over which it failed.
     pub(super) value: Option<Range<usize>>,
+    /// The column over which it did, where there are several.
+    pub(super) column: Option<Label>,
     /// Whether the row was mapped nevertheless: it stands in the report alone.
     pub(super) is_note: bool,
     /// Its bytes in the block, where it is left out.
@@ -59,12 +64,12 @@ impl Fault {
         value: Option<Range<usize>>,
         left_out: Option<Range<usize>>,
     ) -> Self {
-        Self { row, error, value, is_note: false, left_out }
+        Self { row, error, value, column: None, is_note: false, left_out }
     }
 
     /// A row that was mapped, of which the report tells this.
     pub(super) fn note(row: u64, error: RowError, value: Option<Range<usize>>) -> Self {
-        Self { row, error, value, is_note: true, left_out: None }
+        Self { row, error, value, column: None, is_note: true, left_out: None }
     }
 }
 

@@ -271,6 +271,10 @@ impl Layout for Csv {
         Label::Cell(cell)
     }
 
+    fn column(&self, _: &[u8], nth: usize, _: Option<usize>) -> Option<Label> {
+        self.columns.get(nth).filter(|_| self.columns.len() > 1).map(|column| Label::Cell(*column))
+    }
+
     fn delimiter(&self) -> Option<u8> {
         Some(self.delimiter.0)
     }

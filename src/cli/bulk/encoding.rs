@@ -1,5 +1,5 @@
 //! Files that are not UTF-8. They become UTF-8 on the way in and themselves again on the way out, byte for byte: what a
-//! conversion would lose is carried along in two disguises that only this file knows.
+//! conversion would lose is carried along in two disguises (`disguise.rs`).
 
 use std::{
     fmt,
@@ -7,10 +7,12 @@ use std::{
     str::FromStr,
 };
 
-use memchr::memchr;
 use zeroize::Zeroizing;
 
-use super::input::ROW_BYTES_MAX;
+use super::{
+    disguise::{DISGUISE, NO_CHARACTER, find_disguise, push_disguised, push_no_character},
+    input::ROW_BYTES_MAX,
+};
 
 /// How characters are written in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,17 +75,6 @@ impl fmt::Display for NotAnEncoding {
 }
 
 impl std::error::Error for NotAnEncoding {}
-
-/// The first of 256 characters of a private plane, each of which stands for a byte of a character that would be written
-/// otherwise than it was read.
-const DISGUISE: u32 = 0x10_FF00;
-
-/// The two bytes that begin the UTF-8 of those characters, and the least third one.
-const DISGUISE_UTF8: ([u8; 2], u8) = ([0xF4, 0x8F], 0xBC);
-
-/// What begins the two bytes, never in UTF-8, that stand for one which is part of no character. Its lowest bit is that
-/// byte's highest.
-const NO_CHARACTER: u8 = 0xFE;
 
 /// Bytes below this are never the second, third or fourth of a character, so that texts can be cut behind them.
 const TRAIL_MIN: u8 = 0x30;
@@ -213,29 +204,6 @@ fn decode_units(units: impl Iterator<Item = u16>, raw: impl Fn(u16) -> [u8; 2] +
             Err(half) => raw(half.unpaired_surrogate()).into_iter().for_each(|byte| push_no_character(byte, text)),
         }
     }
-}
-
-fn push_disguised(byte: u8, text: &mut Vec<u8>) {
-    let disguise = char::from_u32(DISGUISE + u32::from(byte)).expect("the plane has 256 such characters");
-    text.extend_from_slice(disguise.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
-fn push_no_character(byte: u8, text: &mut Vec<u8>) {
-    text.extend_from_slice(&[NO_CHARACTER | byte >> 7, 0x80 | byte]);
-}
-
-/// Where the first character in `text` is that stands for a byte.
-fn find_disguise(text: &[u8]) -> Option<usize> {
-    let (start, third) = DISGUISE_UTF8;
-    let mut from = 0;
-    while let Some(at) = memchr(start[0], &text[from..]) {
-        let at = from + at;
-        if text[at..].starts_with(&start) && text.get(at + 2).is_some_and(|byte| *byte >= third) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
 }
 
 /// Reads UTF-8 and disguises from a file in another encoding.

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use zeroize::Zeroizing;
 
-use super::{csv::Csv, input::Input, layout::Layout as _, report::RowError, scan::Scan};
+use super::{csv::Csv, input::Input, layout::Layout as _, names::Names, report::RowError, scan::Scan};
 use crate::{cli::Failure, phone::Numbering};
 
 /// A column of CSV.
@@ -58,7 +58,7 @@ fn check_header(fields: &[Zeroizing<Vec<u8>>], numbering: Option<&Numbering>) ->
     let Some(scan) = numbering.map(|numbering| Scan::new(numbering, None)) else { return Ok(()) };
     let has_number = |field: &[u8]| {
         let mut has_number = field.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > NAME_DIGITS_MAX);
-        scan.look(field, 0..field.len(), |_| has_number = true);
+        scan.look_wide(field, 0..field.len(), |_| has_number = true);
         has_number
     };
     match fields.iter().position(|field| has_number(field)) {
@@ -109,9 +109,9 @@ fn named(fields: &[Zeroizing<Vec<u8>>], name: &str) -> Result<usize, Failure> {
 }
 
 /// What the columns are called.
-pub(super) fn names(csv: &Csv, header: &[u8]) -> Vec<String> {
+pub(super) fn names(csv: &Csv, header: &[u8]) -> Names {
     let fields = csv.first_row(header).map(|(fields, _)| fields).unwrap_or_default();
-    fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
+    Names(fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
 }
 
 /// The name is not repeated, nor what stands in the row: if there is no header, these are values.

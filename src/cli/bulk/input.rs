@@ -1,6 +1,13 @@
 //! Reads blocks of whole rows: in bounded memory, whatever comes.
 
-use std::{fmt, io, io::Read};
+use std::{
+    fmt, io,
+    io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use zeroize::Zeroizing;
 
@@ -23,6 +30,35 @@ pub(super) enum Pace {
     Full,
     /// Until there is a row: somebody waits for what becomes of it.
     Row,
+}
+
+/// How far a file was read, counted before it is unpacked or decoded.
+#[derive(Clone, Default)]
+pub(super) struct Position(Arc<AtomicU64>);
+
+impl Position {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `input`, of which every byte that is read moves this position.
+    pub(super) fn of<R>(&self, input: R) -> Counted<R> {
+        Counted { input, position: self.clone() }
+    }
+}
+
+/// What counts its bytes.
+pub(super) struct Counted<R> {
+    input: R,
+    position: Position,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(room)?;
+        self.position.0.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 /// What rows are read from.

@@ -1,8 +1,8 @@
 //! A walk over JSON that finds values and reads nothing else.
 
-use std::ops::Range;
+use std::{cmp::Ordering, ops::Range};
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::report::RowError;
@@ -11,8 +11,6 @@ use super::report::RowError;
 pub(super) struct Scanner<'a> {
     line: &'a [u8],
     at: usize,
-    /// Whether the line has control characters, which no string may have.
-    has_controls: bool,
 }
 
 /// Places of values.
@@ -34,9 +32,7 @@ enum Next {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(line: &'a [u8], at: usize) -> Self {
-        // No early end, so that many bytes are looked at in one step.
-        let has_controls = line[at..].iter().fold(false, |found, byte| found | (*byte < b' '));
-        Self { line, at, has_controls }
+        Self { line, at }
     }
 
     pub(super) fn peek(&self) -> Option<u8> {
@@ -136,15 +132,17 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         loop {
             let rest = self.line.get(self.at..).unwrap_or_default();
-            let found = memchr2(b'"', b'\\', rest).ok_or(RowError::NotJson)?;
-            if self.has_controls && rest[..found].iter().any(|byte| *byte < b' ') {
-                return Err(RowError::NotJson);
+            let plain = plain_length(rest);
+            self.at += plain;
+            match rest.get(plain) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(start..self.at);
+                }
+                Some(b'\\') => self.at += escape_length(&rest[plain..]).ok_or(RowError::NotJson)?,
+                // A control character, or nothing closes the string.
+                _ => return Err(RowError::NotJson),
             }
-            if rest[found] == b'"' {
-                self.at += found + 1;
-                return Ok(start..self.at);
-            }
-            self.at += found + escape_length(&rest[found..]).ok_or(RowError::NotJson)?;
         }
     }
 
@@ -250,6 +248,28 @@ impl BitStack {
     }
 }
 
+/// Bytes before the first quote, backslash or control character. Eight are looked at at once: most strings are over before
+/// a wider look has begun.
+fn plain_length(bytes: &[u8]) -> usize {
+    const fn eight_times(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (at, eight) in eights.iter().enumerate() {
+        let eight = u64::from_le_bytes(*eight);
+        // Taking away more than a byte is brings its top bit up; of those that come up the lowest is right, and a borrow
+        // reaches only what is above. A quote is 32 once one bit of it is turned, which leaves controls below that.
+        let control_or_quote = (eight ^ eight_times(0b10)).wrapping_sub(eight_times(b' ' + 1));
+        let backslash = (eight ^ eight_times(b'\\')).wrapping_sub(eight_times(1));
+        let found = (control_or_quote | backslash) & !eight & eight_times(0x80);
+        if found != 0 {
+            return 8 * at + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let is_plain = |byte: &&u8| **byte >= b' ' && !b"\"\\".contains(byte);
+    bytes.len() - rest.len() + rest.iter().take_while(is_plain).count()
+}
+
 /// Bytes of the escape that begins here, if it is one.
 fn escape_length(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
@@ -291,8 +311,46 @@ fn is_number(bytes: &[u8]) -> bool {
 /// Whether the string `key`, with its quotes, is `name`.
 fn is_key(key: &[u8], name: &str) -> bool {
     let inside = &key[1..key.len() - 1];
-    if memchr(b'\\', inside).is_none() {
-        return inside == name.as_bytes();
+    // Escapes are longer than what they stand for.
+    match inside.len().cmp(&name.len()) {
+        Ordering::Less => false,
+        Ordering::Equal => inside == name.as_bytes() && !name.contains('\\'),
+        Ordering::Greater => {
+            memchr(b'\\', inside).is_some() && serde_json::from_slice::<String>(key).is_ok_and(|key| key == name)
+        }
     }
-    serde_json::from_slice::<String>(key).is_ok_and(|key| key == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_that_ends_what_is_plain_is_seen_wherever_it_stands() {
+        for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+            for byte in 0..=255_u8 {
+                for around in [b'a', 0xFF, 0x80, b'!', b'#', b' ', b'[', b']'] {
+                    let mut bytes = vec![around; length];
+                    bytes[at] = byte;
+                    let ends = byte < b' ' || b"\"\\".contains(&byte);
+                    assert_eq!(plain_length(&bytes), if ends { at } else { length }, "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_what_they_stand_for() {
+        for (key, name, is_it) in [
+            (r#""phone""#, "phone", true),
+            (r#""phone2""#, "phone", false),
+            (r#""ph\u006fne""#, "phone", true),
+            (r#""a\nb""#, r"a\nb", false),
+            (r#""a\\nb""#, r"a\nb", true),
+            (r#""a\nb""#, "a\nb", true),
+            (r#""""#, "", true),
+        ] {
+            assert_eq!(is_key(key.as_bytes(), name), is_it, "{key} {name:?}");
+        }
+    }
 }

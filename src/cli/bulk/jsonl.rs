@@ -37,6 +37,12 @@ impl FromStr for Pointer {
     }
 }
 
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|token| write!(f, "/{}", token.replace('~', "~0").replace('/', "~1")))
+    }
+}
+
 /// `~1` is a slash, and `~0` a tilde.
 fn unescape_token(token: &str) -> Option<String> {
     let mut parts = token.split('~');
@@ -104,6 +110,20 @@ impl Layout for Jsonl {
         };
         let key = memrchr(b'"', &row[..from + end]).and_then(|quote| str::from_utf8(&row[quote + 1..from + end]).ok());
         key.map_or(Label::Elsewhere, |key| Label::Key(key.chars().take(LABEL_CHARS_MAX).collect()))
+    }
+
+    fn column(&self, row: &[u8], _: usize, place: Option<usize>) -> Option<Label> {
+        if self.pointers.len() < 2 {
+            return None;
+        }
+        let line = row.strip_suffix(b"\n").unwrap_or(row);
+        let is_it = |pointer: &&Pointer| {
+            let mut places = Places::new();
+            let is_there = Scanner::new(line, 0).find(&pointer.0, &mut places);
+            let has_place = |place| places.iter().any(|found| (found.start..=found.start + 1).contains(&place));
+            is_there.is_ok_and(|is_there| place.map_or(!is_there, has_place))
+        };
+        Some(Label::Key(self.pointers.iter().find(is_it)?.to_string()))
     }
 
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str) {

@@ -39,6 +39,12 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// The cell, or whatever has a name, in which the byte at `at` of `row` is: no earlier one than was `labelled` before.
     fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label;
 
+    /// The column that the `nth` thing found in `row` is of, whose bytes begin at `place` if it has some; `None` where there
+    /// is but one.
+    fn column(&self, _row: &[u8], _nth: usize, _place: Option<usize>) -> Option<Label> {
+        None
+    }
+
     /// What stands between the cells of a row.
     fn delimiter(&self) -> Option<u8> {
         None

@@ -11,7 +11,7 @@ use super::{
     layout::{self, Cell, Finds, Found, Layout, Row, Source},
     patch::Patch,
     report::{Counts, RowError},
-    scan::{Labelled, Scan},
+    scan::{Label, Labelled, Scan},
     task::{OnError, Style, Task},
 };
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
 
 /// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
 const ROWS_AT_ONCE: usize = 1024;
+
+/// Columns that the report tells of one row in which numbers stayed.
+const LEFT_NOTES_MAX: usize = 16;
 
 /// Maps blocks, on one thread.
 pub(super) struct Mapper<'t, L> {
@@ -37,6 +40,8 @@ pub(super) struct Mapper<'t, L> {
     repaired: u64,
     /// What is looked for beside the column.
     scan: Option<Scan<'t>>,
+    /// Whether rows found last may have digits that are no ASCII.
+    has_wide_digits: bool,
 }
 
 impl<'t, L: Layout> Mapper<'t, L> {
@@ -51,6 +56,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             finds: Finds::default(),
             repaired: 0,
             scan: (L::HAS_MORE && task.mode == Mode::PhoneToUid).then(|| Scan::new(task.numbering, layout.delimiter())),
+            has_wide_digits: false,
         }
     }
 
@@ -101,6 +107,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         self.rows.clear();
         self.finds.clear();
         self.repaired = 0;
+        let begin = at;
         let has_nul = L::NUL.is_some() && memchr(0, &input[at..]).is_some();
         while at < input.len() && self.rows.len() < ROWS_AT_ONCE {
             let (start, first) = (at, self.finds.founds.len());
@@ -133,6 +140,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             }
             self.rows.push(Row { start, end: at, founds: first..self.finds.founds.len() });
         }
+        self.has_wide_digits = self.scan.is_some() && Scan::may_have_wide_digits(&input[begin..at]);
         at
     }
 
@@ -146,8 +154,11 @@ impl<'t, L: Layout> Mapper<'t, L> {
             counts.rows += 1;
             let founds = &self.finds.founds[row.founds.clone()];
             let (mark, mut has_failed, mut is_unfit) = (patch.mark(), false, false);
-            for found in founds {
-                let (error, extent) = match self.fate(found, &mut outcomes, counts, faults) {
+            for (nth, found) in founds.iter().enumerate() {
+                let (notes, column) = (faults.len(), || self.column(input, row, nth));
+                let fate = self.fate(found, &mut outcomes, counts, faults);
+                faults[notes..].iter_mut().for_each(|note| note.column = column());
+                let (error, extent) = match fate {
                     Ok(Fate::AsItWas) => continue,
                     Ok(Fate::Result(cell, text)) => {
                         patch.replace(cell, |out| self.layout.put(out, cell.form, &text));
@@ -160,7 +171,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
                 has_failed = true;
                 counts.fail(error);
                 let left_out = is_left_out.then_some(row.start..row.end);
-                faults.push(Fault::failed(counts.rows - 1, error, extent.bytes(), left_out));
+                let fault = Fault::failed(counts.rows - 1, error, extent.bytes(), left_out);
+                faults.push(Fault { column: column(), ..fault });
                 if let (Extent::Cell(cell), OnError::Blank) = (extent, self.task.on_error) {
                     patch.replace(cell, |out| self.layout.put(out, cell.form, ""));
                 }
@@ -193,24 +205,39 @@ impl<'t, L: Layout> Mapper<'t, L> {
         patch.copy_to(self.rows.last().map_or(0, |row| row.end));
     }
 
+    /// The column that the `nth` thing found in a row is of, where there are several.
+    fn column(&self, input: &[u8], row: &Row, nth: usize) -> Option<Label> {
+        let founds = &self.finds.founds[row.founds.clone()];
+        let place = founds[nth].place().map(|place| place.start - row.start);
+        if matches!(founds[nth], Found::Unfit(_)) {
+            None
+        } else {
+            self.layout.column(&input[row.start..row.end], nth, place)
+        }
+    }
+
     /// Counts the cells beside the column that have what reads as a number.
     fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
         let bytes = &input[row.start..row.end];
         let (mut labelled, mut from) = (Labelled::default(), row.start);
+        let (row_at, noted) = (counts.rows - 1, notes.len());
         let founds = &self.finds.founds[row.founds.clone()];
         let cells = founds.iter().filter_map(Found::place).chain(iter::once(row.end..row.end));
         for cell in cells {
             let part = mem::replace(&mut from, cell.end)..cell.start;
-            scan.look(bytes, part.start - row.start..part.end - row.start, |at| {
+            let hit = |at| {
                 let label = self.layout.label(bytes, at, &mut labelled);
                 if labelled.label.as_ref() != Some(&label) {
                     counts.left.count(label.clone(), 1);
+                    if notes.len() - noted < LEFT_NOTES_MAX {
+                        let note = Fault::note(row_at, RowError::NumberLeft, None);
+                        notes.push(Fault { column: Some(label.clone()), ..note });
+                    }
                     labelled.label = Some(label);
                 }
-            });
-        }
-        if labelled.label.is_some() {
-            notes.push(Fault::note(counts.rows - 1, RowError::NumberLeft, None));
+            };
+            let part = part.start - row.start..part.end - row.start;
+            if self.has_wide_digits { scan.look_wide(bytes, part, hit) } else { scan.look(bytes, part, hit) }
         }
     }
 

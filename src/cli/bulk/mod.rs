@@ -9,6 +9,7 @@
 mod block;
 mod csv;
 mod delimiter;
+mod disguise;
 mod encoding;
 mod form;
 mod guard;
@@ -21,6 +22,7 @@ mod kind;
 mod layout;
 mod lines;
 mod map;
+mod names;
 mod output;
 mod patch;
 mod pipeline;
@@ -51,7 +53,7 @@ use self::{
     encoding::Encoding,
     form::NumberForm,
     header::Column,
-    input::{Input, Pace},
+    input::{Input, Pace, Position},
     interrupt::Litter,
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
@@ -182,6 +184,13 @@ enum Format {
     Jsonl,
 }
 
+/// How much there is to read, where that is known, and how far it was read.
+#[derive(Default)]
+struct Extent {
+    bytes: Option<u64>,
+    position: Position,
+}
+
 /// Where the values are in each row.
 enum Place {
     Lines,
@@ -214,8 +223,8 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         form: args.form,
         guards_formulas: args.guard_formulas,
     };
-    let (mut input, bytes, encoding) = args.input()?;
-    let run = Run::begin(args, task, bytes, in_place, encoding)?;
+    let (mut input, extent, encoding) = args.input()?;
+    let run = Run::begin(args, task, extent, in_place, encoding)?;
     match place {
         Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
         Place::Lines => {
@@ -291,27 +300,28 @@ impl BulkArgs {
     }
 
     /// What is read, how many bytes that is where it is known, and in which encoding.
-    fn input(&self) -> Result<(Input, Option<u64>, Encoding), Failure> {
+    fn input(&self) -> Result<(Input, Extent, Encoding), Failure> {
+        let mut extent = Extent::default();
         if !self.value.is_empty() {
             // No value can have a NUL: the system ends them with one.
             let values: String = self.value.iter().flat_map(|value| [value, "\0"]).collect();
-            return Ok((Input::new(io::Cursor::new(values), Pace::Full), None, Encoding::Utf8));
+            return Ok((Input::new(io::Cursor::new(values), Pace::Full), extent, Encoding::Utf8));
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
             // What writes to a pipe may wait for answers, as people at a terminal do.
-            let length = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
-            let pace = if length.is_some() { Pace::Full } else { Pace::Row };
-            let (input, encoding) = Input::open(io::stdin(), pace, self.encoding).map_err(Failure::failed)?;
-            return Ok((input, length.filter(|_| encoding == Encoding::Utf8), encoding));
+            extent.bytes = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
+            let pace = if extent.bytes.is_some() { Pace::Full } else { Pace::Row };
+            let (input, encoding) =
+                Input::open(extent.position.of(io::stdin()), pace, self.encoding).map_err(Failure::failed)?;
+            return Ok((input, extent, encoding));
         };
         let file = File::open(path).map_err(|error| {
             Failure::failed(format_args!("cannot open the file: {error} (values go after --value)"))
         })?;
-        let container = Container::of(path);
-        let length = length(&file).filter(|_| container == Container::Plain);
-        let unpacked = container.unpack(file).map_err(Failure::failed)?;
+        extent.bytes = length(&file);
+        let unpacked = Container::of(path).unpack(extent.position.of(file)).map_err(Failure::failed)?;
         let (input, encoding) = Input::open(unpacked, Pace::Full, self.encoding).map_err(Failure::failed)?;
-        Ok((input, length.filter(|_| encoding == Encoding::Utf8), encoding))
+        Ok((input, extent, encoding))
     }
 
     fn reads_stdin(&self) -> bool {

@@ -12,7 +12,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::{interrupt::Litter, screen::Screen};
+use super::{input::Position, interrupt::Litter, screen::Screen};
 use crate::cli::tell;
 
 /// What is over sooner needs no bar.
@@ -40,6 +40,7 @@ impl Audience {
 /// How far a run has come.
 pub(super) struct Progress {
     bar: ProgressBar,
+    position: Position,
     audience: Audience,
     rows: Arc<AtomicU64>,
     began: Instant,
@@ -47,8 +48,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of `bytes` of input, where it is known how long that is.
-    pub(super) fn new(audience: Audience, bytes: Option<u64>, litter: &Litter) -> Self {
+    /// Of `bytes` of input, where it is known how long that is, read up to a position.
+    pub(super) fn new(audience: Audience, bytes: Option<u64>, position: Position, litter: &Litter) -> Self {
         let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
         bar.set_draw_target(ProgressDrawTarget::hidden());
         let (rows, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
@@ -64,13 +65,13 @@ impl Progress {
             let _ = write!(f, "{}", Rate { rows, took: began.elapsed() });
         });
         bar.set_style(style);
-        Self { bar, audience, rows, began, litter: litter.clone() }
+        Self { bar, position, audience, rows, began, litter: litter.clone() }
     }
 
     /// Another block is done.
-    pub(super) fn advance(&mut self, bytes: u64, rows: u64) {
+    pub(super) fn advance(&mut self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
-        self.bar.inc(bytes);
+        self.bar.set_position(self.position.bytes());
         if self.audience == Audience::Terminal && self.began.elapsed() > SHOWN_AFTER {
             self.audience = Audience::Nobody; // From now on it looks after itself.
             self.litter.bar(&self.bar);

@@ -14,6 +14,15 @@ struct Entry {
     fields: Value,
 }
 
+/// Where runs are recorded. Who can only read the ring is told of another place.
+fn journal(args: &BulkArgs, command: &'static str) -> Result<Journal, Failure> {
+    let is_beside = args.ring.configuration()?.is_none_or(|config| config.audit.to.is_none());
+    args.ring.open_journal(command)?.map_err(|error| match error.is_read_only() && is_beside {
+        true => Failure::failed(format_args!("{error}: with --config, audit.to can name a log elsewhere")),
+        false => error.into(),
+    })
+}
+
 impl Record {
     /// The record of a run that is about to begin.
     pub(super) fn new(args: &BulkArgs, mode: Mode, ring: &KeyRing) -> Result<Self, Failure> {
@@ -35,7 +44,7 @@ impl Record {
         let fields = json!({
             "file": file, "output": output, "context": args.context.as_str(), "generation": ring.generation(), "keys": keys,
         });
-        Ok(Self(Some(Entry { journal: args.ring.journal(command)?, fields })))
+        Ok(Self(Some(Entry { journal: journal(args, command)?, fields })))
     }
 
     /// Records who is about to open what, with which keys. What cannot be recorded is not done.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::{
     block::{Block, Fault, Holds},
     kind::{Damage, Kind},
+    names::Names,
     output::Partial,
     progress::Progress,
     scan::Left,
@@ -286,18 +287,18 @@ impl Report {
     }
 
     /// Takes in what became of a block.
-    pub(super) fn add(&mut self, block: &Block, progress: &Progress) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, block: &Block, names: &Names, progress: &Progress) -> Result<(), Failure> {
         if let Some(file) = &mut self.file {
             let mut text = Zeroizing::new(String::new());
             for fault in &block.done.faults {
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "{}", Line { fault, block, rows: self.rows, values: self.values });
+                let _ = writeln!(text, "{}", Line { fault, block, names, rows: self.rows, values: self.values });
             }
             file.write(text.as_bytes())?;
         } else {
             let left = TOLD_MAX.saturating_sub(self.told);
             for fault in block.done.faults.iter().filter(|fault| !fault.is_note).take(left) {
-                progress.tell(Line { fault, block, rows: self.rows, values: self.values });
+                progress.tell(Line { fault, block, names, rows: self.rows, values: self.values });
                 self.told += 1;
             }
         }
@@ -338,13 +339,18 @@ impl Report {
 struct Line<'a> {
     fault: &'a Fault,
     block: &'a Block,
+    names: &'a Names,
     rows: u64,
     values: Values,
 }
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row {}: {}", self.rows + self.fault.row + 1, self.fault.error.code())?;
+        write!(f, "row {}", self.rows + self.fault.row + 1)?;
+        if let Some(column) = &self.fault.column {
+            write!(f, ", {}", self.names.of(column))?;
+        }
+        write!(f, ": {}", self.fault.error.code())?;
         let Some(value) = self.fault.value.clone().filter(|_| self.values == Values::Shown) else { return Ok(()) };
         let bytes = &self.block.input()[value];
         let text = Zeroizing::new(String::from_utf8_lossy(&bytes[..bytes.len().min(4 * VALUE_CHARS_MAX)]).into_owned());

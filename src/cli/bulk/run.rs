@@ -1,28 +1,24 @@
 //! One run, from its first row to its last.
 
-use std::{fmt, num::NonZero, path::PathBuf};
+use std::{num::NonZero, path::PathBuf};
 
 use super::{
-    BulkArgs,
+    BulkArgs, Extent,
     block::Block,
     encoding::{Encoder, Encoding},
     guard::InPlace,
     input::Input,
     interrupt::Litter,
     layout::Layout,
+    names::{LeftOver, Names},
     output::{Output, Partial},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
     record::Record,
     report::{Report, Values},
-    scan::{Label, Left},
     task::Task,
 };
 use crate::cli::{Failure, print, tell};
-
-/// Bytes and digits of the longest name of a column that is told.
-const NAME_BYTES_MAX: usize = 64;
-const NAME_DIGITS_MAX: usize = 4;
 
 /// What is told at the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,15 +45,15 @@ pub(super) struct Run<'a> {
     is_strict: bool,
     is_dry: bool,
     /// What the columns are called.
-    names: Vec<String>,
+    names: Names,
 }
 
 impl<'a> Run<'a> {
-    /// Gets everything ready that a run writes to. `bytes` of input are expected.
+    /// Gets everything ready that a run writes to.
     pub(super) fn begin(
         args: &BulkArgs,
         task: Task<'a>,
-        bytes: Option<u64>,
+        extent: Extent,
         in_place: InPlace,
         encoding: Encoding,
     ) -> Result<Self, Failure> {
@@ -80,7 +76,7 @@ impl<'a> Run<'a> {
             false if args.quiet || !args.value.is_empty() => Closing::Nothing,
             false => Closing::Counts,
         };
-        let progress = Progress::new(audience, bytes, &litter);
+        let progress = Progress::new(audience, extent.bytes, extent.position, &litter);
         Ok(Self {
             task,
             threads: args.threads(),
@@ -93,12 +89,12 @@ impl<'a> Run<'a> {
             record,
             is_strict: args.strict,
             is_dry: args.dry_run,
-            names: Vec::new(),
+            names: Names::default(),
         })
     }
 
     /// The columns are called so.
-    pub(super) fn with_names(self, names: Vec<String>) -> Self {
+    pub(super) fn with_names(self, names: Names) -> Self {
         Self { names, ..self }
     }
 
@@ -113,12 +109,12 @@ impl<'a> Run<'a> {
         self.record.begin()?;
         preamble.iter().try_for_each(|bytes| self.output.write(bytes))?;
         self.report.skip(preamble_rows, preamble.iter().map(|bytes| bytes.len() as u64).sum());
-        let Self { task, threads, output, report, progress, .. } = &mut self;
+        let Self { task, threads, output, report, progress, names, .. } = &mut self;
         let mut is_stopped = false;
         let ran = pipeline::run(input, layout, task, *threads, |block: &Block| {
             output.write(&block.done.output)?;
-            report.add(block, progress)?;
-            progress.advance(block.done.counts.bytes_in, block.done.counts.rows);
+            report.add(block, names, progress)?;
+            progress.advance(block.done.counts.rows);
             is_stopped = block.done.stopped;
             Ok(())
         });
@@ -167,35 +163,4 @@ impl<'a> Run<'a> {
             (failed, true) => Err(Failure::failed(format_args!("{failed} of {} would fail", counts.rows))),
         }
     }
-}
-
-/// The columns in which numbers stayed, and how many cells of each.
-struct LeftOver<'a> {
-    left: &'a Left,
-    names: &'a [String],
-}
-
-impl fmt::Display for LeftOver<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "\nother columns hold what reads as a phone number: ";
-        for (label, cells) in self.left.iter() {
-            f.write_str(separator)?;
-            match label {
-                Label::Cell(at) => match self.names.get(*at).filter(|name| is_a_name(name)) {
-                    Some(name) => write!(f, "{name}: {cells}")?,
-                    None => write!(f, "column {}: {cells}", at + 1)?,
-                },
-                Label::Key(key) if is_a_name(key) => write!(f, "{key}: {cells}")?,
-                Label::Key(_) | Label::Elsewhere => write!(f, "elsewhere: {cells}")?,
-            }
-            separator = ", ";
-        }
-        Ok(())
-    }
-}
-
-/// Whether this can be shown: a name, and no value that stands where one should.
-fn is_a_name(text: &str) -> bool {
-    let digits = text.chars().filter(|c| c.is_numeric()).count();
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && digits <= NAME_DIGITS_MAX && !text.contains(char::is_control)
 }

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::phone::Numbering;
+use memchr::memchr3;
+use zeroize::Zeroizing;
+
+use crate::phone::{Numbering, digits::digit_value};
 
 /// Labels that are counted one by one; the rest goes together.
 const LABELS_MAX: usize = 64;
@@ -76,6 +79,23 @@ impl<'t> Scan<'t> {
         Self { numbering, parts, digits_min: numbering.digits_min() }
     }
 
+    /// Whether `bytes` may have digits that are no ASCII: those of full width, of Arabic and of Persian.
+    pub(super) fn may_have_wide_digits(bytes: &[u8]) -> bool {
+        let [full_width, arabic, persian] = WIDE_DIGITS;
+        memchr3(full_width, arabic, persian, bytes).is_some()
+    }
+
+    /// The same as [`Scan::look`], where digits may be no ASCII.
+    pub(super) fn look_wide(&self, row: &[u8], place: Range<usize>, mut hit: impl FnMut(usize)) {
+        let text = match str::from_utf8(&row[place.clone()]) {
+            Ok(text) if Self::may_have_wide_digits(text.as_bytes()) => text,
+            _ => return self.look(row, place, hit),
+        };
+        let folded = Zeroizing::new(text.chars().map(folded).collect::<Vec<u8>>());
+        let places: Vec<usize> = text.char_indices().map(|(at, _)| place.start + at).collect();
+        self.look(&folded, 0..folded.len(), |at| hit(places[at]));
+    }
+
     /// Gives `hit` the place of each number in these bytes of a row.
     pub(super) fn look(&self, row: &[u8], place: Range<usize>, mut hit: impl FnMut(usize)) {
         let is_part = |at: usize| self.parts[usize::from(row[at])];
@@ -113,6 +133,22 @@ impl<'t> Scan<'t> {
         let digits: Vec<u8> = text.iter().copied().filter(|byte| byte.is_ascii_digit() || *byte == b'+').collect();
         str::from_utf8(&digits).is_ok_and(|digits| self.numbering.is_usual(digits))
     }
+}
+
+/// What begins the UTF-8 of digits of full width (U+FF10 and on), Arabic (U+0660) and Persian ones (U+06F0).
+const WIDE_DIGITS: [u8; 3] = [0xEF, 0xD9, 0xDB];
+
+/// The ASCII of a character that numbers are written with; NUL, which no number has, for others.
+fn folded(c: char) -> u8 {
+    let ascii = match c {
+        '\u{3000}' => ' ',
+        '\u{FF08}' => '(',
+        '\u{FF09}' => ')',
+        '\u{FF0B}' => '+',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}' | '\u{FF0D}' => '-',
+        c => c,
+    };
+    digit_value(ascii).map_or_else(|| u8::try_from(ascii).ok().filter(u8::is_ascii).unwrap_or(0), |value| b'0' + value)
 }
 
 fn count_digits(text: &[u8]) -> usize {
@@ -154,7 +190,7 @@ mod tests {
     fn check(region: &str, row: &str, places: &[usize]) {
         let numbering = Numbering::new(NUMBERS_NEWEST, region).expect("known");
         let mut found = Vec::new();
-        Scan::new(&numbering, Some(b',')).look(row.as_bytes(), 0..row.len(), |at| found.push(at));
+        Scan::new(&numbering, Some(b',')).look_wide(row.as_bytes(), 0..row.len(), |at| found.push(at));
         assert_eq!(found, places, "{row:?}");
     }
 
@@ -172,6 +208,19 @@ mod tests {
         check("CN", "2026-11-26 13988888888", &[0]);
         check("CN", "Ann13988888888", &[3]);
         check("HK", "a,51234567,b", &[2]);
+        for before in 0..24 {
+            let begin = "注,".repeat(before);
+            for number in [
+                "１３９８８８８８８８８",
+                "＋８６　１３９－８８８８－８８８８",
+                "٠٧٥٥٨٦٠١٣٣٨٨",
+                "۱۳۹۸۸۸۸۸۸۸۸",
+                "1３9８８８８８８88",
+                "（０７５５）８６０１－３３８８",
+            ] {
+                check("CN", &format!("{begin}{number},b"), &[begin.len()]);
+            }
+        }
     }
 
     #[test]
@@ -184,6 +233,8 @@ mod tests {
             "110101199003072316",
             "550e8400-e29b-41d4-a716-446655440000",
             "1767225600000",
+            "２０２６－１１－２６",
+            "１２３４５６７，８９０",
             "",
             "139",
         ] {
