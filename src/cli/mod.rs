@@ -6,6 +6,7 @@ mod bulk;
 mod check;
 mod clients;
 mod completions;
+mod configuration;
 mod connector;
 mod container;
 mod doctor;
@@ -78,6 +79,9 @@ enum Command {
     /// Look after those who may call
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Write and check the configuration of `serve`
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
     /// Ask audit logs who decoded what, and how much
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -113,6 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(args, lacking),
         Command::Keys(command) => keys::run(command),
         Command::Clients(command) => clients::run(&command),
+        Command::Config(command) => configuration::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Tokenize(args) => bulk::run(&args, tokenizer::Mode::PhoneToUid),
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),

@@ -67,3 +67,4 @@ mod tls;
 mod usual;
 mod vectors;
 mod wire;
+mod wrong_configurations;
