@@ -35,7 +35,7 @@ mod task;
 
 use std::{
     fs::File,
-    io,
+    io::{self, IsTerminal as _},
     num::NonZero,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -57,7 +57,7 @@ use self::{
     run::Run,
     task::{OnError, Style, Task},
 };
-use super::{Failure, RingArgs, container::Container, warn_of_arguments};
+use super::{Failure, RingArgs, container::Container, tell, warn_of_arguments};
 use crate::{
     ids::Context,
     phone::TrunkZeroRegions,
@@ -288,6 +288,11 @@ impl BulkArgs {
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
             // What writes to a pipe may wait for answers, as people at a terminal do.
+            if io::stdin().is_terminal() {
+                tell(
+                    "waiting for lines from this terminal; Ctrl-D on a line of its own ends them (--help tells of files)",
+                );
+            }
             let length = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
             let pace = if length.is_some() { Pace::Full } else { Pace::Row };
             let (input, encoding) = Input::open(io::stdin(), pace, self.encoding).map_err(Failure::failed)?;
