@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, RingArgs, approve, check, connector::AdminArgs, countdown, export, list, make_folder_of, print,
+    Failure, RingArgs, approve, check,
+    connector::AdminArgs,
+    countdown, export, list, make_folder_of, print,
     recipients::{self, recipients_of},
     tell,
 };

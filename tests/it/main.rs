@@ -67,4 +67,5 @@ mod tls;
 mod usual;
 mod vectors;
 mod wire;
+mod words;
 mod wrong_configurations;
