@@ -130,7 +130,10 @@ const FILES: &[(&str, &[&str])] = &[
         "plaintext = true\n[admin]\nlisten = '[::]:9640'\n[[clients]]\nname = 's3cret'",
         &["admin.token_sha256", "clients[0].name", "clients[0].username", "clients[0].password_sha256"],
     ),
-    ("x = s3cret\n[limits\nnumbers = 5\ny = = 's3cret'", &["line 1, column 5", "line 2, column 8", "line 4, column 5"]),
+    (
+        "x = s3cret\n[limits\nnumbers = 5\ny = = 's3cret'",
+        &["line 1, column 5", "line 2, column 8", "line 4, column 5", "line 4, column 7"],
+    ),
 ];
 
 #[test]

@@ -284,7 +284,14 @@ impl Judge<'_> {
         if self.shown.len() > 1 || roots.add(shown.clone()).is_err() {
             return false;
         }
-        !matches!(self.verify(leaf, &roots, self.now), Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+        // One of another CA with the same name has another key.
+        let is_of_another = |error: &CertificateError| {
+            matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature)
+        };
+        match self.verify(leaf, &roots, self.now) {
+            Err(Error::InvalidCertificate(error)) => !is_of_another(&error),
+            _ => true,
+        }
     }
 
     fn verify(&self, leaf: &ParsedCertificate<'_>, roots: &RootCertStore, now: UnixTime) -> Result<(), Error> {

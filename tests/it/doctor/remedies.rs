@@ -133,6 +133,7 @@ fn plain_http_on_the_port_of_tls_is_told_of_once() {
     for _ in 0..3 {
         assert!(first_remedy(folder.path(), &url, PASSWORD, &[]).1.contains("say https://"));
     }
-    server.wait_for("plain HTTP came to the port of TLS");
-    assert_eq!(server.log().matches("plain HTTP came to the port of TLS").count(), 1);
+    let told = "plain HTTP came to the port of TLS: its clients want https:// (told once a minute)";
+    server.wait_for(told);
+    assert_eq!(server.log().matches(told).count(), 1);
 }
