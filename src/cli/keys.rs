@@ -20,7 +20,7 @@ use crate::{
     ids::KeyId,
     keyring::{
         KeyRing,
-        file::{RingFile, RingFileError},
+        file::{RingFile, RingFileError, with_suffix},
         recipient::Recipient,
         rotation::{self, ChangeError, Export, Haste, Merged, Revision, StatusChange},
     },
@@ -287,6 +287,10 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export,
 
 /// Refuses to make a ring where the record of another one is: it would go on as if it were of this one.
 fn refuse_beside_another(path: &Path) -> Result<(), Failure> {
+    // Of a ring that is still there, its file's own refusal tells.
+    if path.exists() || with_suffix(path, ".previous").exists() {
+        return Ok(());
+    }
     match journal::ring_beside(path) {
         None => Ok(()),
         Some((record, ring)) => Err(Failure::failed(format_args!(
