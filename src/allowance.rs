@@ -78,6 +78,11 @@ impl Allowance {
         Self { limits: [self.limits[0], per_day], ..self }
     }
 
+    /// Items a minute; any number where it is `None`.
+    pub fn per_minute(&self) -> Option<u64> {
+        self.limits[0]
+    }
+
     /// Items a day; any number where it is `None`.
     pub fn per_day(&self) -> Option<u64> {
         self.limits[1]

@@ -83,3 +83,4 @@ pub mod limits;
 mod lock;
 pub mod memory;
 pub mod number;
+mod secret;

@@ -3,7 +3,7 @@
 use std::{
     fmt::{self, Display},
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -51,6 +51,19 @@ impl Display for NotRecorded {
 }
 
 impl std::error::Error for NotRecorded {}
+
+/// Bytes of a record that are looked at for the name of its ring.
+const LOOKED_AT_BYTES: u64 = 1024 * 1024;
+
+/// The record beside the ring at `ring`, if there is one, and the ring that it is of.
+pub fn ring_beside(ring: &Path) -> Option<(PathBuf, String)> {
+    let path = with_suffix(&RealDisk.resolve(ring), BESIDE);
+    let mut text = String::new();
+    File::open(&path).ok()?.take(LOOKED_AT_BYTES).read_to_string(&mut text).ok()?;
+    let of_line = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?.get("ring")?.as_str()?.to_owned());
+    let ring = text.lines().find_map(of_line)?;
+    Some((path, ring))
+}
 
 /// Where a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
 pub struct Journal {

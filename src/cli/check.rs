@@ -1,5 +1,7 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
+mod at_hand;
+mod counters;
 mod report;
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
@@ -21,7 +23,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::{Failure, connector::AdminArgs, countdown, print, print_table, tell};
+use self::counters::Quiet;
+use super::{Failure, RingArgs, connector::AdminArgs, countdown, keys::lead, print, table::print_table, tell};
 use crate::{
     ids::KeyId,
     keyring::{
@@ -53,9 +56,14 @@ pub(super) struct CheckArgs {
     /// Count what was decoded since then (RFC 3339): a replica started later is a failure, since its counters forgot
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
-    /// Fail if this key may not be disabled: a replica decoded with it
-    #[arg(long, value_name = "ID", requires = "since")]
+    /// How long no replica may have decoded with a key before it may be disabled
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = lead, conflicts_with = "since")]
+    unused_for: SignedDuration,
+    /// Fail if this key may not be disabled: a replica decoded with it, or has not run for so long
+    #[arg(long, value_name = "ID")]
     disable: Option<KeyId>,
+    #[command(flatten)]
+    ring: RingArgs,
     #[command(flatten)]
     admin: AdminArgs,
     /// As JSON
@@ -114,11 +122,18 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return Err(Failure::usage("--since is in the future"));
     }
     args.html.as_deref().map_or(Ok(()), report::check)?;
+    // Read first: it may ask for a passphrase.
+    let at_hand = at_hand::read(&args.ring)?;
     let mut fleet = Fleet::ask(&args.urls, &args.admin)?;
     fleet.check_instances(args.expect);
     fleet.check_rings(args.generation);
     fleet.check_pending();
-    fleet.check_counters(args.since, args.disable);
+    fleet.compare(&at_hand);
+    let quiet = match args.since {
+        Some(since) => Quiet::Since(since),
+        None => Quiet::For(args.unused_for),
+    };
+    fleet.check_counters(quiet, args.disable);
     if let Some(path) = &args.html {
         report::write(&fleet, &args.urls, path)?;
     }
@@ -245,7 +260,8 @@ impl Fleet {
                 }
                 let skew = replica.now.duration_since(self.asked);
                 if skew.abs() > SKEW_MAX {
-                    self.problems.push(format!("the clock of {url} is {} s off ours", skew.as_secs()));
+                    let way = if skew.is_negative() { "behind" } else { "ahead of" };
+                    self.problems.push(format!("the clock of {url} is {} s {way} ours", skew.abs().as_secs()));
                 }
                 self.replicas.push((url, replica));
             }
@@ -269,11 +285,26 @@ impl Fleet {
         };
         if distinct(|replica| replica.ring.clone()) > 1 {
             self.problems.push("the replicas use different rings".to_owned());
+        } else if let Some((url, other, generation)) = self.apart() {
+            self.problems.push(format!(
+                "{url} and {other} have two rings of generation {generation}: two copies were changed (`keys merge` joins their files)"
+            ));
         } else if distinct(|replica| replica.ring_hash.clone()) > 1 {
             self.problems.push("the replicas have not all the same generation of the ring".to_owned());
         } else if distinct(|replica| replica.primary().to_owned()) > 1 {
             self.problems.push("the replicas have not all the same primary".to_owned());
         }
+    }
+
+    /// Two replicas whose rings of one generation differ, and that generation.
+    fn apart(&self) -> Option<(&str, &str, u64)> {
+        self.replicas.iter().enumerate().find_map(|(at, (url, replica))| {
+            let differs = |(_, other): &&(String, Replica)| {
+                other.generation == replica.generation && other.ring_hash != replica.ring_hash
+            };
+            let (other, _) = self.replicas[..at].iter().find(differs)?;
+            Some((other.as_str(), url.as_str(), replica.generation))
+        })
     }
 
     /// A pending key may activate once every replica has it.
@@ -302,40 +333,6 @@ impl Fleet {
         }
     }
 
-    /// A key may be disabled once no replica decodes with it any more.
-    fn check_counters(&mut self, since: Option<Timestamp>, disable: Option<KeyId>) {
-        let Some(latest_start) = self.replicas.iter().map(|(_, replica)| replica.started).max() else { return };
-        let from = since.unwrap_or(latest_start);
-        for (url, replica) in self.replicas.iter().filter(|(_, replica)| replica.started > from) {
-            self.problems
-                .push(format!("{url} started {}, after {from}: its counters forgot what was before", replica.started));
-        }
-        let ids: HashSet<&str> = self.replicas.iter().flat_map(|(_, replica)| replica.retirable()).collect();
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        ids.sort_unstable();
-        let disable = disable.map(|id| id.to_string());
-        if let Some(id) = disable.as_ref().filter(|id| !ids.contains(&id.as_str())) {
-            self.problems
-                .push(format!("key {id} may not be disabled: it is unknown, not enabled, pending, or the primary"));
-        }
-        for id in ids {
-            let keys = self.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|key| key.id == id);
-            let (count, last) =
-                keys.fold((0, None), |(count, last), key| (count + key.decoded, key.last_decoded.max(last)));
-            if last.is_some_and(|last| last >= from) {
-                let used = format!(
-                    "key {id} is in use: last decoded {}, {count} UIDs since the replicas started",
-                    last.unwrap_or(from)
-                );
-                if disable.as_deref() == Some(id) { self.problems.push(used) } else { self.notes.push(used) }
-            } else if self.unasked > 0 {
-                self.notes.push(format!("key {id}: those that answered did not decode with it since {from}"));
-            } else {
-                self.notes.push(format!("key {id} may be disabled: no replica decoded with it since {from}"));
-            }
-        }
-    }
-
     fn report(self, json: bool) -> Result<(), Failure> {
         if json {
             let replicas = self.replicas.iter().map(|(url, replica)| {
@@ -350,21 +347,11 @@ impl Fleet {
             )?;
         } else {
             let rows = self.replicas.iter().map(|(url, replica)| {
-                let (instance, started) =
-                    (replica.instance.chars().take(8).collect(), replica.started.strftime("%FT%TZ").to_string());
-                [
-                    url.clone(),
-                    instance,
-                    started,
-                    replica.generation.to_string(),
-                    replica.ring_hash.clone(),
-                    replica.primary().to_owned(),
-                ]
+                let started = replica.started.strftime("%F %H:%MZ").to_string();
+                let (generation, primary) = (replica.generation.to_string(), replica.primary().to_owned());
+                [url.clone(), started, generation, replica.ring_hash.clone(), primary]
             });
-            print_table(
-                ["REPLICA", "INSTANCE", "STARTED", "GENERATION", "HASH", "PRIMARY"],
-                &rows.collect::<Vec<_>>(),
-            )?;
+            print_table(["REPLICA", "STARTED", "GENERATION", "HASH", "PRIMARY"], &rows.collect::<Vec<_>>())?;
             self.notes.iter().try_for_each(|note| print(format_args!("  {note}")))?;
             self.problems.iter().for_each(|problem| tell(format_args!("! {problem}")));
         }

@@ -13,13 +13,13 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Failure, RingArgs, recipient, tell};
+use super::{Failure, RingArgs, recipients::recipients_of, tell};
 use crate::{
     ids::KeyId,
     keyring::{
         KeyRing, MATERIAL_BYTES, Material, Status,
         disk::{Disk as _, RealDisk},
-        sealed::{Recipient, seal},
+        sealed::seal,
     },
 };
 
@@ -39,8 +39,8 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     pub(super) ring: RingArgs,
     /// Encrypt the keyset for this age public key; may be repeated
-    #[arg(long, value_name = "AGE1…", value_parser = recipient)]
-    recipient: Vec<Recipient>,
+    #[arg(long, value_name = "[NAME=]AGE1…")]
+    recipient: Vec<String>,
     /// Do not encrypt it
     #[arg(long, conflicts_with = "recipient")]
     cleartext: bool,
@@ -62,6 +62,7 @@ impl ExportArgs {
     /// Whether it is clear who is to get the keyset, and how.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let id = self.id;
+        recipients_of(&self.recipient)?;
         if self.recipient.is_empty() && !self.cleartext {
             return Err(Failure::usage(
                 "say for whom: --recipient age1… encrypts the keyset, --cleartext --yes does not",
@@ -84,16 +85,15 @@ impl ExportArgs {
         let bytes = if self.cleartext {
             keyset
         } else {
-            Zeroizing::new(seal(&keyset, &self.recipient).map_err(Failure::failed)?)
+            Zeroizing::new(seal(&keyset, &recipients_of(&self.recipient)?).map_err(Failure::failed)?)
         };
         Ok(Export { bytes, output: self.output.as_deref() })
     }
 
     /// To whom the key goes, for the record.
     pub(super) fn about(&self) -> Value {
-        let recipients: Vec<_> = self.recipient.iter().map(ToString::to_string).collect();
         let output = self.output.as_ref().map(|path| path.display().to_string());
-        json!({"key": self.id.to_string(), "cleartext": self.cleartext, "recipients": recipients, "output": output})
+        json!({"key": self.id.to_string(), "cleartext": self.cleartext, "recipients": self.recipient, "output": output})
     }
 
     /// Tells what was given away.

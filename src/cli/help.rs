@@ -116,6 +116,29 @@ It gives away every number that has a UID of this key, and lets whoever has it m
   callveil clients new-password",
     ),
     (
+        "callveil config",
+        "Examples:
+  callveil config example >callveil.toml
+  callveil config check callveil.toml",
+    ),
+    (
+        "callveil config example",
+        "Examples:
+  callveil config example >callveil.toml
+
+Each key has a comment. With a key ring and a password of your own it serves, on loopback.",
+    ),
+    (
+        "callveil config check",
+        "Examples:
+  callveil config check callveil.toml
+  callveil config check /etc/callveil/callveil.toml --here
+
+It tells all that is wrong at once, and looks at the files that the configuration names: the
+key ring, certificates, the key of the audit log. It binds no address and writes nothing.
+Exit codes: 0 right, 78 not. Files that are not there make it 78 with --here only.",
+    ),
+    (
         "callveil audit",
         "Examples:
   callveil audit sum /var/log/callveil

@@ -1,6 +1,6 @@
 //! `callveil keys`: make, rotate and look after the keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Uri;
@@ -8,18 +8,21 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, RingArgs, approve, check, connector::AdminArgs, countdown, export, make_folder_of, print, print_table,
-    recipient, tell,
+    Failure, RingArgs, approve, check,
+    connector::AdminArgs,
+    countdown, export, list, make_folder_of, print,
+    recipients::{self, recipients_of},
+    tell,
 };
 use crate::{
+    audit::journal,
     config::KeyringConfig,
     ids::KeyId,
     keyring::{
-        Key, KeyRing, Status,
-        file::{RingFile, RingFileError},
-        note::Name,
+        KeyRing,
+        file::{RingFile, RingFileError, with_suffix},
+        recipient::Recipient,
         rotation::{self, ChangeError, Export, Haste, Merged, Revision, StatusChange},
-        sealed::Recipient,
     },
     phone,
 };
@@ -37,8 +40,8 @@ pub(super) enum KeysCommand {
         #[arg(long, value_name = "CC", default_value = "CN")]
         region: String,
         /// Encrypt the ring for this age public key; may be repeated
-        #[arg(long, value_name = "AGE1…", value_parser = recipient)]
-        recipient: Vec<Recipient>,
+        #[arg(long, value_name = "[NAME=]AGE1…")]
+        recipient: Vec<String>,
         /// Let `keys export-tink` give the key away, now and for all time
         #[arg(long)]
         exportable: bool,
@@ -107,13 +110,7 @@ pub(super) enum KeysCommand {
         json: bool,
     },
     /// Show for whom the ring is encrypted, or encrypt it for others
-    Recipients {
-        #[command(flatten)]
-        change: ChangeArgs,
-        /// Encrypt it for these age public keys, and for nobody else
-        #[arg(long, value_name = "AGE1…", num_args = 1.., value_parser = recipient)]
-        set: Vec<Recipient>,
-    },
+    Recipients(recipients::RecipientsArgs),
     /// Join another copy of the ring, in which other things were changed
     Merge {
         /// The other copy
@@ -137,10 +134,10 @@ pub(super) enum KeysCommand {
 #[derive(Args)]
 pub(super) struct ChangeArgs {
     #[command(flatten)]
-    ring: RingArgs,
+    pub(super) ring: RingArgs,
     /// What was done, as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Args)]
@@ -160,7 +157,7 @@ impl LeadArgs {
     }
 }
 
-fn lead(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn lead(text: &str) -> Result<SignedDuration, String> {
     let days = SpanRelativeTo::days_are_24_hours();
     let lead = text.parse::<Span>().and_then(|span| span.to_duration(days));
     match lead.map_err(|_| "a duration is such as 24h, 90m or 2d".to_owned())? {
@@ -172,12 +169,12 @@ fn lead(text: &str) -> Result<SignedDuration, String> {
 pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
     match command {
         KeysCommand::Init { ring, region, recipient, exportable, json } => {
-            init(&ring, &region, &recipient, export_of(exportable), json)
+            init(&ring, &region, &recipients_of(&recipient)?, export_of(exportable), json)
         }
         KeysCommand::Rotate { change, lead, region, exportable } => {
             rotate(&change, region.as_deref(), &lead, export_of(exportable))
         }
-        KeysCommand::List { ring, json } => list(&ring.ring()?, &ring.locate()?.0, Timestamp::now(), json),
+        KeysCommand::List { ring, json } => list::run(&ring.ring()?, &ring.locate()?.0, Timestamp::now(), json),
         KeysCommand::Enable { id, change, lead } => enable(&change, id, &lead),
         KeysCommand::Disable { id, change } => disable(&change, id),
         KeysCommand::Destroy { id, change, yes, early, replica, admin } => {
@@ -185,7 +182,7 @@ pub(super) fn run(command: KeysCommand) -> Result<(), Failure> {
             destroy(&change, id, yes, haste, &check::Fleet::ask(&replica, &admin)?)
         }
         KeysCommand::Verify { ring, json } => verify(&ring, json),
-        KeysCommand::Recipients { change, set } => recipients(&change, &set),
+        KeysCommand::Recipients(args) => recipients::run(&args),
         KeysCommand::Merge { file, change, yes } => merge(&change, &file, yes),
         KeysCommand::Approver(args) => approve::make(&args),
         KeysCommand::Approve(args) => approve::approve(&args),
@@ -208,7 +205,7 @@ impl ChangeArgs {
     }
 
     /// The same with a file of one's own making.
-    fn update_file<T>(
+    pub(super) fn update_file<T>(
         &self,
         file: &RingFile,
         config: &KeyringConfig,
@@ -228,7 +225,7 @@ impl ChangeArgs {
     }
 
     /// Tells what was done, as the result of the command.
-    fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
+    pub(super) fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
         if !self.json {
             print(text)?;
             let next = match self.ring.locate()?.0.approval.check(ring) {
@@ -269,6 +266,9 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export,
             "an identity is given, so the ring must be encrypted: say for whom with --recipient",
         ));
     }
+    if ring.config.is_none() {
+        refuse_beside_another(file.path())?;
+    }
     make_folder_of(file.path())?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients, export).map_err(Failure::failed)?;
@@ -283,6 +283,21 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export,
     tell("that line in the configuration has replicas take this ring, and no other");
     tell("keep a copy where it cannot be lost: without it no UID can be opened");
     Ok(())
+}
+
+/// Refuses to make a ring where the record of another one is: it would go on as if it were of this one.
+fn refuse_beside_another(path: &Path) -> Result<(), Failure> {
+    // Of a ring that is still there, its file's own refusal tells.
+    if path.exists() || with_suffix(path, ".previous").exists() {
+        return Ok(());
+    }
+    match journal::ring_beside(path) {
+        None => Ok(()),
+        Some((record, ring)) => Err(Failure::failed(format_args!(
+            "{} is the record of another ring, {ring}: restore that one, or move its record away",
+            record.display()
+        ))),
+    }
 }
 
 fn rotate(change: &ChangeArgs, region: Option<&str>, lead: &LeadArgs, export: Export) -> Result<(), Failure> {
@@ -363,38 +378,6 @@ fn destroy(change: &ChangeArgs, id: KeyId, yes: bool, haste: Haste, fleet: &chec
     Ok(())
 }
 
-fn recipients(change: &ChangeArgs, set: &[Recipient]) -> Result<(), Failure> {
-    if set.is_empty() {
-        let ring = change.ring.ring()?;
-        if change.json {
-            return print(json!({"recipients": ring.recipients()}));
-        }
-        if ring.recipients().is_empty() {
-            tell("the ring is plain, or was encrypted by something else: it names no recipients");
-        }
-        return ring.recipients().iter().try_for_each(print);
-    }
-    let (file, config) = change.ring.file()?;
-    // It may still be plain, although there is an identity: this is the change that encrypts it.
-    if !file.wants_sealed() {
-        return Err(Failure::usage("say with --identity how you will open it: nobody locks themselves out"));
-    }
-    let file = file.or_plain();
-    let mut texts: Vec<_> = set.iter().map(ToString::to_string).collect();
-    texts.sort();
-    texts.dedup();
-    let about = |(): &()| json!({"recipients": texts});
-    let set = |ring: &KeyRing, _| Ok(((), rotation::set_recipients(ring, &texts)?));
-    let (ring, ()) = change.update_file(&file, &config, "keys recipients", about, set)?;
-    let text = format!("encrypted for {} recipients; keys and UIDs are as they were", texts.len());
-    change.done(&ring, &text, json!({"recipients": texts}))?;
-    tell(
-        "a removed recipient may still know the keys: to shut one out, rotate, rewrap the UIDs, and destroy the old key",
-    );
-    tell("not reached: backups, other copies of the file, old versions of a Kubernetes Secret, exported keys");
-    Ok(())
-}
-
 /// What a merge did, for those who ran it and for the record.
 struct Joined {
     now: Timestamp,
@@ -412,7 +395,7 @@ impl Joined {
     }
 }
 
-fn merge(change: &ChangeArgs, other: &std::path::Path, yes: bool) -> Result<(), Failure> {
+fn merge(change: &ChangeArgs, other: &Path, yes: bool) -> Result<(), Failure> {
     let (file, config) = change.ring.file()?;
     let theirs = file.read_other(other)?;
     let join = |ring: &KeyRing, now| {
@@ -462,45 +445,6 @@ fn export_tink(args: &export::ExportArgs) -> Result<(), Failure> {
 
 fn check_region(region: &str) -> Result<(), Failure> {
     phone::TrunkZeroRegions::new([region]).map(|_| ()).map_err(Failure::usage)
-}
-
-fn list(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: bool) -> Result<(), Failure> {
-    let primary = ring.primary(now).id;
-    let state = |key: &Key| match key.status {
-        Status::Enabled if key.id == primary => "primary".to_owned(),
-        Status::Enabled if key.is_pending(now) => format!("pending, in {}", countdown(now, key.activates)),
-        status => status.to_string(),
-    };
-    if json {
-        let keys = ring.keys().iter().map(|key| {
-            json!({
-                "id": key.id.to_string(), "status": key.status, "primary": key.id == primary,
-                "pending": key.is_pending(now), "created": key.created.to_string(),
-                "activates": key.activates.to_string(), "numbers": key.numbers, "region": key.region,
-                "check": key.check.to_string(), "disabled": key.disabled.map(|time| time.to_string()),
-                "exportable": key.exportable,
-            })
-        });
-        let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        return print(json!({
-            "ring": ring.ring().to_string(), "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
-            "recipients": ring.recipients(), "approvals": names(ring.approvals()),
-            "unverified": names(ring.claims()), "keys": keys.collect::<Vec<_>>(),
-        }));
-    }
-    print(format_args!("ring {}  generation {}  hash {}", ring.ring(), ring.generation(), ring.hash()))?;
-    let approvals = ring.approvals().iter().map(|name| format!("approved by {name}"));
-    let claims = ring.claims().iter().map(|name| format!("signed as {name}, which nothing here can verify"));
-    approvals.chain(claims).try_for_each(print)?;
-    if let Err(awaited) = config.approval.check(ring) {
-        print(awaited)?;
-    }
-    let row = |key: &Key| {
-        let (created, activates) = (key.created.to_string(), key.activates.to_string());
-        [key.id.to_string(), state(key), created, activates, key.region.to_string(), key.numbers.to_string()]
-    };
-    let rows: Vec<_> = ring.keys().iter().map(row).collect();
-    print_table(["KEY", "STATE", "CREATED", "ACTIVATES", "REGION", "NUMBERS"], &rows)
 }
 
 fn verify(ring: &RingArgs, json: bool) -> Result<(), Failure> {

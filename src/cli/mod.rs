@@ -6,6 +6,7 @@ mod bulk;
 mod check;
 mod clients;
 mod completions;
+mod configuration;
 mod connector;
 mod container;
 mod doctor;
@@ -13,9 +14,12 @@ mod export;
 mod help;
 mod inspect;
 mod keys;
+mod list;
 mod log;
 mod man;
+mod recipients;
 mod serve;
+mod table;
 
 use std::{
     cell::OnceCell,
@@ -44,10 +48,11 @@ use crate::{
         file::{Content, FileMode, RingFile, RingFileError},
         identity,
         rotation::ChangeError,
-        sealed::{Identities, Recipient},
+        sealed::Identities,
     },
     memory,
     phone::TrunkZeroRegions,
+    secret,
     tokenizer::{self, Tokenizer},
 };
 
@@ -79,6 +84,9 @@ enum Command {
     /// Look after those who may call
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Write and check the configuration of `serve`
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
     /// Ask audit logs who decoded what, and how much
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -102,6 +110,11 @@ enum Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(log::panic_without_payload));
     let lacking = memory::harden();
+    let args: Vec<_> = args.into_iter().collect();
+    if let Err(failure) = refuse_secrets(&args) {
+        tell(format_args!("callveil: {failure}"));
+        return ExitCode::from(failure.code);
+    }
     let cli = match help::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -114,6 +127,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(args, lacking),
         Command::Keys(command) => keys::run(command),
         Command::Clients(command) => clients::run(&command),
+        Command::Config(command) => configuration::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Tokenize(args) => bulk::run(&args, tokenizer::Mode::PhoneToUid),
         Command::Detokenize(args) => bulk::run(&args, tokenizer::Mode::UidToPhone),
@@ -323,7 +337,8 @@ fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure
     let identity = config.identity.clone().or_else(credential);
     let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
     let file = RingFile::new(&config.path, config.mode, tokenizer::knows, identities);
-    Ok(file.approved_by(config.approval.clone()))
+    let waiting = |lock: &Path| tell(format_args!("waiting for {}, which another command holds", lock.display()));
+    Ok(file.approved_by(config.approval.clone()).telling_of_waiting(waiting))
 }
 
 fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
@@ -346,11 +361,14 @@ fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
     Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
 }
 
-/// Someone for whom something is to be encrypted.
-fn recipient(text: &str) -> Result<Recipient, String> {
-    Recipient::parse(text).ok_or_else(|| {
-        "an age public key is age1… or age1pq1…, as age-keygen prints it, or a hardware key's age1tag1…".to_owned()
-    })
+/// Refuses arguments among which there is a secret key, which others have seen by now, and shows none of them.
+fn refuse_secrets(args: &[OsString]) -> Result<(), Failure> {
+    match args.iter().find_map(|argument| secret::found_in(&argument.to_string_lossy())) {
+        None => Ok(()),
+        Some(what) => Err(Failure::usage(format_args!(
+            "an argument holds {what}: other users of this machine can see it, and the shell may keep it, so make another. Where a public key is wanted, age's begin with age1"
+        ))),
+    }
 }
 
 fn trunk_zero_default() -> TrunkZeroRegions {
@@ -370,21 +388,6 @@ fn warn_of_arguments() {
 /// Writes one result, as a line.
 fn print(result: impl Display) -> Result<(), Failure> {
     writeln!(stdout(), "{result}").map_err(Failure::from)
-}
-
-/// Rows of equal width, under a heading.
-fn print_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([heading[column].len()]).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |cells: [&str; N]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    print(line(heading))?;
-    rows.iter().try_for_each(|row| print(line(row.each_ref().map(String::as_str))))
 }
 
 /// `now` to `later`, in the two largest units that it has.

@@ -4,20 +4,22 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{ConfigError, section::Section};
+use super::section::Section;
 
 /// The networks under `key`, none where it is not there.
-pub(super) fn networks(section: &mut Section, key: &str) -> Result<Vec<IpNet>, ConfigError> {
-    let parse = |text: &String| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    let Some(texts) = section.strings(key)? else { return Ok(Vec::new()) };
+pub(super) fn networks(section: &mut Section<'_>, key: &str) -> Vec<IpNet> {
+    const DEMAND: &str = "must be addresses and networks, such as \"10.0.0.0/8\"";
+    let parse = |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let is_there = section.has(key);
+    let Some(networks) = section.all_parsed(key, DEMAND, parse) else { return Vec::new() };
     // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
-    let networks = texts.iter().map(parse).collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty());
-    let networks =
-        networks.ok_or_else(|| section.wrong(key, "must be addresses and networks, such as \"10.0.0.0/8\""))?;
-    match networks.iter().find_map(fault) {
-        Some(wrong) => Err(section.wrong(key, wrong)),
-        None => Ok(networks),
+    if is_there && networks.is_empty() {
+        section.wrong(key, DEMAND);
     }
+    if let Some(wrong) = networks.iter().find_map(fault) {
+        section.wrong(key, wrong);
+    }
+    networks
 }
 
 fn fault(network: &IpNet) -> Option<&'static str> {

@@ -1,138 +1,241 @@
-//! How one table of the configuration is read.
+//! How one table of the configuration is read: each key by what [`KEYS`](super::list::KEYS) say of it. What is wrong is
+//! noted, and reading goes on, so that all faults are found at once.
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{cell::RefCell, fmt, net::SocketAddr, time::Duration};
 
 use data_encoding::HEXLOWER;
 use toml::{Table, Value, de::DeTable};
 
-use super::ConfigError;
-use crate::auth::HASH_BYTES;
+use super::{
+    fault::{ConfigError, Fault, Lines, not_toml},
+    keys::{Default, Key, Kind},
+};
+use crate::{auth::HASH_BYTES, secret};
 
-/// One table of the file, from which each known key is taken, so that what is left is unknown.
-pub(super) struct Section {
-    /// What to put before a key's name: `limits.`, `clients[0].`, or nothing.
-    prefix: String,
-    /// What is left of it.
-    pub(super) table: Table,
+/// Characters of an unknown key that are shown: a longer one may be anything.
+const KEY_CHARS_MAX: usize = 40;
+
+/// One reading of a file.
+pub(super) struct Reading {
+    lines: Lines,
+    faults: RefCell<Vec<Fault>>,
 }
 
-impl Section {
-    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
-        // What the parser says is made of its own words, never of the text's.
-        DeTable::parse(text).map_err(|error| not_toml(text, &error, error.message()))?;
+impl Reading {
+    /// Reads `text` as TOML.
+    ///
+    /// # Errors
+    /// Every place where it is none.
+    pub(super) fn begin(text: &str) -> Result<(Self, Table), ConfigError> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What the parser says is made of its own words, never of the text's.
+            let faults = errors.iter().map(|error| not_toml(text, error, error.message()));
+            return Err(ConfigError::all(faults.collect()));
+        }
+        let lines = Lines::of(table.get_ref(), text);
         // This quotes what it cannot take, such as an integer of a hundred digits.
-        let unfit = |error| not_toml(text, &error, "a value beyond what TOML has");
+        let unfit = |error| ConfigError::all(vec![not_toml(text, &error, "a value beyond what TOML has")]);
         let table = text.parse::<Table>().map_err(unfit)?;
-        Ok(Self { prefix: String::new(), table })
+        Ok((Self { lines, faults: RefCell::default() }, table))
     }
 
-    pub(super) fn wrong(&self, key: &str, what: impl fmt::Display) -> ConfigError {
-        ConfigError::new(&format!("{}{key}", self.prefix), what.to_string())
+    /// What was wrong.
+    ///
+    /// # Errors
+    /// All of it, if anything was.
+    pub(super) fn end(self) -> Result<(), ConfigError> {
+        let faults = self.faults.into_inner();
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError::all(faults)) }
+    }
+}
+
+/// One table of the file, from which each known key is taken, so that what is left is unknown.
+pub(super) struct Section<'r> {
+    reading: &'r Reading,
+    /// What to put before a key's name: `limits.`, `clients[0].`, or nothing.
+    prefix: String,
+    table: Table,
+}
+
+impl<'r> Section<'r> {
+    pub(super) fn top(reading: &'r Reading, table: Table) -> Self {
+        Self { reading, prefix: String::new(), table }
     }
 
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        self.table.remove(key)
+    /// Notes that `key` is wrong.
+    pub(super) fn wrong(&self, key: &str, what: impl fmt::Display) {
+        let path = format!("{}{key}", self.prefix);
+        let line = self.reading.lines.find(&path);
+        self.reading.faults.borrow_mut().push(Fault { place: format!("`{path}`"), line, what: what.to_string() });
     }
 
-    fn typed<T>(&mut self, key: &str, kind: &str, read: impl Fn(Value) -> Option<T>) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.take(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| self.wrong(key, format_args!("must be {kind}")))
+    /// Whether `key` was wrong.
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
+        let place = format!("`{}{key}`", self.prefix);
+        self.reading.faults.borrow().iter().any(|fault| fault.place == place)
     }
 
-    pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
-        self.typed(key, "a string", into_string)
+    /// Whether `key` is there, and not yet read.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
-    pub(super) fn strings(&mut self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        self.typed(key, "an array of strings", |value| match value {
-            Value::Array(values) => values.into_iter().map(into_string).collect(),
-            _ => None,
-        })
+    /// What is known of `key`.
+    fn known(&self, key: &str) -> &'static Key {
+        match self.prefix.split_once('[') {
+            Some((table, _)) => Key::find(&format!("{table}.{key}")),
+            None => Key::find(&format!("{}{key}", self.prefix)),
+        }
     }
 
-    pub(super) fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
-        self.typed(key, "true or false", |value| value.as_bool())
+    /// The value of `key`, or its default where it is not there or wrong; `None` where there is none.
+    fn read<T>(&mut self, key: &str, demand: &str, parse: impl Fn(&Value, Kind) -> Option<T>) -> Option<T> {
+        let Key { kind, default, .. } = *self.known(key);
+        let given = self.table.remove(key);
+        let good = given.as_ref().filter(|value| !holds_secret(value)).and_then(|value| parse(value, kind));
+        match (&given, &good, default) {
+            (None, _, Default::Required(_, hint)) => self.wrong(key, format_args!("is missing{hint}")),
+            (Some(value), _, _) if holds_secret(value) => {
+                self.wrong(key, "holds a secret key, which no configuration wants: whoever saw this file has it");
+            }
+            (Some(_), None, _) if demand.is_empty() => self.wrong(key, format_args!("must be {}", kind.demand())),
+            (Some(_), None, _) => self.wrong(key, demand),
+            _ => {}
+        }
+        let default = || match default {
+            Default::Value(text) => parse(&text.parse::<Value>().expect("defaults are TOML"), kind),
+            Default::Words(_) | Default::Required(..) => None,
+        };
+        good.or_else(default)
     }
 
-    pub(super) fn integer<T: TryFrom<i64> + PartialOrd + fmt::Display>(
+    pub(super) fn string(&mut self, key: &str) -> Option<String> {
+        self.parsed(key, "", |text| Some(text.to_owned()))
+    }
+
+    /// A string of a form that `parse` knows, and `demand` tells.
+    pub(super) fn parsed<T>(&mut self, key: &str, demand: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.read(key, demand, |value, _| parse(value.as_str()?))
+    }
+
+    pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {
+        self.all_parsed(key, "", |text| Some(text.to_owned()))
+    }
+
+    /// Strings of a form that `parse` knows, and `demand` tells.
+    pub(super) fn all_parsed<T>(
         &mut self,
         key: &str,
-        range: RangeInclusive<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let kind = format!("an integer from {} to {}", range.start(), range.end());
-        self.typed(key, &kind, |value| {
-            value.as_integer().and_then(|integer| T::try_from(integer).ok()).filter(|integer| range.contains(integer))
-        })
+        demand: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.read(key, demand, |value, _| value.as_array()?.iter().map(|value| parse(value.as_str()?)).collect())
     }
 
-    pub(super) fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Duration>, ConfigError> {
-        Ok(self.integer(key, range)?.map(Duration::from_secs))
-    }
-
-    /// A limit a `span`, where one is given; it may be that there is none.
-    pub(super) fn rate(&mut self, key: &str, span: &str, max: u64) -> Result<Option<Option<u64>>, ConfigError> {
-        let kind = format!("numbers a {span} from 1 to {max}, or \"unlimited\"");
-        self.typed(key, &kind, |value| match value.as_str() {
-            Some("unlimited") => Some(None),
-            _ => value
-                .as_integer()
-                .and_then(|rate| u64::try_from(rate).ok())
-                .filter(|rate| (1..=max).contains(rate))
-                .map(Some),
-        })
-    }
-
-    pub(super) fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
-        self.typed(key, "an address and a port, such as \"127.0.0.1:8443\"", |value| value.as_str()?.parse().ok())
-    }
-
-    pub(super) fn sha256(&self, key: &str, hex: &str) -> Result<[u8; HASH_BYTES], ConfigError> {
-        let decoded = HEXLOWER.decode(hex.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-        decoded.ok_or_else(|| self.wrong(key, "must be a SHA-256 as 64 lower-case hex digits"))
-    }
-
-    pub(super) fn section(&mut self, key: &str) -> Result<Option<Section>, ConfigError> {
-        let prefix = format!("{}{key}.", self.prefix);
-        self.typed(key, "a table", |value| match value {
-            Value::Table(table) => Some(Section { prefix: prefix.clone(), table }),
+    /// One of the strings that `key` may be.
+    pub(super) fn choice(&mut self, key: &str) -> Option<&'static str> {
+        self.read(key, "", |value, kind| match kind {
+            Kind::OneOf(names) => names.iter().copied().find(|name| value.as_str() == Some(name)),
             _ => None,
         })
     }
 
-    pub(super) fn sections(&mut self, key: &str) -> Result<Vec<Section>, ConfigError> {
-        let prefix = |at| format!("{}{key}[{at}].", self.prefix);
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+        self.read(key, "", |value, _| value.as_bool())
+    }
+
+    pub(super) fn integer<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
+        self.read(key, "", |value, kind| {
+            let Kind::Integer(min, max) = kind else { return None };
+            value
+                .as_integer()
+                .filter(|integer| (min..=max).contains(integer))
+                .and_then(|integer| integer.try_into().ok())
+        })
+    }
+
+    /// An integer that has a default.
+    pub(super) fn limit<T: TryFrom<i64>>(&mut self, key: &str) -> T {
+        self.integer(key).expect("limits have defaults")
+    }
+
+    pub(super) fn seconds(&mut self, key: &str) -> Duration {
+        Duration::from_secs(self.limit(key))
+    }
+
+    /// A limit, where one is told; it may be that there is none.
+    pub(super) fn rate(&mut self, key: &str) -> Option<Option<u64>> {
+        self.read(key, "", |value, kind| match (value, kind) {
+            (Value::String(text), _) => (text == "unlimited").then_some(None),
+            (Value::Integer(rate), Kind::Rate(_, max)) => {
+                u64::try_from(*rate).ok().filter(|_| (1..=max).contains(rate)).map(Some)
+            }
+            _ => None,
+        })
+    }
+
+    pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        self.read(key, "", |value, _| value.as_str()?.parse().ok())
+    }
+
+    pub(super) fn section(&mut self, key: &str) -> Option<Section<'r>> {
+        match self.table.remove(key)? {
+            Value::Table(table) => {
+                Some(Section { reading: self.reading, prefix: format!("{}{key}.", self.prefix), table })
+            }
+            _ => {
+                self.wrong(key, "must be a table");
+                None
+            }
+        }
+    }
+
+    /// Tables under `[[key]]`; `None`, and noted, where it is something else.
+    pub(super) fn sections(&mut self, key: &str) -> Option<Vec<Section<'r>>> {
+        let Some(value) = self.table.remove(key) else { return Some(Vec::new()) };
         let tables = match value {
-            Value::Array(values) => values.iter().map(|value| value.as_table().cloned()).collect::<Option<Vec<_>>>(),
+            Value::Array(values) => values.into_iter().map(into_table).collect::<Option<Vec<_>>>(),
             _ => None,
         };
-        let tables = tables.ok_or_else(|| self.wrong(key, format_args!("must be tables, each under [[{key}]]")))?;
-        let sections =
-            tables.into_iter().enumerate().map(|(at, table)| Section { prefix: prefix(at), table }).collect();
-        self.table.remove(key);
-        Ok(sections)
+        let Some(tables) = tables else {
+            self.wrong(key, format_args!("must be tables, each under [[{key}]]"));
+            return None;
+        };
+        let section = |(at, table)| Section { reading: self.reading, prefix: format!("{key}[{at}]."), table };
+        Some(tables.into_iter().enumerate().map(section).collect())
     }
 
-    pub(super) fn finish(self) -> Result<(), ConfigError> {
-        match self.table.keys().next() {
-            Some(key) => Err(self.wrong(&key.escape_debug().to_string(), "is not a key of the configuration")),
-            None => Ok(()),
+    /// Notes the keys that nobody knows.
+    pub(super) fn finish(self) {
+        for key in self.table.keys() {
+            let shown = key.escape_debug().to_string();
+            if secret::found_in(key).is_some() || shown.chars().count() > KEY_CHARS_MAX {
+                let start: String = shown.chars().take(8).collect();
+                self.wrong(&format!("{start}…"), "is not a key of the configuration");
+            } else {
+                self.wrong(&shown, "is not a key of the configuration");
+            }
         }
     }
 }
 
-/// Where `text` is no TOML, and why. `what` never quotes it: a secret may stand there.
-fn not_toml(text: &str, error: &toml::de::Error, what: &str) -> ConfigError {
-    let before = &text.as_bytes()[..error.span().map_or(0, |span| span.start.min(text.len()))];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let column = 1 + String::from_utf8_lossy(&before[line_start..]).chars().count();
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    ConfigError { place: format!("line {line}, column {column}"), what: format!("not TOML: {what}") }
+/// The bytes of a SHA-256 in hex.
+pub(super) fn sha256(hex: &str) -> Option<[u8; HASH_BYTES]> {
+    HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()
 }
 
-fn into_string(value: Value) -> Option<String> {
+fn into_table(value: Value) -> Option<Table> {
     match value {
-        Value::String(text) => Some(text),
+        Value::Table(table) => Some(table),
         _ => None,
+    }
+}
+
+fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => secret::found_in(text).is_some(),
+        Value::Array(values) => values.iter().any(holds_secret),
+        _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! The system calls of a ring's file, one method each, so that tests can fail or stop between any two.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
@@ -41,11 +41,12 @@ pub trait Disk: Send + Sync {
     }
 
     /// Waits for all other holders of the lock file. It is made where it is missing, for whoever owns a file with the
-    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody.
+    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody. `tell` is called where there is another
+    /// holder, before it waits.
     ///
     /// # Errors
     /// The system's.
-    fn lock(&self, path: &Path, like: Option<Access>) -> io::Result<Lock>;
+    fn lock(&self, path: &Path, like: Option<Access>, tell: &dyn Fn()) -> io::Result<Lock>;
 
     /// Whether there is anything at `path`.
     fn exists(&self, path: &Path) -> bool;
@@ -123,7 +124,7 @@ impl Disk for RealDisk {
         })
     }
 
-    fn lock(&self, path: &Path, like: Option<Access>) -> io::Result<Lock> {
+    fn lock(&self, path: &Path, like: Option<Access>, tell: &dyn Fn()) -> io::Result<Lock> {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         if let Ok(file) = &made {
             // Best effort: only root can give a file away.
@@ -133,7 +134,13 @@ impl Disk for RealDisk {
             };
         }
         let file = made.or_else(|_| open_companion(OpenOptions::new().write(true), path))?;
-        file.lock()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                tell();
+                file.lock()?;
+            }
+            tried => tried?,
+        }
         Ok(Lock(Some(file)))
     }
 

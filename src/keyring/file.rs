@@ -12,6 +12,8 @@
 //! The folder is synced in between because not every file system keeps renames in order: a ring that says that a key is
 //! destroyed must never be found beside one before, or a leftover, that still holds its material.
 
+mod error;
+
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -22,15 +24,17 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub use self::error::RingFileError;
 use super::{
-    Fingerprint, KeyRing, Known, NotASuccessor,
+    Fingerprint, KeyRing, Known,
     approval::Approval,
     disk::{Access, Disk, FILE_BYTES_MAX, Lock, OTHERS_WRITE, RealDisk, folder_of},
     fault::Faults,
     json::with_line,
     note::Signer,
+    recipient::Recipient,
     rotation::{ChangeError, Previous, Revision},
-    sealed::{Identities, Recipient, SealError, is_age, seal},
+    sealed::{Identities, SealError, is_age, seal},
 };
 
 /// What was being done when a ring could not be read.
@@ -122,6 +126,7 @@ pub struct RingFile {
     approval: Approval,
     plain: Plain,
     disk: Arc<dyn Disk>,
+    tell_of_waiting: fn(&Path),
 }
 
 /// Whether a plain ring is taken although there are identities.
@@ -163,7 +168,7 @@ impl RingFile {
     pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known, identities: Option<Identities>) -> Self {
         let (path, identities) = (path.into(), identities.map(Arc::new));
         let (approval, plain, disk) = (Approval::default(), Plain::Refused, Arc::new(RealDisk));
-        Self { path, mode, known, identities, approval, plain, disk }
+        Self { path, mode, known, identities, approval, plain, disk, tell_of_waiting: |_| {} }
     }
 
     /// The same, whose signatures are those of these approvers.
@@ -182,6 +187,12 @@ impl RingFile {
     #[must_use]
     pub fn on(self, disk: Arc<dyn Disk>) -> Self {
         Self { disk, ..self }
+    }
+
+    /// The same, where `tell` hears of a lock file that is waited for, since another process holds it.
+    #[must_use]
+    pub fn telling_of_waiting(self, tell: fn(&Path)) -> Self {
+        Self { tell_of_waiting: tell, ..self }
     }
 
     /// Whether the ring must be encrypted: there are identities to open it with.
@@ -282,7 +293,7 @@ impl RingFile {
         if self.mode != FileMode::Any && self.disk.is_replaceable(&self.path) {
             return Err(RingFileError::Exposed { path: self.path.clone(), how: Exposure::Replaceable });
         }
-        let _lock = target.lock(None)?;
+        let _lock = target.lock(None, self.tell_of_waiting)?;
         if self.disk.exists(&self.path) {
             return Err(RingFileError::Exists { path: self.path.clone() });
         }
@@ -358,7 +369,7 @@ impl RingFile {
     /// The ring as it is under the lock, which nobody else can change until the lock is dropped.
     fn find_locked(&self, target: &Target<'_>) -> Result<(Lock, Found), RingFileError> {
         let before = self.read_raw(&target.ring)?.1;
-        let lock = target.lock(Some(self.mode.kept(before)))?;
+        let lock = target.lock(Some(self.mode.kept(before)), self.tell_of_waiting)?;
         target.tidy()?;
         Ok((lock, self.find(&target.ring)?))
     }
@@ -409,9 +420,11 @@ impl<'d> Target<'d> {
         with_suffix(&self.ring, suffix)
     }
 
-    fn lock(&self, like: Option<Access>) -> Result<Lock, RingFileError> {
+    /// Waits for the lock; `tell` hears of it where another holds it.
+    fn lock(&self, like: Option<Access>, tell: fn(&Path)) -> Result<Lock, RingFileError> {
         let path = self.beside(".lock");
-        self.disk.lock(&path, like).map_err(|error| RingFileError::Io { doing: "lock", path, error })
+        let locked = self.disk.lock(&path, like, &|| tell(&path));
+        locked.map_err(|error| RingFileError::Io { doing: "lock", path, error })
     }
 
     /// Removes what a crash may have left half-written: it may hold keys.
@@ -449,134 +462,3 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.push(suffix);
     path.into()
 }
-
-/// Why a ring file could not be read or written.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RingFileError {
-    /// The operating system refused.
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// Its reason.
-        error: io::Error,
-    },
-    /// Others on the system can read a plain ring, or write or replace any.
-    Exposed {
-        /// The ring.
-        path: PathBuf,
-        /// What they can do.
-        how: Exposure,
-    },
-    /// An identity is configured, and the ring is plain: it could be anybody's.
-    Plain {
-        /// The ring.
-        path: PathBuf,
-    },
-    /// The ring is encrypted, and no identity is configured.
-    IdentityWanted {
-        /// The ring.
-        path: PathBuf,
-    },
-    /// The ring could not be opened.
-    Sealed {
-        /// The ring.
-        path: PathBuf,
-        /// Why.
-        error: SealError,
-    },
-    /// The ring could not be encrypted for those it is to be for.
-    Unsealable(SealError),
-    /// The ring is encrypted, and does not say for whom the next one should be.
-    NoRecipients,
-    /// The new recipients leave out the identity at hand.
-    LocksUsOut,
-    /// Something in the ring is wrong.
-    Refused {
-        /// The ring.
-        path: PathBuf,
-        /// All that is wrong.
-        faults: Faults,
-    },
-    /// There is a file already where a ring was to be made.
-    Exists {
-        /// That file.
-        path: PathBuf,
-    },
-    /// There is no ring, but the one before it: it may be the last copy of its keys.
-    PreviousLeft {
-        /// That file.
-        path: PathBuf,
-    },
-    /// The ring would become larger than [`FILE_BYTES_MAX`].
-    TooLarge,
-    /// The changed ring would be refused by whoever reads it.
-    Unfit(Faults),
-    /// The change is not possible.
-    Change(ChangeError),
-    /// The changed ring would not follow the one on disk.
-    Successor(NotASuccessor),
-}
-
-impl RingFileError {
-    /// Whether the ring itself is at fault, rather than what was to be done with it.
-    pub fn is_bad_ring(&self) -> bool {
-        match self {
-            Self::Io { doing, .. } => *doing == READ,
-            Self::Exposed { .. }
-            | Self::Plain { .. }
-            | Self::IdentityWanted { .. }
-            | Self::Sealed { .. }
-            | Self::Refused { .. } => true,
-            Self::Exists { .. }
-            | Self::PreviousLeft { .. }
-            | Self::Unfit(_)
-            | Self::TooLarge
-            | Self::Unsealable(_)
-            | Self::NoRecipients
-            | Self::LocksUsOut
-            | Self::Change(_)
-            | Self::Successor(_) => false,
-        }
-    }
-}
-
-impl fmt::Display for RingFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { doing, path, error } => write!(f, "cannot {doing} {}: {error}", path.display()),
-            Self::Exposed { path, how } => write!(f, "key ring {} {how}", path.display()),
-            Self::Plain { path } => write!(
-                f,
-                "key ring {} is plain, and an identity is configured: it could be anybody's (`keys recipients --set` encrypts it)",
-                path.display()
-            ),
-            Self::IdentityWanted { path } => {
-                write!(f, "key ring {} is encrypted with age: an identity is wanted", path.display())
-            }
-            Self::Sealed { path, error } => write!(f, "key ring {}: {error}", path.display()),
-            Self::Unsealable(error) => write!(f, "the key ring is not encrypted: {error}"),
-            Self::NoRecipients => f.write_str(
-                "the key ring does not say for whom to encrypt the next one: tell it with `keys recipients --set`",
-            ),
-            Self::LocksUsOut => {
-                f.write_str("the recipients leave out the identity at hand: nobody locks themselves out")
-            }
-            Self::Refused { path, faults } => write!(f, "key ring {} is refused: {faults}", path.display()),
-            Self::Exists { path } => write!(f, "{} exists already, and is left as it is", path.display()),
-            Self::PreviousLeft { path } => write!(
-                f,
-                "{} is left of an earlier ring, and may be the last copy of its keys: restore it, or move it away",
-                path.display()
-            ),
-            Self::Unfit(faults) => write!(f, "the change would leave a ring that is refused: {faults}"),
-            Self::TooLarge => write!(f, "the key ring would be larger than {FILE_BYTES_MAX} bytes"),
-            Self::Change(error) => error.fmt(f),
-            Self::Successor(error) => write!(f, "the change is refused: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for RingFileError {}

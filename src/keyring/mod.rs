@@ -10,6 +10,7 @@ mod hybrid;
 pub mod identity;
 pub mod json;
 pub mod note;
+pub mod recipient;
 pub mod rotation;
 pub mod sealed;
 

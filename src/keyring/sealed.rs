@@ -6,13 +6,12 @@ use std::{
     env, fmt,
     io::{self, Read as _, Write as _},
     str::FromStr as _,
-    sync::Arc,
 };
 
 use age::{
     Callbacks, DecryptError, Decryptor, EncryptError, Encryptor, NoCallbacks,
     armor::ArmoredReader,
-    plugin::{self, IdentityPluginV1, RecipientPluginV1},
+    plugin::{self, IdentityPluginV1},
     secrecy::SecretString,
     x25519,
 };
@@ -20,7 +19,7 @@ use age_core::format::{FileKey, Stanza};
 use rustix::process::WaitOptions;
 use zeroize::Zeroizing;
 
-use super::{disk::FILE_BYTES_MAX, hybrid};
+use super::{disk::FILE_BYTES_MAX, hybrid, recipient::Recipient};
 use crate::memory::Locked;
 
 /// How every binary age file begins.
@@ -49,45 +48,6 @@ const DEBUG_VARIABLE: &str = "AGEDEBUG";
 /// Whether that would be printed.
 fn are_plugins_overheard() -> bool {
     env::var_os(DEBUG_VARIABLE).is_some_and(|debugged| debugged == "plugin")
-}
-
-/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…`, `age1tagpq1…`, or one of a
-/// plugin, which is told the file key.
-#[derive(Clone)]
-pub struct Recipient {
-    text: String,
-    is_plugin: bool,
-    age: Arc<dyn age::Recipient + Send + Sync>,
-}
-
-impl Recipient {
-    /// The recipient of this public key; `None` where it is none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let kind = text.rsplit_once('1').map(|(kind, _)| kind)?;
-        match kind {
-            "age" => x25519::Recipient::from_str(text).ok().map(Self::of),
-            "age1pq" => hybrid::Recipient::from_str(text).ok().map(Self::of),
-            "age1tag" => age::tag::Recipient::from_str(text).ok().map(Self::of),
-            "age1tagpq" => age::tagpq::Recipient::from_str(text).ok().map(Self::of),
-            _ => {
-                let recipient = plugin::Recipient::from_str(text).ok()?;
-                let name = recipient.plugin().to_owned();
-                let plugin = RecipientPluginV1::new(&name, &[recipient], &[], NoCallbacks).ok()?;
-                Some(Self { text: text.to_owned(), is_plugin: true, age: Arc::new(plugin) })
-            }
-        }
-    }
-
-    fn of(recipient: impl age::Recipient + fmt::Display + Send + Sync + 'static) -> Self {
-        Self { text: recipient.to_string(), is_plugin: false, age: Arc::new(recipient) }
-    }
-}
-
-impl fmt::Display for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// How the line of an identity begins that a plugin of age opens files with: `age-plugin-NAME`, found on the PATH.

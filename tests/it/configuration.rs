@@ -1,136 +1,203 @@
-//! `docs/configuration.md` has every key that the code reads, and says of each what the code says.
+//! One list has every key: the reader, `docs/configuration.md`, the example and the schema say what it says.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use callveil::{
-    config::{Config, Overrides},
-    limits::Limits,
+use callveil::config::{
+    self, Config, Overrides,
+    keys::{Key, Kind},
+    list::KEYS,
 };
-use regex::Regex;
+use serde_json::Value;
 
-const PAGE: &str = include_str!("../../docs/configuration.md");
-const CODE: &str = include_str!("../../src/config.rs");
+use crate::{
+    clients::is_here,
+    support::{callveil, run},
+};
+
+const PAGE: &str = "docs/configuration.md";
+const SCHEMA: &str = "docs/configuration.schema.json";
 
 /// What a client must have.
 const CLIENT: &str = "username = \"a\"
 password_sha256 = [\"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\"]";
 
-const APPROVER: &str = "alice+4124365a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
-
-/// A row of the page.
-struct Row {
-    /// The key, with the tables that it is in.
-    key: &'static str,
-    default: &'static str,
-    values: &'static str,
-}
-
-impl Row {
-    fn name(&self) -> &str {
-        self.key.rsplit('.').next().unwrap()
-    }
-
-    /// What the code says of a configuration in which this key is a table, which none may be.
-    fn complaint(&self) -> String {
-        let listen = "listen = \"127.0.0.1:0\"\n";
-        let beside = match self.key {
-            "listen" => "".to_owned(),
-            "approvals" => format!("{listen}approvers = [\"{APPROVER}\"]\n"),
-            "tls.private_key" | "admin.tls.private_key" | "admin.tls.client_ca" => {
-                let table = self.key.strip_suffix(self.name()).unwrap();
-                let key =
-                    if self.name() == "client_ca" { format!("{table}private_key = \"b\"\n") } else { "".to_owned() };
-                format!("{listen}{table}certificate = \"a\"\n{key}")
-            }
-            _ => listen.to_owned(),
-        };
-        let client = CLIENT.lines().filter(|line| !line.starts_with(self.name())).collect::<Vec<_>>().join("\n");
-        let text = match self.key.strip_prefix("clients.") {
-            Some(key) => format!("{beside}[[clients]]\n{client}\n{key} = {{ x = 1 }}\n"),
-            None => format!("{beside}{} = {{ x = 1 }}\n[[clients]]\n{client}\n", self.key),
-        };
-        let read = Config::from_toml(&text, Path::new(""), Overrides::default());
-        read.err().unwrap_or_else(|| panic!("accepted:\n{text}")).to_string()
-    }
-}
-
-fn rows() -> Vec<Row> {
-    let row = |line: &'static str| {
-        let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
-        let [key, _, default, values, _] = cells[..] else { return None };
-        Some(Row { key: key.trim_end_matches('`'), default, values })
+/// What the code says of a configuration in which this key is a table, which none may be.
+fn complaint(key: &Key) -> String {
+    let name = key.path.rsplit('.').next().unwrap();
+    let listen = if key.path == "listen" { "" } else { "listen = \"127.0.0.1:0\"\n" };
+    let client = CLIENT.lines().filter(|line| !line.starts_with(name)).collect::<Vec<_>>().join("\n");
+    let text = match key.path.strip_prefix("clients.") {
+        Some(key) => format!("{listen}[[clients]]\n{client}\n{key} = {{ x = 1 }}\n"),
+        None => format!("{listen}{} = {{ x = 1 }}\n[[clients]]\n{client}\n", key.path),
     };
-    PAGE.lines().filter_map(row).collect()
+    let read = Config::from_toml(&text, Path::new(""), Overrides::default());
+    read.err().unwrap_or_else(|| panic!("accepted:\n{text}")).to_string()
+}
+
+/// Holds the file at `path` to what the code makes, or writes it where that is wanted.
+fn hold(path: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("CALLVEIL_RENEW").is_some() {
+        return fs::write(path, made).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept == made, "{} is not what the code says: CALLVEIL_RENEW=1 writes it anew", path.display());
 }
 
 #[test]
-fn every_key_of_the_code_is_in_the_page() {
-    let read = Regex::new(
-        r#"(?:\.(?:strings?|boolean|integer|seconds|address|sections?|take)\(|file\(|networks\(&mut top, )[ \n]*"([a-z0-9_]+)""#,
-    )
-    .unwrap();
-    let (code, _) = CODE.split_once("#[cfg(test)]").unwrap();
-    let mut names: BTreeSet<String> = read.captures_iter(code).map(|found| found[1].to_owned()).collect();
-    let limits = Regex::new(r#"allowance\(&mut section, "([a-z]+)""#).unwrap();
-    for found in limits.captures_iter(code) {
-        names.extend(["minute", "day"].map(|span| format!("{}_per_{span}", &found[1])));
+fn the_page_has_every_key_and_says_of_it_what_the_code_says() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let (mut made, mut keys) = (String::new(), KEYS.iter());
+    for line in page.lines() {
+        let is_key = line.starts_with("| `") && line.split(" | ").count() == 5;
+        let row = is_key.then(|| keys.next().map_or_else(String::new, Key::row));
+        made += &format!("{}\n", row.as_deref().unwrap_or(line));
     }
-    for table in ["tls", "admin", "limits", "audit", "clients"] {
-        assert!(names.remove(table), "{table}");
-    }
-    assert_eq!(rows().iter().map(|row| row.name().to_owned()).collect::<BTreeSet<_>>(), names);
-    assert!(names.len() > 40 && rows().len() > names.len());
+    assert_eq!(keys.next().map(|key| key.path), None, "a row for each key is wanted in {PAGE}, in the list's order");
+    hold(PAGE, &made);
 }
 
 #[test]
-fn every_key_of_the_page_is_one_of_the_code_and_has_its_range() {
-    let range = Regex::new("^([0-9]+) to ([0-9]+)(, or `\"unlimited\"`)?$").unwrap();
-    let mut ranges = 0;
-    for row in rows() {
-        let complaint = row.complaint();
-        let place = row.key.replace("clients.", "clients[0].");
-        assert!(complaint.contains(&format!("`{place}`")), "{}: {complaint}", row.key);
-        assert!(!complaint.contains("is not a key"), "{}: {complaint}", row.key);
-        if let Some(found) = range.captures(row.values) {
-            let told = format!(" from {} to {}", &found[1], &found[2]);
-            let has_it = complaint.ends_with(&told) || complaint.contains(&format!("{told},"));
-            assert!(has_it, "{}: {complaint}", row.key);
-            assert_eq!(complaint.contains("\"unlimited\""), found.get(3).is_some(), "{}: {complaint}", row.key);
-            ranges += 1;
+fn the_schema_has_every_key() {
+    let schema = config::schema();
+    hold(SCHEMA, &format!("{schema:#}\n"));
+    let mut paths = BTreeSet::new();
+    collect(&schema, "", &mut paths);
+    assert_eq!(paths, KEYS.iter().map(|key| key.path.to_owned()).collect());
+}
+
+fn collect(schema: &Value, prefix: &str, paths: &mut BTreeSet<String>) {
+    for (name, inner) in schema["properties"].as_object().unwrap() {
+        let tables = if inner["items"]["type"] == "object" { &inner["items"] } else { inner };
+        match tables["type"] == "object" {
+            true => collect(tables, &format!("{prefix}{name}."), paths),
+            false => assert!(paths.insert(format!("{prefix}{name}"))),
         }
     }
-    assert!(ranges > 15, "{ranges}");
 }
 
 #[test]
-fn limits_have_the_defaults_of_the_page() {
-    let seconds = |duration: Duration| usize::try_from(duration.as_secs()).unwrap();
-    let Limits {
-        body_bytes,
-        buffered_bytes,
-        numbers,
-        connections,
-        connections_per_peer,
-        header,
-        request,
-        idle,
-        drain_delay,
-        drain,
-    } = Limits::default();
-    let defaults = [
-        ("body_bytes", body_bytes),
-        ("buffered_bytes", buffered_bytes),
-        ("numbers", numbers),
-        ("connections", connections),
-        ("connections_per_peer", connections_per_peer),
-        ("header_seconds", seconds(header)),
-        ("request_seconds", seconds(request)),
-        ("idle_seconds", seconds(idle)),
-        ("drain_delay_seconds", seconds(drain_delay)),
-        ("drain_seconds", seconds(drain)),
-    ];
-    let rows = rows();
-    let told = rows.iter().filter(|row| row.key.starts_with("limits."));
-    let told: Vec<_> = told.map(|row| (row.name(), row.default.parse().unwrap())).collect();
-    assert_eq!(told, defaults);
+fn the_reader_asks_for_every_key_and_has_its_range() {
+    for key in KEYS {
+        let complaint = complaint(key);
+        let place = key.path.replace("clients.", "clients[0].");
+        assert!(complaint.contains(&format!("`{place}`")), "{}: {complaint}", key.path);
+        assert!(!complaint.contains("is not a key"), "{}: {complaint}", key.path);
+        if let Kind::Integer(min, max) = key.kind
+            && key.path != "approvals"
+        {
+            assert!(complaint.contains(&format!(" from {min} to {max}")), "{}: {complaint}", key.path);
+        }
+    }
+}
+
+/// The example with every key set.
+fn all_set() -> String {
+    let example = config::example();
+    let set = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => rest,
+        _ => line,
+    });
+    set.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_example_has_every_key_and_each_of_its_values_is_right() {
+    let text = all_set();
+    let (mut table, mut paths) = (String::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[') {
+            table = format!("{}.", name.trim_matches(['[', ']']));
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            paths.push(format!("{table}{name}"));
+        }
+    }
+    assert_eq!(paths, KEYS.iter().map(|key| key.path).collect::<Vec<_>>());
+    // Two of them exclude others.
+    let text: Vec<_> = text.lines().filter(|line| !line.starts_with("plaintext")).collect();
+    let text = text.join("\n").replace("items = \"none\"", "items = \"hmac\"");
+    let read = Config::from_toml(&text, Path::new(""), Overrides::default());
+    assert_eq!(read.err().map(|error| error.to_string()), None);
+    assert!(config::example().lines().all(|line| line.chars().count() <= 94));
+}
+
+#[test]
+fn the_example_passes_the_check_and_serves_once_there_is_a_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = run(folder.path(), &["config", "example"]);
+    assert_eq!(String::from_utf8(example.stdout).unwrap(), config::example());
+    fs::write(folder.path().join("c.toml"), config::example()).unwrap();
+    let check = |args: &[&str]| {
+        let output = run(folder.path(), &[&["config", "check", "c.toml"], args].concat());
+        let texts = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), texts[0].clone(), texts[1].clone())
+    };
+    let (code, out, err) = check(&[]);
+    assert!(code == Some(0) && out.ends_with("right\n"), "{out}{err}");
+    assert!(err.contains("`serve` would not start here: `keyring`") && err.contains("of the example"), "{err}");
+    assert_eq!(check(&["--here"]).0, Some(78));
+    assert!(run(folder.path(), &["keys", "init"]).status.success());
+    let (code, out, err) = check(&["--here"]);
+    assert!(code == Some(0) && out.ends_with("right: `serve` would start\n"), "{out}{err}");
+    for told in ["http://127.0.0.1:8443/", "1 keys, primary ", "memory_max_bytes", "ccc, context default", "600000"] {
+        assert!(out.contains(told), "{told}: {out}");
+    }
+    assert!(err.contains("ring_id = \""), "{err}");
+    let (_, out, _) = check(&["--json"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["ok"], &told["starts"]), (&true.into(), &true.into()), "{out}");
+}
+
+#[test]
+fn editors_take_the_example_and_refuse_what_is_wrong() {
+    if !is_here("python3") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("schema.json"), config::schema().to_string()).unwrap();
+    fs::write(folder.path().join("example.toml"), config::example()).unwrap();
+    fs::write(folder.path().join("all.toml"), all_set()).unwrap();
+    let script = "import json, sys, tomllib
+try:
+    import jsonschema
+except ImportError:
+    sys.exit(42)
+check = jsonschema.Draft202012Validator(json.load(open('schema.json')))
+jsonschema.Draft202012Validator.check_schema(check.schema)
+for name in ['example.toml', 'all.toml']:
+    check.validate(tomllib.load(open(name, 'rb')))
+whole = tomllib.load(open('all.toml', 'rb'))
+for table in [whole, whole['limits'], whole['clients'][0], whole['admin']['tls']]:
+    table['nmubers'] = 1
+    assert not check.is_valid(whole)
+    del table['nmubers']
+for name, value in [('threads', 0), ('plaintext', 'yes'), ('ring_id', 'abc'), ('clients', []), ('limits', {'numbers': -1})]:
+    assert not check.is_valid(whole | {name: value}), name
+";
+    let output = Command::new("python3").args(["-c", script]).current_dir(folder.path()).output().unwrap();
+    match output.status.code() {
+        Some(42) => println!("skipped: python3 has no jsonschema"),
+        code => assert_eq!(code, Some(0), "{output:?}"),
+    }
+}
+
+#[test]
+fn faults_of_the_files_are_told_beside_those_of_the_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["keys", "init"]).status.success());
+    fs::write(folder.path().join("tls.crt"), "no certificate").unwrap();
+    fs::write(folder.path().join("tls.key"), "no key").unwrap();
+    let ring_id = "0".repeat(64);
+    let text = format!(
+        "ring_id = \"{ring_id}\"\nmin_generation = 7\nthreads = 0\n[tls]\ncertificate = \"tls.crt\"\n\
+         private_key = \"tls.key\"\n[audit]\nto = \"gone/audit.log\"\n[[clients]]\n{CLIENT}\n"
+    );
+    fs::write(folder.path().join("c.toml"), text).unwrap();
+    let output = callveil().args(["config", "check", "c.toml"]).current_dir(folder.path()).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(78));
+    for told in ["c.toml:3: `threads`", "c.toml: `tls`", "c.toml: `ring_id`"] {
+        assert!(out.contains(told), "{told}: {out}");
+    }
+    assert!(err.contains("`audit.to`") && err.ends_with("callveil: c.toml is refused\n"), "{err}");
 }

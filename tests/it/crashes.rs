@@ -250,7 +250,7 @@ impl Disk for Memory {
         path.to_owned()
     }
 
-    fn lock(&self, _: &Path, _: Option<Access>) -> io::Result<Lock> {
+    fn lock(&self, _: &Path, _: Option<Access>, _: &dyn Fn()) -> io::Result<Lock> {
         self.ask(Call::Lock).map(|_| Lock::of_nothing())
     }
 

@@ -1,6 +1,7 @@
 //! `callveil doctor`: nothing but ticks for our own server, and for every fault exactly its cross.
 
 mod faulty;
+mod remedies;
 
 use std::{
     fs,

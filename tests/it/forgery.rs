@@ -6,7 +6,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use callveil::keyring::{
     RING_NAME,
     note::{KEY_BYTES, Name, Signer},
-    sealed::{Recipient, seal},
+    recipient::Recipient,
+    sealed::seal,
 };
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};

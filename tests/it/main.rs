@@ -71,3 +71,5 @@ mod tls;
 mod usual;
 mod vectors;
 mod wire;
+mod words;
+mod wrong_configurations;

@@ -96,6 +96,8 @@ fn every_command_of_the_readme_works() {
             }
             "callveil keys check" => {
                 let replica = replica.as_ref().expect("a replica runs");
+                // The rotation before it: until then the replica is behind.
+                replica.wait_for("key ring reloaded");
                 run(path, &format!("{command} http://{}", replica.admin))
             }
             "callveil audit verify LOG --heads STDERR-LOG" => {

@@ -84,8 +84,8 @@ fn writes_stay_encrypted_for_the_same_recipients() {
     }
     // For others: the one before as well, and the keys are as they were.
     let before: Value = serde_json::from_str(&check(&keys(&["list", "--json"], "bob"), 0, "")).unwrap();
-    check(&keys(&["recipients", "--set", &people[2]], "bob"), 1, "leave out the identity at hand");
-    check(&keys(&["recipients", "--set", &people[1], &people[2]], "bob"), 0, "may still know the keys");
+    check(&keys(&["recipients", "--set", &people[2], "--yes"], "bob"), 1, "leave out the identity at hand");
+    check(&keys(&["recipients", "--set", &people[1], &people[2], "--yes"], "bob"), 0, "may still know the keys");
     check(&keys(&["verify"], "alice"), 78, "is refused");
     let after: Value = serde_json::from_str(&check(&keys(&["list", "--json"], "eve"), 0, "")).unwrap();
     assert_eq!((&before["keys"], &after["generation"]), (&after["keys"], &3.into()));
@@ -194,7 +194,7 @@ fn a_replica_serves_an_encrypted_ring_and_keeps_it() {
     server.wait_for("key ring reloaded");
     let good = fs::read(folder.path().join("sealed.age")).unwrap();
     // For others; plain; torn: the ring in use stays.
-    check(&keys(&["recipients", "--set", &people[1]], "bob"), 0, "");
+    check(&keys(&["recipients", "--set", &people[1], "--yes"], "bob"), 0, "");
     let refused = |says: &str| {
         let reason = server.wait_for("keeping the key ring in use")["reason"].as_str().unwrap().to_owned();
         assert!(reason.contains(says), "{reason}");

@@ -37,7 +37,7 @@ mod task;
 
 use std::{
     fs::File,
-    io,
+    io::{self, IsTerminal as _},
     num::NonZero,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -61,7 +61,7 @@ use self::{
     run::Run,
     task::{OnError, Style, Task},
 };
-use super::{Failure, RingArgs, container::Container, warn_of_arguments};
+use super::{Failure, RingArgs, container::Container, tell, warn_of_arguments};
 use crate::{
     ids::Context,
     phone::TrunkZeroRegions,
@@ -309,6 +309,11 @@ impl BulkArgs {
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
             // What writes to a pipe may wait for answers, as people at a terminal do.
+            if io::stdin().is_terminal() {
+                tell(
+                    "waiting for lines from this terminal; Ctrl-D on a line of its own ends them (--help tells of files)",
+                );
+            }
             extent.bytes = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
             let pace = if extent.bytes.is_some() { Pace::Full } else { Pace::Row };
             let (input, encoding) =

@@ -18,13 +18,24 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::target::Target;
+use super::{
+    old_tls,
+    target::Target,
+    trouble::{self, Kind, Trouble},
+};
 
 /// Bytes of the longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// What an admin listener says at `/healthz`.
+const ALIVE: &[u8] = b"\"status\":\"alive\"";
+
 /// How long all requests together may take.
 const TOTAL_MAX: Duration = Duration::from_secs(120);
+
+/// What to do about something that does not speak HTTP.
+const NO_HTTP: &str =
+    "something else listens there, or a proxy cuts the connection: compare the port, and look at its log";
 
 /// The direction of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,8 +80,10 @@ impl Item {
 /// What came back.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    /// Whether it says how to log in.
-    pub(super) challenge: bool,
+    /// How it says to log in: the header, where there is one.
+    pub(super) challenge: Option<HeaderValue>,
+    /// What its body is.
+    pub(super) kind: Kind,
     /// Where the body was an envelope.
     pub(super) answer: Option<Answer>,
     pub(super) took: Duration,
@@ -81,22 +94,35 @@ impl Reply {
     ///
     /// # Errors
     /// What it was instead.
-    pub(super) fn results(self) -> Result<(i64, Vec<Item>), String> {
-        if self.status == StatusCode::UNAUTHORIZED {
-            return Err("the user name or the password is refused (HTTP 401)".to_owned());
+    pub(super) fn results(self) -> Result<(i64, Vec<Item>), Trouble> {
+        if let Some(trouble) = trouble::of_reply(&self) {
+            return Err(trouble);
         }
-        if self.status != StatusCode::OK {
-            return Err(format!("HTTP {}", self.status.as_u16()));
+        let granted = "grant this user both modes: `modes` of its [[clients]] in callveil's configuration";
+        match self.status {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => {
+                return Err(Trouble::of(
+                    "the user name or the password is refused (HTTP 401)",
+                    "compare both with the endpoint's: callveil has the password's SHA-256 (`callveil clients new-password`)",
+                ));
+            }
+            StatusCode::FORBIDDEN => return Err(Trouble::of("the mode is refused (HTTP 403)", granted)),
+            status => return Err(Trouble::only(format!("HTTP {}", status.as_u16()))),
         }
-        let answer =
-            self.answer.ok_or("not the JSON of an answer: {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]}")?;
+        let envelope = "answer {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]} as JSON";
+        let answer = self.answer.ok_or_else(|| Trouble::of("not the JSON of an answer", envelope))?;
         match answer.results {
             Some(results) => Ok((answer.code, results)),
-            None if answer.code == 0 => Err("Code 0, and no Results".to_owned()),
-            None => Err(format!("Code {}", answer.code)),
+            None if answer.code == 0 => Err(Trouble::of("Code 0, and no Results", envelope)),
+            None if answer.code == 403 => Err(Trouble::of("the mode is refused (Code 403)", granted)),
+            None => Err(Trouble::only(format!("Code {}", answer.code))),
         }
     }
 }
+
+/// Status, `WWW-Authenticate`, and the body.
+type Received = (StatusCode, Option<HeaderValue>, Bytes);
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
@@ -143,11 +169,11 @@ impl Client {
         login: Option<&HeaderValue>,
         mode: Mode,
         numbers: &[&str],
-    ) -> Result<Reply, String> {
+    ) -> Result<Reply, Trouble> {
         let body = Bytes::from(json!({"Numbers": numbers, "Mode": mode.name()}).to_string());
         let begun = Instant::now();
         if begun >= self.deadline {
-            return Err(format!("not asked: all together took {TOTAL_MAX:?}"));
+            return Err(Trouble::only(format!("not asked: all together took {TOTAL_MAX:?}")));
         }
         let patience = self.target.patience;
         let until = self.deadline.min(begun + patience);
@@ -157,19 +183,43 @@ impl Client {
             // The answer may still come, and would be taken for that to the next request.
             Err(_) => {
                 self.kept = None;
-                return Err(format!("no answer within {patience:?}"));
+                return Err(Trouble::of_waiting(patience));
             }
         };
-        let answer = serde_json::from_slice(&body).ok();
-        Ok(Reply { status, challenge, answer, took: begun.elapsed() })
+        let answer: Option<Answer> = serde_json::from_slice(&body).ok();
+        let kind = if answer.is_some() { Kind::Envelope } else { Kind::of(&body) };
+        Ok(Reply { status, challenge, kind, answer, took: begun.elapsed() })
+    }
+
+    /// What is there instead of an endpoint, where that can be told by asking otherwise: a port of TLS, or an admin
+    /// listener. Else `trouble`.
+    pub(super) async fn explain(&self, trouble: Trouble) -> Trouble {
+        if self.connector.is_none() && old_tls::speaks_tls(&self.target).await {
+            return Trouble::of("the port speaks TLS, and the URL says http://", "say https:// here and to CCC");
+        }
+        let mut probe = Self::new(self.target.at("/healthz"), self.connector.clone());
+        let get = async { probe.get().await };
+        match timeout(self.target.patience, get).await {
+            Ok(Ok((StatusCode::OK, _, body))) if body.windows(ALIVE.len()).any(|part| part == ALIVE) => Trouble::of(
+                "this is an admin listener of callveil",
+                "take the port of `listen`, not that of [admin]; CCC and strangers must not reach the latter",
+            ),
+            _ => trouble,
+        }
+    }
+
+    async fn get(&mut self) -> Result<Received, Trouble> {
+        let mut sender = self.connect().await?;
+        let request = Request::get(&self.target.path).header(HOST, &self.target.authority).body(Full::default());
+        let request = request.map_err(|_| Trouble::only("the URL is not fit for a request"))?;
+        let answer = sender.send_request(request).await.map_err(|error| Trouble::only(error.to_string()))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        Ok((status, None, body.map_err(|_| Trouble::only("an answer torn"))?.to_bytes()))
     }
 
     /// A kept connection may have been closed in the meantime, as HTTP lets everybody: then another is opened.
-    async fn send_with_a_second_try(
-        &mut self,
-        login: Option<&HeaderValue>,
-        body: &Bytes,
-    ) -> Result<(StatusCode, bool, Bytes), String> {
+    async fn send_with_a_second_try(&mut self, login: Option<&HeaderValue>, body: &Bytes) -> Result<Received, Trouble> {
         if let Some(mut sender) = self.kept.take()
             && sender.ready().await.is_ok()
             && let Ok(reply) = self.send(sender, login, body).await
@@ -185,36 +235,42 @@ impl Client {
         mut sender: Sender,
         login: Option<&HeaderValue>,
         body: &Bytes,
-    ) -> Result<(StatusCode, bool, Bytes), String> {
+    ) -> Result<Received, Trouble> {
         let mut request = Request::post(&self.target.path)
             .header(HOST, &self.target.authority)
             .header(CONTENT_TYPE, "application/json");
         if let Some(login) = login {
             request = request.header(AUTHORIZATION, login);
         }
-        let request = request.body(Full::new(body.clone())).map_err(|_| "the URL is not fit for a request")?;
-        let answer = sender.send_request(request).await.map_err(|error| format!("no HTTP answer: {error}"))?;
-        let (status, challenge) = (answer.status(), answer.headers().contains_key(WWW_AUTHENTICATE));
+        let request =
+            request.body(Full::new(body.clone())).map_err(|_| Trouble::only("the URL is not fit for a request"))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| Trouble::of(format!("no HTTP answer: {error}"), NO_HTTP))?;
+        let (status, challenge) = (answer.status(), answer.headers().get(WWW_AUTHENTICATE).cloned());
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|_| format!("an answer torn, or over {ANSWER_BYTES_MAX} bytes"))?;
+        let body = body.map_err(|_| Trouble::only(format!("an answer torn, or over {ANSWER_BYTES_MAX} bytes")))?;
         self.kept = Some(sender);
         Ok((status, challenge, body.to_bytes()))
     }
 
-    async fn connect(&mut self) -> Result<Sender, String> {
+    async fn connect(&mut self) -> Result<Sender, Trouble> {
         self.connections += 1;
         let socket = self.target.connect().await?;
         let stream: Box<dyn Stream> = match &self.connector {
             None => Box::new(socket),
             Some(connector) => {
-                let name = ServerName::try_from(self.target.host.clone()).map_err(|_| "no name for TLS")?;
+                let name =
+                    ServerName::try_from(self.target.host.clone()).map_err(|_| Trouble::only("no name for TLS"))?;
                 let shaken = timeout(self.target.patience, connector.connect(name, socket)).await;
-                let stream = shaken.map_err(|_| "no TLS in time".to_owned())?;
-                Box::new(stream.map_err(|error| format!("TLS: {error}"))?)
+                let stream = shaken.map_err(|_| Trouble::of_waiting(self.target.patience))?;
+                Box::new(stream.map_err(|error| Trouble::only(format!("TLS: {error}")))?)
             }
         };
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("no HTTP: {error}"))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Trouble::of(format!("no HTTP: {error}"), NO_HTTP))?;
         tokio::spawn(connection);
         Ok(sender)
     }

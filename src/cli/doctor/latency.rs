@@ -35,7 +35,7 @@ pub(super) async fn check(client: &mut Client, report: &mut Report, login: &Head
         match client.ask(Some(login), mode, &[item]).await {
             Ok(reply) if reply.status == StatusCode::OK => samples.push(reply.took),
             Ok(reply) => trouble = Some(format!("HTTP {}", reply.status.as_u16())),
-            Err(reason) => trouble = Some(reason),
+            Err(reason) => trouble = Some(reason.to_string()),
         }
         if trouble.is_some() {
             break;

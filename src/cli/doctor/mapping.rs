@@ -9,6 +9,7 @@ use super::{
     client::{Client, Item, Mode},
     numbers::{Number, Numbers},
     report::{Check, Report},
+    trouble::Trouble,
 };
 
 /// What nobody's UID is.
@@ -35,10 +36,10 @@ pub(super) async fn check(
     for (number, written) in numbers.as_ccc_writes_them() {
         match learn(client, login, number, written).await {
             Ok(pair) => pairs.push((number, pair)),
-            Err(found) => {
-                report.bad(
+            Err(trouble) => {
+                report.trouble(
                     Check::RoundTrip,
-                    found,
+                    &trouble,
                     "with this user's password CCC sends numbers as PhoneToUID and their UIDs back as UIDToPhone: answer both",
                 );
                 return None;
@@ -54,24 +55,31 @@ pub(super) async fn check(
 }
 
 /// One number, alone in its requests, so that its UID is known for sure.
-async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, String> {
+async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, Trouble> {
     let uid = one(client, login, Mode::PhoneToUid, &written).await?;
     let phone = one(client, login, Mode::UidToPhone, &uid).await?;
     if phone.ends_with(&number.national()) {
         Ok(Pair { written, uid, phone })
     } else {
-        Err("UIDToPhone gives another number than PhoneToUID was given".to_owned())
+        Err(Trouble::of(
+            "UIDToPhone gives another number than PhoneToUID was given",
+            "UIDToPhone gives back the number that has the UID: have all replicas one key ring, and this user one context?",
+        ))
     }
 }
 
-async fn one(client: &mut Client, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, String> {
+async fn one(client: &mut Client, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, Trouble> {
     let results = client.ask(Some(login), mode, &[input]).await.and_then(|reply| reply.results());
-    let (code, results) = results.map_err(|reason| format!("{}: {reason}", mode.name()))?;
+    let (code, results) = results.map_err(|trouble| trouble.of_request(mode.name()))?;
+    if results.first().is_some_and(|item| item.key != input && item.value() == Some(input)) {
+        let found = format!("{}: the text that was sent stands in Value", mode.name());
+        return Err(Trouble::of(found, "swap them: Key is the text that was sent, Value is what it was mapped to"));
+    }
     let value = results.first().and_then(Item::value).map(str::to_owned);
     if code != 0 {
-        return Err(format!("{}: Code {code}", mode.name()));
+        return Err(Trouble::only(format!("{}: Code {code}", mode.name())));
     }
-    value.ok_or_else(|| format!("{}: no Value for a good input", mode.name()))
+    value.ok_or_else(|| Trouble::only(format!("{}: no Value for a good input", mode.name())))
 }
 
 fn judge_pairs(report: &mut Report, pairs: &[(&Number, Pair)]) {
@@ -128,9 +136,9 @@ async fn check_batches(client: &mut Client, report: &mut Report, login: &HeaderV
                 faults.duplicates |= found.duplicates;
                 faults.key |= found.key;
             }
-            Err(reason) => {
-                let found = format!("{} of {} at once: {reason}", mode.name(), BATCH.len());
-                report.bad(Check::Order, found, "CCC sends many at once: map each, in order");
+            Err(trouble) => {
+                let trouble = trouble.of_request(&format!("{} of {} at once", mode.name(), BATCH.len()));
+                report.trouble(Check::Order, &trouble, "CCC sends many at once: map each, in order");
                 return;
             }
         }
@@ -189,7 +197,7 @@ async fn check_spellings(client: &mut Client, report: &mut Report, login: &Heade
     let reply = client.ask(Some(login), Mode::PhoneToUid, &texts).await.and_then(|reply| reply.results());
     let results = match reply {
         Ok((_, results)) => results,
-        Err(reason) => return report.bad(Check::Spellings, reason, REMEDY),
+        Err(trouble) => return report.trouble(Check::Spellings, &trouble, REMEDY),
     };
     let value = |at: usize| {
         let of_key = results.iter().find(|item| item.key == texts[at]);

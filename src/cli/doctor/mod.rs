@@ -1,7 +1,7 @@
 //! `callveil doctor`: whether an endpoint, ours or anybody's, is ready for CCC, seen from outside.
 //!
 //! [`target`] is what is looked at and [`client`] the way to it; [`tls`], [`old_tls`], [`login`], [`mapping`], [`more`]
-//! and [`latency`] each judge a few lines of the [`report`]. The [`numbers`] are mapped, and never dialled.
+//! and [`latency`] each judge a few lines of the [`report`]; [`trouble`] knows remedies by their cause. The [`numbers`] are mapped, and never dialled.
 
 mod client;
 mod latency;
@@ -13,6 +13,7 @@ mod old_tls;
 mod report;
 mod target;
 mod tls;
+mod trouble;
 
 use std::{fs::File, io::Read as _, path::PathBuf, time::Duration};
 
@@ -131,7 +132,10 @@ async fn examine(mut target: Target, trust: &Trust, user: &str, login: &HeaderVa
         }
     }
     let mut client = Client::new(target, connector);
-    login::check(&mut client, &mut report, user, numbers).await;
+    if login::check(&mut client, &mut report, user, numbers).await.is_err() {
+        report.leave_the_rest("no endpoint answered");
+        return report;
+    }
     if let Some(pair) = mapping::check(&mut client, &mut report, login, numbers).await {
         more::check(&mut client, &mut report, login, numbers).await;
         latency::check(&mut client, &mut report, login, &pair).await;

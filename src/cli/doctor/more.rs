@@ -6,6 +6,7 @@ use super::{
     client::{Client, Item, Mode},
     numbers::{HOTLINE, Numbers},
     report::{Check, Report},
+    trouble::Trouble,
 };
 
 /// Judges these, each by itself.
@@ -25,7 +26,7 @@ async fn values(
     login: &HeaderValue,
     mode: Mode,
     inputs: &[&str],
-) -> Result<Vec<Option<String>>, String> {
+) -> Result<Vec<Option<String>>, Trouble> {
     let (_, results) = client.ask(Some(login), mode, inputs).await.and_then(|reply| reply.results())?;
     let value = |(at, input): (usize, &&str)| {
         let of_key = results.iter().find(|item| item.key == **input);
@@ -40,11 +41,11 @@ async fn check_batch(client: &mut Client, report: &mut Report, login: &HeaderVal
     let written: Vec<&str> = batch.iter().map(|(written, _)| &**written).collect();
     let uids = match values(client, login, Mode::PhoneToUid, &written).await {
         Ok(uids) => uids.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>(),
-        Err(reason) => return report.bad(Check::Batch, format!("PhoneToUID: {reason}"), remedy),
+        Err(trouble) => return report.trouble(Check::Batch, &trouble.of_request("PhoneToUID"), remedy),
     };
     let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
     match values(client, login, Mode::UidToPhone, &uids).await {
-        Err(reason) => report.bad(Check::Batch, format!("UIDToPhone: {reason}"), remedy),
+        Err(trouble) => report.trouble(Check::Batch, &trouble.of_request("UIDToPhone"), remedy),
         Ok(phones) => {
             let comes_back = |(phone, (_, national)): &(Option<String>, &(String, String))| {
                 phone.as_ref().is_some_and(|phone| phone.ends_with(national))
@@ -60,7 +61,7 @@ async fn check_batch(client: &mut Client, report: &mut Report, login: &HeaderVal
 async fn check_hotline(client: &mut Client, report: &mut Report, login: &HeaderValue) {
     let mut ask = async |mode, input: &str| {
         let values = values(client, login, mode, &[input]).await?;
-        values.into_iter().next().flatten().ok_or_else(|| "no Value".to_owned())
+        values.into_iter().next().flatten().ok_or_else(|| Trouble::only("no Value"))
     };
     let phone = match ask(Mode::PhoneToUid, HOTLINE).await {
         Ok(uid) => ask(Mode::UidToPhone, &uid).await,
@@ -69,7 +70,9 @@ async fn check_hotline(client: &mut Client, report: &mut Report, login: &HeaderV
     match phone {
         Ok(phone) if phone.ends_with(HOTLINE) => report.good(Check::Hotline, "yes"),
         Ok(_) => report.bad(Check::Hotline, "as another number", "leave the digits of a hotline as they are"),
-        Err(reason) => report.bad(Check::Hotline, reason, "a hotline such as a bank's calls in, too: give it a UID"),
+        Err(trouble) => {
+            report.trouble(Check::Hotline, &trouble, "a hotline such as a bank's calls in, too: give it a UID")
+        }
     }
 }
 

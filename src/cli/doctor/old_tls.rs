@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     report::{Check, Report},
     target::Target,
+    trouble::Trouble,
 };
 
 /// Silence for so long is an answer too: no.
@@ -21,6 +22,7 @@ const ANSWER_BYTES: usize = 64;
 
 const TLS_1_0: [u8; 2] = [3, 1];
 const TLS_1_1: [u8; 2] = [3, 2];
+const TLS_1_2: [u8; 2] = [3, 3];
 
 /// What a server of that time would have had: ECDHE, DHE and plain RSA with AES-CBC and 3DES (RFC 8422, 5246), and the
 /// mark of secure renegotiation (RFC 5746).
@@ -67,8 +69,21 @@ async fn check_plain_http(target: &Target, report: &mut Report) {
     }
 }
 
+/// Whether the port speaks TLS, of any version: it answers a ClientHello with a record of TLS.
+pub(super) async fn speaks_tls(target: &Target) -> bool {
+    let answer = say(target, &client_hello(TLS_1_2, &target.host)).await.unwrap_or_default();
+    // A handshake or an alert.
+    matches!(answer[..], [21 | 22, 3, _, ..])
+}
+
+/// Whether the port speaks plain HTTP.
+pub(super) async fn speaks_http(target: &Target) -> bool {
+    let request = format!("HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", target.authority);
+    say(target, request.as_bytes()).await.is_ok_and(|answer| answer.starts_with(b"HTTP/"))
+}
+
 /// The first bytes that are answered to `words`; none, where the connection is closed or nothing comes.
-async fn say(target: &Target, words: &[u8]) -> Result<Vec<u8>, String> {
+async fn say(target: &Target, words: &[u8]) -> Result<Vec<u8>, Trouble> {
     let mut socket = target.connect().await?;
     let mut answer = Vec::with_capacity(ANSWER_BYTES);
     let talk = async {

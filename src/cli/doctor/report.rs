@@ -6,7 +6,7 @@ use anstream::stdout;
 use http::Uri;
 use serde_json::{Value, json};
 
-use super::{Failure, Numbers};
+use super::{Failure, Numbers, trouble::Trouble};
 use crate::cli::print;
 
 /// One thing that is looked at.
@@ -128,6 +128,11 @@ impl Report {
 
     pub(super) fn bad(&mut self, check: Check, found: impl Into<String>, remedy: &'static str) {
         self.verdicts.insert(check, Verdict::Bad { found: found.into(), remedy });
+    }
+
+    /// A cross for a trouble, with the remedy of its cause, or else with that of the check.
+    pub(super) fn trouble(&mut self, check: Check, trouble: &Trouble, of_the_check: &'static str) {
+        self.bad(check, trouble.to_string(), trouble.remedy_or(of_the_check));
     }
 
     pub(super) fn not_applicable(&mut self, check: Check, why: &'static str) {

@@ -1,6 +1,6 @@
 //! What is looked at: the parts of a URL, and the addresses behind its name.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use http::Uri;
 use tokio::{
@@ -8,12 +8,16 @@ use tokio::{
     time::timeout,
 };
 
-use super::report::{Check, Report};
+use super::{
+    report::{Check, Report},
+    trouble::Trouble,
+};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
 /// An endpoint.
+#[derive(Clone)]
 pub(super) struct Target {
     scheme: Scheme,
     /// The name or address, without the brackets of IPv6.
@@ -85,14 +89,18 @@ impl Target {
             );
             return Err("nothing is sent to another machine over plain HTTP");
         }
-        if let Err(reason) = self.connect().await {
-            let found = format!("port {}: {reason}", self.port);
-            report.bad(Check::Address, found, "is it running, listening on that port, and let through by firewalls?");
+        if let Err(trouble) = self.connect().await {
+            report.trouble(Check::Address, &trouble, "is it running, and listening on that port?");
             return Err(UNREACHED);
         }
         let count = self.addresses.len();
         report.good(Check::Address, format!("{count} address{}", if count == 1 { "" } else { "es" }));
         Ok(())
+    }
+
+    /// Another path of the same.
+    pub(super) fn at(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
     }
 
     /// Whether what is sent there never leaves this machine.
@@ -101,8 +109,8 @@ impl Target {
     }
 
     /// A connection to the first of its addresses that takes one. Each has its share of the time.
-    pub(super) async fn connect(&self) -> Result<TcpStream, String> {
-        let mut reason = "no address".to_owned();
+    pub(super) async fn connect(&self) -> Result<TcpStream, Trouble> {
+        let mut failed = io::Error::other("no address");
         let share = self.patience / u32::try_from(self.addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in &self.addresses {
             match timeout(share, TcpStream::connect(address)).await {
@@ -111,10 +119,10 @@ impl Target {
                     let _ = socket.set_nodelay(true);
                     return Ok(socket);
                 }
-                Ok(Err(error)) => reason = error.to_string(),
-                Err(_) => reason = format!("no connection within {share:?}"),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {share:?}")),
             }
         }
-        Err(reason)
+        Err(Trouble::of_connecting(self.port, &failed))
     }
 }

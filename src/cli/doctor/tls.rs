@@ -24,6 +24,7 @@ use tokio::time::{Duration, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::{
+    old_tls,
     report::{Check, Report},
     target::Target,
 };
@@ -150,7 +151,12 @@ pub(super) async fn check(target: &Target, trust: &Trust, report: &mut Report) -
         }
     }
     if accepted.is_empty() {
-        report.bad(Check::TlsVersions, format!("neither: {refusal}"), "let the port speak TLS 1.2 and 1.3");
+        if old_tls::speaks_http(target).await {
+            let remedy = "give the endpoint [tls], or the URL the port of the proxy that has the certificate";
+            report.bad(Check::TlsVersions, "neither: the port speaks plain HTTP", remedy);
+        } else {
+            report.bad(Check::TlsVersions, format!("neither: {refusal}"), "let the port speak TLS 1.2 and 1.3");
+        }
         for check in [Check::Chain, Check::Name, Check::Expiry] {
             report.not_applicable(check, "no certificate was shown");
         }
@@ -164,7 +170,7 @@ pub(super) async fn check(target: &Target, trust: &Trust, report: &mut Report) -
 
 /// Whether the endpoint speaks this version, whatever its certificate is worth.
 async fn shake(target: &Target, connector: &TlsConnector, name: &ServerName<'static>) -> Result<(), String> {
-    let socket = target.connect().await?;
+    let socket = target.connect().await.map_err(|trouble| trouble.to_string())?;
     let Ok(shaken) = timeout(target.patience, connector.connect(name.clone(), socket)).await else {
         return Err(format!("no answer within {:?}", target.patience));
     };
@@ -248,6 +254,14 @@ impl Judge<'_> {
                 true
             }
             Err(error) => {
+                if self.is_self_signed(leaf) {
+                    report.bad(
+                        Check::Chain,
+                        "it is signed by itself, and nobody stands behind it",
+                        "get a certificate of a public CA (such as by ACME): CCC trusts none that was made so",
+                    );
+                    return false;
+                }
                 let found = match error {
                     Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                         "no CA that this machine trusts stands behind it".to_owned()
@@ -261,6 +275,22 @@ impl Judge<'_> {
                 );
                 false
             }
+        }
+    }
+
+    /// Whether its own key has signed it: it would be good if it were a CA itself.
+    fn is_self_signed(&self, leaf: &ParsedCertificate<'_>) -> bool {
+        let (Some(shown), mut roots) = (self.shown.first(), RootCertStore::empty()) else { return false };
+        if self.shown.len() > 1 || roots.add(shown.clone()).is_err() {
+            return false;
+        }
+        // One of another CA with the same name has another key.
+        let is_of_another = |error: &CertificateError| {
+            matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature)
+        };
+        match self.verify(leaf, &roots, self.now) {
+            Err(Error::InvalidCertificate(error)) => !is_of_another(&error),
+            _ => true,
         }
     }
 

@@ -23,7 +23,7 @@ impl Disk for Broken {
     fn resolve(&self, _: &Path) -> PathBuf {
         panic!("broken")
     }
-    fn lock(&self, _: &Path, _: Option<Access>) -> io::Result<Lock> {
+    fn lock(&self, _: &Path, _: Option<Access>, _: &dyn Fn()) -> io::Result<Lock> {
         panic!("broken")
     }
     fn exists(&self, _: &Path) -> bool {

@@ -48,6 +48,11 @@ pub enum Fault {
     Closes,
     PlainHttpToo,
     OldTls,
+    /// This to everything, whatever it is; then it closes.
+    Always(&'static str),
+    Silent,
+    Swapped,
+    OneMode,
 }
 
 /// A running endpoint, stopped when dropped.
@@ -148,6 +153,14 @@ impl Behaviour {
         while let Some((authorization, body)) = read_request(&mut stream) {
             let answered = self.answered.fetch_add(1, Ordering::Relaxed);
             match self.fault {
+                Fault::Always(answer) => {
+                    let _ = stream.get_mut().write_all(answer.as_bytes());
+                    return;
+                }
+                Fault::Silent => {
+                    let _ = stream.read(&mut [0]);
+                    return;
+                }
                 Fault::Stalls if answered >= ANSWERED => {
                     let _ = stream.read(&mut [0]);
                     return;
@@ -186,6 +199,9 @@ impl Behaviour {
         }
         let request: Value = serde_json::from_slice(body).unwrap();
         let inputs = request["Numbers"].as_array().unwrap();
+        if self.fault == Fault::OneMode && request["Mode"] == "UIDToPhone" {
+            return ("403 Forbidden", refusal(403));
+        }
         if self.fault == Fault::SmallBatches && inputs.len() > 50 {
             return ("413 Content Too Large", refusal(413));
         }
@@ -206,6 +222,9 @@ impl Behaviour {
                     .filter(|(at, result)| !all[..*at].contains(result))
                     .map(|(_, r)| r.clone())
                     .collect();
+            }
+            Fault::Swapped => {
+                results.iter_mut().for_each(|(key, value)| std::mem::swap(key, value.get_or_insert_default()));
             }
             Fault::OtherKey => results.iter_mut().for_each(|(key, _)| key.insert(0, '*')),
             _ => {}

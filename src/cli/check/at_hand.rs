@@ -1,0 +1,78 @@
+//! What the replicas have, beside the ring at hand: the file that they are to get.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::Fleet;
+use crate::{
+    cli::{Failure, RingArgs, countdown},
+    keyring::KeyRing,
+};
+
+/// The ring at hand.
+pub(super) enum AtHand {
+    /// This one, of the file at this path.
+    Ring(PathBuf, Box<KeyRing>),
+    /// None that could be read, and why not.
+    Unread(String),
+    /// None was named, and there is none where one is by default.
+    Nothing,
+}
+
+/// The ring that `args` name, or the one by default, if it is there and can be read.
+///
+/// # Errors
+/// One that is named cannot be read.
+pub(super) fn read(args: &RingArgs) -> Result<AtHand, Failure> {
+    let path = args.locate()?.0.path;
+    let is_named = args.keyring.is_some() || args.config.is_some();
+    if !is_named && !path.exists() {
+        return Ok(AtHand::Nothing);
+    }
+    match args.ring() {
+        Ok(ring) => Ok(AtHand::Ring(path, Box::new(ring))),
+        Err(failure) if is_named => Err(failure),
+        Err(failure) => Ok(AtHand::Unread(failure.message)),
+    }
+}
+
+impl Fleet {
+    /// Tells of replicas that have another ring than the one at hand.
+    pub(super) fn compare(&mut self, at_hand: &AtHand) {
+        let (path, ring) = match at_hand {
+            AtHand::Ring(path, ring) => (path.display(), ring),
+            AtHand::Unread(reason) => return self.notes.push(format!("not compared with the ring at hand: {reason}")),
+            AtHand::Nothing => return,
+        };
+        let (id, hash, generation) = (ring.ring().to_string(), ring.hash().to_string(), ring.generation());
+        let mut problems = Vec::new();
+        for (url, replica) in &self.replicas {
+            let theirs = replica.generation;
+            if replica.ring != id {
+                problems.push(format!("{url} uses another ring than {path}"));
+            } else if theirs < generation {
+                problems.push(format!("{url} is behind: it has generation {theirs}, and {path} has {generation}"));
+            } else if theirs > generation {
+                problems.push(format!("{url} is ahead: it has generation {theirs}, and {path} has only {generation}"));
+            } else if replica.ring_hash != hash {
+                problems.push(format!(
+                    "{url} has another generation {generation} than {path}: two copies were changed (`keys merge` joins them)"
+                ));
+            }
+        }
+        if problems.is_empty() && !self.replicas.is_empty() {
+            self.notes.push(format!("those that answered have generation {generation}, as {path} has"));
+        }
+        // One that no replica has is in no answer.
+        for key in ring.pending(Timestamp::now()) {
+            let key_id = key.id.to_string();
+            let is_known = |keys: &[super::ReplicaKey]| keys.iter().any(|theirs| theirs.id == key_id);
+            if !self.replicas.is_empty() && !self.replicas.iter().any(|(_, replica)| is_known(&replica.keys)) {
+                let left = countdown(self.asked, key.activates);
+                problems.push(format!("key {key_id} of {path} activates in {left}, and no replica has it"));
+            }
+        }
+        self.problems.append(&mut problems);
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether a key is still used: what replicas decoded with it, and since when they would know.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Fleet, Replica};
+use crate::{cli::countdown, ids::KeyId};
+
+/// How long nobody may have decoded with a key that may be disabled.
+#[derive(Clone, Copy)]
+pub(super) enum Quiet {
+    /// Since then: a replica that cannot know is a problem.
+    Since(Timestamp),
+    /// For so long.
+    For(SignedDuration),
+}
+
+impl Fleet {
+    /// A key may be disabled once no replica decodes with it any more.
+    pub(super) fn check_counters(&mut self, quiet: Quiet, disable: Option<KeyId>) {
+        let Some(latest_start) = self.replicas.iter().map(|(_, replica)| replica.started).max() else { return };
+        let from = match quiet {
+            Quiet::Since(since) => since,
+            Quiet::For(duration) => self.asked.checked_sub(duration).unwrap_or(Timestamp::MIN),
+        };
+        if matches!(quiet, Quiet::Since(_)) || disable.is_some() {
+            self.tell_who_forgot(from);
+        }
+        let ids: HashSet<String> =
+            self.replicas.iter().flat_map(|(_, replica)| replica.retirable().map(str::to_owned)).collect();
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        ids.sort_unstable();
+        let disable = disable.map(|id| id.to_string());
+        if let Some(id) = disable.as_ref().filter(|id| !ids.contains(id)) {
+            self.problems
+                .push(format!("key {id} may not be disabled: it is unknown, not enabled, pending, or the primary"));
+        }
+        for id in ids {
+            let (is_in_use, told) = self.judge(&id, from, latest_start);
+            if is_in_use && disable.as_ref() == Some(&id) { self.problems.push(told) } else { self.notes.push(told) }
+        }
+    }
+
+    fn tell_who_forgot(&mut self, from: Timestamp) {
+        for (url, replica) in self.replicas.iter().filter(|(_, replica)| replica.started > from) {
+            self.problems
+                .push(format!("{url} started {}, after {from}: its counters forgot what was before", replica.started));
+        }
+    }
+
+    /// Whether this key is in use, and what is to be told of it.
+    fn judge(&self, id: &str, from: Timestamp, latest_start: Timestamp) -> (bool, String) {
+        let keys = self.replicas.iter().flat_map(|(_, replica): &(String, Replica)| &replica.keys);
+        let keys = keys.filter(|key| key.id == id);
+        let (count, last) =
+            keys.fold((0, None), |(count, last), key| (count + key.decoded, key.last_decoded.max(last)));
+        let told = match last {
+            Some(last) if last >= from => {
+                return (
+                    true,
+                    format!("key {id} is in use: last decoded {last}, {count} UIDs since the replicas started"),
+                );
+            }
+            _ if self.unasked > 0 => format!("key {id}: those that answered did not decode with it since {from}"),
+            _ if latest_start > from => {
+                let known = countdown(latest_start, self.asked);
+                let wanted = countdown(from, self.asked);
+                format!(
+                    "key {id}: no replica decoded with it, but all of them run for {known} only, and {wanted} are wanted"
+                )
+            }
+            _ => format!("key {id} may be disabled: no replica decoded with it since {from}"),
+        };
+        (false, told)
+    }
+}

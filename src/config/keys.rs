@@ -1,0 +1,140 @@
+//! What is said of a key of the configuration: for the reader, the page, the example and editors.
+
+use super::list::KEYS;
+
+/// A key of the configuration.
+pub struct Key {
+    /// Its tables and its name, such as `limits.numbers`. Each of `[[clients]]` has those of `clients.`.
+    pub path: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// What holds where it is not there.
+    pub default: Default,
+    /// Its values in words, as Markdown; empty where its kind tells them.
+    pub values: &'static str,
+    /// A value as TOML for the example; empty where that is the default.
+    pub example: &'static str,
+    /// What it does, as Markdown.
+    pub words: &'static str,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string, whose form its reader checks.
+    Text,
+    /// Strings, whose form their reader checks.
+    Texts,
+    /// A path, relative to the file's folder.
+    File,
+    /// An address and a port.
+    Address,
+    /// 64 lower-case hex digits.
+    Hex,
+    /// Several of these.
+    Hexes,
+    /// True or false.
+    Boolean,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// Some of these strings.
+    SomeOf(&'static [&'static str]),
+    /// An integer from one to the other.
+    Integer(i64, i64),
+    /// Numbers a minute or a day from 1 to so many, or that there is no limit.
+    Rate(&'static str, i64),
+}
+
+/// What holds where a key is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// This value, as TOML.
+    Value(&'static str),
+    /// What these words say.
+    Words(&'static str),
+    /// Nothing: the key must be there. In words, and what a fault says besides.
+    Required(&'static str, &'static str),
+}
+
+impl Key {
+    /// The key of this path.
+    ///
+    /// # Panics
+    /// Where there is none: the reader asks for a key that is not in [`KEYS`].
+    pub(super) fn find(path: &str) -> &'static Self {
+        let found = KEYS.iter().find(|key| key.path == path);
+        found.unwrap_or_else(|| panic!("{path} is not in src/config/list.rs"))
+    }
+
+    /// Its table, and its own name.
+    pub(super) fn split(&self) -> (&'static str, &'static str) {
+        self.path.rsplit_once('.').unwrap_or(("", self.path))
+    }
+
+    /// Its row in the page's table.
+    pub fn row(&self) -> String {
+        let default = match self.default {
+            Default::Value(value) if value.starts_with(|c: char| c.is_ascii_digit()) => value.to_owned(),
+            Default::Value(value) => format!("`{value}`"),
+            Default::Words(words) | Default::Required(words, _) => words.to_owned(),
+        };
+        format!("| `{}` | {} | {default} | {} | {} |", self.path, self.kind.toml_type(), self.values(), self.words)
+    }
+
+    /// Its values in words, as Markdown.
+    pub(super) fn values(&self) -> String {
+        match self.kind {
+            _ if !self.values.is_empty() => self.values.to_owned(),
+            Kind::Boolean => "`true`, `false`".to_owned(),
+            Kind::OneOf(names) | Kind::SomeOf(names) => {
+                names.iter().map(|name| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ")
+            }
+            Kind::Integer(min, max) => format!("{min} to {max}"),
+            Kind::Rate(_, max) => format!("1 to {max}, or `\"unlimited\"`"),
+            _ => String::new(),
+        }
+    }
+
+    /// Its value in the example.
+    pub(super) fn example(&self) -> &'static str {
+        match self.default {
+            Default::Value(value) if self.example.is_empty() => value,
+            _ => self.example,
+        }
+    }
+}
+
+impl Kind {
+    fn toml_type(self) -> &'static str {
+        match self {
+            Self::Text | Self::File | Self::Address | Self::Hex | Self::OneOf(_) => "string",
+            Self::Texts | Self::Hexes | Self::SomeOf(_) => "array of strings",
+            Self::Boolean => "boolean",
+            Self::Integer(..) | Self::Rate(..) => "integer",
+        }
+    }
+
+    /// What a value must be, for a fault.
+    pub(super) fn demand(self) -> String {
+        let one_of = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+            match names.as_slice() {
+                [only] => only.clone(),
+                [first @ .., last] => format!("{} or {last}", first.join(", ")),
+                [] => String::new(),
+            }
+        };
+        match self {
+            Self::Text | Self::File => "a string".to_owned(),
+            Self::Texts => "an array of strings".to_owned(),
+            Self::Address => "an address and a port, such as \"127.0.0.1:8443\"".to_owned(),
+            Self::Hex => "64 lower-case hex digits".to_owned(),
+            Self::Hexes => "an array of strings of 64 lower-case hex digits".to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::OneOf(names) => one_of(names),
+            Self::SomeOf(names) => format!("an array of {}", one_of(names)),
+            Self::Integer(min, max) => format!("an integer from {min} to {max}"),
+            Self::Rate(span, max) => format!("numbers a {span} from 1 to {max}, or \"unlimited\""),
+        }
+    }
+}
