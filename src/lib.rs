@@ -80,3 +80,4 @@ pub mod limits;
 mod lock;
 pub mod memory;
 pub mod number;
+pub mod version;
