@@ -187,7 +187,14 @@ fn systemd_does_not_restart_what_is_wrong() {
 #[test]
 fn scripts_are_bash() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    for script in ["build-static.sh", "checks/common.sh", "checks/static.sh", "checks/systemd.sh"] {
-        assert!(Command::new("bash").arg("-n").arg(deploy.join(script)).status().unwrap().success(), "{script}");
+    for (folder, least) in [("", 3), ("checks", 5), ("helm", 1), ("package", 4)] {
+        let files = fs::read_dir(deploy.join(folder)).unwrap().map(|file| file.unwrap().path());
+        let is_script = |path: &PathBuf| path.is_file() && fs::read(path).unwrap().starts_with(b"#!/");
+        let is_shell = |path: &PathBuf| is_script(path) && path.extension().is_none_or(|extension| extension != "py");
+        let scripts: Vec<PathBuf> = files.filter(is_shell).collect();
+        assert!(scripts.len() >= least, "{folder}: {scripts:?}");
+        for script in scripts {
+            assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success(), "{script:?}");
+        }
     }
 }
