@@ -51,7 +51,7 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH
 cargo cyclonedx --quiet --format json --no-build-deps --target "$machine-unknown-linux-gnu" --override-filename sbom
 mv sbom.json "$dist/$name.cdx.json"
 rm -f plugin/sbom.json python/sbom.json
-deploy/sbom.py "$dist/$name.cdx.json" "$machine-unknown-linux-gnu"
-deploy/checks/sbom.py "$work/callveil" "$dist/$name.cdx.json"
+deploy/sbom.py "$work/callveil" "$dist/$name.cdx.json"
+deploy/checks/sbom.py "$work/callveil" "$dist/$name.cdx.json" "$machine-unknown-linux-gnu"
 
 (cd "$dist" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)

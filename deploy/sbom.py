@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
-"""Leaves in the SBOM, which `cargo cyclonedx` made, what the program is linked of: no macros, and nothing that they are made of.
+"""Leaves in the SBOM, which `cargo cyclonedx` made of the lock file, what the program says that it was linked of.
 
-    deploy/sbom.py SBOM TARGET
+    deploy/sbom.py PROGRAM SBOM
+
+`cargo auditable` wrote that list into the program. `deploy/checks/sbom.py` holds both together.
 """
 
 import json
-import subprocess
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "checks"))
+from sbom_list import of_program  # noqa: E402
 
 
 def main():
-    path, target = sys.argv[1:]
-    tree = ["cargo", "tree", "--locked", "--package", "callveil", "--edges", "normal,no-proc-macro", "--target", target,
-            "--prefix", "none", "--format", "{p}"]
-    lines = subprocess.run(tree, check=True, capture_output=True, text=True).stdout.splitlines()
-    linked = {(line.split()[0], line.split()[1].removeprefix("v")) for line in lines if line and "(proc-macro)" not in line}
+    program, path = sys.argv[1:]
+    linked = of_program(program)
     with open(path, encoding="utf-8") as file:
         sbom = json.load(file)
     sbom["components"] = [part for part in sbom["components"] if (part["name"], part["version"]) in linked]

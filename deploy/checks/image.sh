@@ -11,14 +11,13 @@ source "$here/common.sh"
 inside() {
   local folder=$1 archive=$2 program=$3 files=$1/files store container pid code=0
   ip link set lo up
-  mkdir -p "$files/keyring" "$files/identity" "$files/tls" "$files/config"
-  make_files "$files" "$program"
-  filled_in "$here/../kubernetes/callveil.toml" "$files" >"$files/config/callveil.toml"
-  mv "$files/keyring.json" "$files/keyring"
-  cp "$files"/tls.{crt,key} "$files/tls"
-  mv "$files/identity" "$files/secret" 2>/dev/null || true
-  mkdir -p "$files/identity"
-  find "$files/secret" -type f -exec cp {} "$files/identity/identity" \;
+  mkdir "$files" "$folder/made"
+  make_files "$folder/made" "$program"
+  mkdir "$files"/{keyring,identity,tls,config}
+  filled_in "$here/../kubernetes/callveil.toml" "$folder/made" >"$files/config/callveil.toml"
+  cp "$folder/made/keyring.json" "$files/keyring"
+  cp "$folder/made/identity" "$files/identity"
+  cp "$folder"/made/tls.{crt,key} "$files/tls"
   chown -R 65532:65532 "$files"/{keyring,identity,tls,config}
   chmod 0400 "$files"/{keyring/keyring.json,identity/identity,tls/tls.key}
   chmod 0755 "$files" "$files"/{keyring,identity,tls,config}
@@ -34,7 +33,7 @@ inside() {
   eventually admin_says 200 /readyz
   pid=$(pgrep --newest --exact callveil)
   [[ $(awk '/^Uid:/ {print $2}' "/proc/$pid/status") == 65532 ]] || fail "it runs as another user"
-  map_both_ways "$files"
+  map_both_ways "$folder/made"
   kill -TERM "$pid"
   wait %1 || code=$?
   ((code == 0)) || fail "it ended with $code"
