@@ -23,8 +23,8 @@ import time
 INSTANCE = "0123456789abcdef"
 LINE = (
     '{"time":"2026-11-26T%02d:%02d:%02d.%06dZ","event":"request","id":"' + INSTANCE + '%016x","client":"ccc",'
-    '"peer":"192.0.2.1","mode":"UIDToPhone","status":200,"code":0,"items":1,"mapped":1,"passed":0,"microseconds":57,'
-    '"errors":{},"keys":{"0b07":1},"chain":"' + INSTANCE + "/%d/"
+    '"peer":"192.0.2.1","mode":"UIDToPhone","status":200,"items":1,"mapped":1,"microseconds":57,'
+    '"keys":{"0b07":1},"chain":"' + INSTANCE + "/%d/"
 )
 BLOCK = 1 << 20
 

@@ -85,11 +85,11 @@ impl Chain {
         self.head
     }
 
-    /// Adds `line`, a JSON object and a line end, to `out` with its link.
+    /// Adds `line`, a JSON object, to `out` with its link and a line end.
     pub(super) fn seal(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
         self.head.lines += 1;
-        out.extend_from_slice(line.strip_suffix(b"}\n").unwrap_or(line));
+        out.extend_from_slice(line.strip_suffix(b"}").unwrap_or(line));
         out.extend_from_slice(FIELD);
         out.extend_from_slice(&self.instance);
         out.push(b'/');
@@ -160,7 +160,7 @@ mod tests {
     fn a_link_is_read_as_it_was_written() {
         let (mut chain, mut log) = (Chain::new(*b"0123456789abcdef"), Vec::new());
         for event in ["start", "request", "stop"] {
-            chain.seal(format!("{{\"event\":\"{event}\"}}\n").as_bytes(), &mut log);
+            chain.seal(format!("{{\"event\":\"{event}\"}}").as_bytes(), &mut log);
         }
         let log = String::from_utf8(log).expect("text");
         let mut before = LineHash::default();

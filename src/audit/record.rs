@@ -129,9 +129,8 @@ impl Record<'_> {
             if part == 1 {
                 self.write_counts(out);
             }
-            out.extend_from_slice(b",\"keys\":");
             let keys = keys.next().unwrap_or_default();
-            object(out, keys.iter().map(|(id, count)| (id.to_hex(), *count)));
+            object(out, b",\"keys\":{\"", keys.iter().map(|(id, count)| (id.to_hex(), *count)));
             self.write_hashes(hashes.next().unwrap_or_default(), out);
             out.extend_from_slice(b"}\n");
         }
@@ -156,18 +155,22 @@ impl Record<'_> {
         out.push(b'"');
     }
 
+    /// Those that are not 0, but for the usual: less to write, and to hash.
     fn write_counts(&self, out: &mut Vec<u8>) {
         field(out, ",\"status\":", self.status.into());
-        field(out, ",\"code\":", self.code.into());
+        if self.code != 0 {
+            field(out, ",\"code\":", self.code.into());
+        }
         if let Some(limit) = self.limit {
             put(out, format_args!(",\"limit\":\"{limit}\""));
         }
         field(out, ",\"items\":", self.items as u64);
         field(out, ",\"mapped\":", self.mapped as u64);
-        field(out, ",\"passed\":", self.passed as u64);
+        if self.passed != 0 {
+            field(out, ",\"passed\":", self.passed as u64);
+        }
         field(out, ",\"microseconds\":", self.microseconds);
-        out.extend_from_slice(b",\"errors\":");
-        object(out, self.failures.iter().map(|(error, count)| (error.code(), count as u64)));
+        object(out, b",\"errors\":{\"", self.failures.iter().map(|(error, count)| (error.code(), count as u64)));
     }
 
     fn write_hashes(&self, hashes: &[(ItemHash, ItemHash)], out: &mut Vec<u8>) {
@@ -230,9 +233,9 @@ fn bounded(value: Value) -> Value {
     }
 }
 
-fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
-    let (mut integer, mut separator) = (itoa::Buffer::new(), &b"\""[..]);
-    out.push(b'{');
+/// Nothing where there are no entries.
+fn object(out: &mut Vec<u8>, begin: &[u8], entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
+    let (mut integer, mut separator) = (itoa::Buffer::new(), begin);
     for (name, count) in entries {
         out.extend_from_slice(separator);
         out.extend_from_slice(name.as_ref());
@@ -240,7 +243,9 @@ fn object(out: &mut Vec<u8>, entries: impl Iterator<Item = (impl AsRef<[u8]>, u6
         out.extend_from_slice(integer.format(count).as_bytes());
         separator = b",\"";
     }
-    out.push(b'}');
+    if separator != begin {
+        out.push(b'}');
+    }
 }
 
 /// Text that many lines in a row have in common.

@@ -323,7 +323,7 @@ mod tests {
         let mut chain = Chain::new(INSTANCE);
         let line = |number| {
             let mut line = Vec::new();
-            chain.seal(format!("{{\"line\":{number}}}\n").as_bytes(), &mut line);
+            chain.seal(format!("{{\"line\":{number}}}").as_bytes(), &mut line);
             line.pop();
             line
         };
@@ -396,7 +396,7 @@ mod tests {
             let mut chain = Chain::new(INSTANCE);
             for (line, number) in lines.iter_mut().zip(1..) {
                 line.clear();
-                chain.seal(format!("{{\"other\":{number}}}\n").as_bytes(), line);
+                chain.seal(format!("{{\"other\":{number}}}").as_bytes(), line);
                 line.pop();
             }
         };

@@ -247,8 +247,10 @@ impl Writer {
         }
         self.block_places = self.places * some.len() / rest.len();
         self.places -= self.block_places;
-        for line in some.split_inclusive(|byte| *byte == b'\n') {
-            self.chain.seal(line, &mut self.block);
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', some) {
+            self.chain.seal(&some[begin..end], &mut self.block);
+            begin = end + 1;
         }
         self.taken += some.len();
         true
@@ -289,7 +291,7 @@ impl Writer {
 /// The first lines of `lines`, about [`BYTES_A_WRITE`].
 fn some_lines(lines: &[u8]) -> &[u8] {
     let rest = lines.get(BYTES_A_WRITE..).unwrap_or_default();
-    let end = rest.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| BYTES_A_WRITE + end + 1);
+    let end = memchr::memchr(b'\n', rest).map_or(lines.len(), |end| BYTES_A_WRITE + end + 1);
     &lines[..end]
 }
 

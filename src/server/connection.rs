@@ -42,7 +42,7 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, Order, Phase, REST_AFTER, Verdict},
+    activity::{Activity, Moment, Order, Phase, REST_AFTER, Verdict},
     connections::Admission,
     socket::Socket,
 };
@@ -128,7 +128,7 @@ where
             () = activity.ordered() => {}
             _ = look.tick() => {}
         }
-        match activity.verdict(limits, std::time::Instant::now()) {
+        match activity.verdict(limits, Moment::now()) {
             Verdict::Wait => {}
             Verdict::Rest => {
                 let parts = http.into_parts();

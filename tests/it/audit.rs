@@ -73,12 +73,16 @@ fn a_line_tells_of_each_request() {
     let requests = events(&lines, "request");
     let told = |request: &Value| {
         let told = ["client", "mode", "status", "code", "items", "mapped", "errors", "keys"];
-        Value::from_iter(told.map(|name| (name.to_owned(), request[name].clone())))
+        let told = told.map(|name| (name.to_owned(), request[name].clone()));
+        Value::from_iter(told.into_iter().filter(|(_, value)| !value.is_null()))
     };
     let line =
         |client: Value, mode: &str, status: u16, code: u16, items: u64, mapped: u64, errors: Value, keys: Value| {
-            json!({"client": client, "mode": mode, "status": status, "code": code, "items": items, "mapped": mapped,
-            "errors": errors, "keys": keys})
+            let mut line = json!({"client": client, "mode": mode, "status": status, "code": code, "items": items,
+                "mapped": mapped, "errors": errors, "keys": keys});
+            // What is 0 or empty is left out.
+            line.as_object_mut().unwrap().retain(|name, value| *value != json!({}) && (name != "code" || *value != 0));
+            line
         };
     let (none, ccc) = (json!({}), json!(USER));
     let expected = [

@@ -1,10 +1,17 @@
 //! What a client may have mapped in a day: its own share, told as it is, and nobody else's.
 
+use std::{
+    path::PathBuf,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 
 use crate::{
     audit_reading::end,
-    support::{Folder, Http, PASSWORD, Server, basic, post, run, sha256_hex},
+    metrics,
+    support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex},
 };
 
 /// Another client, with the same password, whom nothing limits.
@@ -99,4 +106,74 @@ fn the_metric_and_the_log_tell_which_limit_and_how_much_of_it() {
     end(server);
     let log = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
     assert_eq!(refusals(&log), [(413, "minute"), (413, "minute"), (429, "minute")].map(of_ccc), "{log}");
+}
+
+/// How many of its seconds a replica has in one.
+const SPEED: u32 = 60;
+
+/// Debian's libfaketime.
+fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
+    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
+    libraries.find(|library| library.exists()).expect("libfaketime is not installed")
+}
+
+/// Through the real server, whose clock runs ahead, and Prometheus with the alerts of `deploy/`.
+#[test]
+#[ignore = "half a minute; wants faketime and prometheus"]
+fn just_below_the_minutes_limit_a_client_is_stopped_at_the_days() {
+    const MINUTE: usize = 1000;
+    const DAY: usize = 20 * MINUTE;
+    let folder = Folder::new();
+    let config = folder.config("", &limited(&format!("detokenize_per_minute = {MINUTE}")));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let with_token = format!("[admin]\ntoken_sha256 = \"{}\"", sha256_hex(metrics::TOKEN));
+    std::fs::write(&config, text.replace("[admin]", &with_token)).unwrap();
+    let mut command = callveil();
+    command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("+0 x{SPEED}"));
+    let server = Server::spawn(command.args(["serve", "--config"]).arg(config));
+    let (_prometheus, port) = metrics::prometheus(folder.path(), &server);
+    let ask = |query: &str| metrics::ask(port, "query", query).map_or(json!([]), |data| data["result"].clone());
+    // What is counted before Prometheus has looked for the first time is no increase.
+    while ask("callveil_client_charged_total") == json!([]) {}
+
+    let uids = server.values("PhoneToUID", &["8001"; 11]);
+    let body = json!({"Numbers": uids, "Mode": "UIDToPhone"}).to_string();
+    // Never faster than 0.99 of the limit.
+    let pause = Duration::from_secs(60) / SPEED * (100 * 11) / (99 * MINUTE as u32);
+    let (mut decoded, mut refused, since) = (0, 0, Instant::now());
+    let last = loop {
+        let answer = server.connect().post(&body);
+        match answer.status {
+            200 => decoded += 11,
+            429 if answer.body.contains("24 hours") => break answer,
+            // Held up on its way, it came together with others.
+            429 => refused += 1,
+            _ => panic!("{answer:?}"),
+        }
+        let other = Http::connect(server.address).send(post(&basic("other", PASSWORD), &body));
+        assert_eq!(other.status, 200, "{other:?}");
+        sleep(pause);
+    };
+    println!("{decoded} of {DAY} in {:?} of its time, {refused} refusals before", since.elapsed() * SPEED);
+    assert!((DAY - DAY / 100..=DAY).contains(&decoded), "{decoded}");
+    let wait: u64 = last.header("retry-after").unwrap().parse().unwrap();
+    assert!((20 * 60 * 60..24 * 60 * 60).contains(&wait), "{wait}");
+    // Nobody else is stopped, and it is, until its first numbers are a day old.
+    assert_eq!(Http::connect(server.address).send(post(&basic("other", PASSWORD), &body)).status, 200);
+    assert_eq!(server.connect().post(&body).status, 429);
+    let since = Instant::now();
+    let fired = loop {
+        let fired = ask("ALERTS{alertname=\"CallveilClientNearDailyLimit\",alertstate=\"firing\"}");
+        if fired != json!([]) || since.elapsed() > PATIENCE {
+            break fired;
+        }
+    };
+    let about = |alert: &Value| (alert["metric"]["client"].clone(), alert["metric"]["limit"].clone());
+    let fired: Vec<_> = fired.as_array().unwrap().iter().map(about).collect();
+    assert_eq!(fired, [(json!("ccc"), json!("detokenize"))]);
+    end(server);
+    let log = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
+    let days: Vec<_> = refusals(&log).into_iter().filter(|(_, limit, _)| limit == "day").collect();
+    assert_eq!(days, [(429, "day"), (429, "day")].map(of_ccc));
 }

@@ -22,7 +22,7 @@ use crate::{
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
 const ALL_MODES: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n";
-const TOKEN: &str = "a-token-of-the-admin-listener";
+pub const TOKEN: &str = "a-token-of-the-admin-listener";
 
 fn scrape(server: &Server, headers: &str) -> Answer {
     Http::connect(server.admin).send(format!("GET /metrics HTTP/1.1\r\nhost: admin\r\n{headers}\r\n"))
@@ -187,7 +187,7 @@ fn alerts_do_what_they_say() {
 }
 
 /// A process that is killed when dropped.
-struct Killed(Child);
+pub struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -197,10 +197,10 @@ impl Drop for Killed {
 }
 
 /// A Prometheus with the example's configuration, save for its times and whom it asks.
-fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
+pub fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
     let example = fs::read_to_string(format!("{DEPLOY}/prometheus/prometheus.yaml")).unwrap();
     let config = example.replace("15s", "250ms").replace("10.0.0.7:9640", &server.admin.to_string());
-    let config = config.replace(", \"10.0.0.8:9640\"", "");
+    let config = config.replace(", \"10.0.0.8:9640\"", "").replace("global:", "global:\n  evaluation_interval: 250ms");
     fs::write(folder.join("prometheus.yaml"), config).unwrap();
     fs::write(folder.join("admin.token"), TOKEN).unwrap();
     fs::copy(format!("{DEPLOY}/prometheus/alerts.yaml"), folder.join("alerts.yaml")).unwrap();
@@ -213,7 +213,7 @@ fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
 }
 
 /// What Prometheus answers, once it does.
-fn ask(port: u16, path: &str, query: &str) -> Option<Value> {
+pub fn ask(port: u16, path: &str, query: &str) -> Option<Value> {
     let url = format!("http://127.0.0.1:{port}/api/v1/{path}");
     let output =
         Command::new("curl").args(["-sG", &url, "--data-urlencode", &format!("query={query}")]).output().unwrap();

@@ -83,9 +83,9 @@ fn a_plain_number_passes_for_those_who_want_that() {
     let requests = requests(server, &folder);
     let passed = &requests[1];
     assert_eq!((&passed["items"], &passed["mapped"], &passed["passed"]), (&json!(6), &json!(0), &json!(6)));
-    assert_eq!((&passed["keys"], &passed["errors"]), (&json!({}), &json!({})), "nothing was decoded");
+    assert_eq!((&passed["keys"], &passed["errors"]), (&Value::Null, &Value::Null), "nothing was decoded");
     let mixed = &requests[2];
-    assert_eq!((&mixed["items"], &mixed["mapped"], &mixed["passed"]), (&json!(6), &json!(1), &json!(0)));
+    assert_eq!((&mixed["items"], &mixed["mapped"], &mixed["passed"]), (&json!(6), &json!(1), &Value::Null));
     let sums = pipe(folder.path(), &["audit", "sum", "--json", "audit.log"], "");
     let sums: Value = serde_json::from_str(&sums).unwrap();
     let sum = sums["sums"].as_array().unwrap().iter().find(|sum| sum["mode"] == "UIDToPhone").unwrap();
@@ -113,9 +113,9 @@ fn the_uid_of_a_uid_is_that_uid() {
         assert_eq!(server.values("UIDToPhone", &[&uid]), [text]);
     }
     let requests = requests(server, &folder);
-    assert_eq!((&requests[0]["mapped"], &requests[0]["passed"]), (&json!(4), &json!(0)));
+    assert_eq!((&requests[0]["mapped"], &requests[0]["passed"]), (&json!(4), &Value::Null));
     assert_eq!((&requests[1]["mapped"], &requests[1]["passed"]), (&json!(0), &json!(4)));
-    assert_eq!(requests[1]["keys"], json!({}));
+    assert_eq!(requests[1].get("keys"), None);
     // A run that is repeated changes nothing, and says so.
     let once = pipe(folder.path(), &["tokenize"], "13988888888\n8001\n");
     let folder = folder.path();
