@@ -15,6 +15,18 @@ case $target in
 esac
 # The system call for random bytes, named for the crate `getrandom`: it looks its C function up by name, finds none in a
 # static program, and would want /dev/urandom.
-RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
-  cargo build --locked --release --target "$target" "$@"
+flags='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
+
+# Nothing of this machine's folders is in the file, so that another build of the same sources is equal to it, bit for bit.
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+built=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+for pair in "$PWD=/callveil" "$cargo_home=/cargo" "$built=/target" "$(rustc --print sysroot)=/rust"; do
+  flags+=" --remap-path-prefix=$pair"
+done
+export CFLAGS="-ffile-prefix-map=$PWD=/callveil -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$built=/target"
+export CXXFLAGS=$CFLAGS RUSTFLAGS=$flags
+# With `AUDITABLE=1` it carries a list of what it was built from (`cargo install cargo-auditable`).
+build=(build)
+if [[ -n ${AUDITABLE-} ]]; then build=(auditable build); fi
+cargo "${build[@]}" --locked --release --bin callveil --target "$target" "$@"
 cp "${CARGO_TARGET_DIR:-target}/$target/release/callveil" "$output"

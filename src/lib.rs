@@ -84,3 +84,4 @@ mod lock;
 pub mod memory;
 pub mod number;
 mod secret;
+pub mod version;

@@ -54,6 +54,7 @@ use crate::{
     phone::TrunkZeroRegions,
     secret,
     tokenizer::{self, Tokenizer},
+    version,
 };
 
 /// Where the key ring is, unless told.
@@ -65,7 +66,7 @@ const KEYRING_DEFAULT: &str = "keys/keyring.json";
 /// the way of a call, and does the same for files. A UID is the number, encrypted under a key of a small key ring: there
 /// is no table to keep, and whoever has the ring file gives the same answers.
 #[derive(Parser)]
-#[command(name = "callveil", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "callveil", version = version::LONG, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -57,6 +57,7 @@ use crate::{
         workers::Workers,
     },
     tokenizer::{Mode, PlainNumbers, Tokenizer},
+    version,
 };
 
 /// The key ring of `--dev`.
@@ -368,7 +369,7 @@ fn record_start(audit: &Audit, live: &Live, address: SocketAddr) {
     let (tokenizer, clients) = (live.tokenizer(), live.clients());
     let (ring, hmac_key) = (tokenizer.ring(), audit.item_key_id());
     let fields = json!({
-        "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "instance": live.instance,
+        "version": version::VERSION, "pid": std::process::id(), "instance": live.instance,
         "listen": address.to_string(), "ring": ring.ring().to_string(), "ring_hash": ring.hash().to_string(),
         "generation": ring.generation(), "primary": ring.primary(Timestamp::now()).id.to_string(),
         "hmac_key": hmac_key.as_ref().and_then(|id| str::from_utf8(id).ok()),

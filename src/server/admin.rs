@@ -29,7 +29,7 @@ use crate::{
         exposition::{Format, State},
         tls::refusals,
     },
-    strict, wire,
+    strict, version, wire,
 };
 
 /// What this listener and the other answer, for those who write clients.
@@ -72,7 +72,7 @@ impl Admin {
             "/openapi.yaml" => return response(StatusCode::OK, "application/yaml", OPENAPI),
             "/readyz" => self.readyz(),
             "/keyring" => (StatusCode::OK, self.keyring()),
-            _ => (StatusCode::OK, json!({"status": "alive"})),
+            _ => (StatusCode::OK, json!({"status": "alive", "version": version::VERSION, "commit": version::COMMIT})),
         };
         json_response(status, body.to_string().into_bytes())
     }

@@ -32,6 +32,7 @@ use crate::{
     metrics::{BOUNDS, Metrics, STATUSES},
     tokenizer::{ItemError, Mode},
     usage::{Limit, Outcome},
+    version,
 };
 
 /// How it is written.
@@ -294,7 +295,7 @@ impl State {
 
     fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
         let mut build = families.begin("callveil_build_info", "What runs here", MetricType::Gauge)?;
-        gauge_of(&mut build, &[("version", env!("CARGO_PKG_VERSION"))], 1)?;
+        gauge_of(&mut build, &[("version", version::VERSION), ("commit", version::COMMIT.unwrap_or_default())], 1)?;
         let ready = self.lack().is_none();
         families.gauge("callveil_ready", "Whether this replica wants requests", u32::from(ready))?;
         let started = self.live.started.as_second();

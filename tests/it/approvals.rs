@@ -15,12 +15,12 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{is_here, python_has},
     fleet::{
         caller::{Caller, Manner},
         haproxy::Balancer,
         replica::Replica,
     },
+    needs::{is_here, python_has},
     rings,
     runbook::run_typing,
     support::{Answer, Folder, Http, PATIENCE, Server, run},

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     random::Random,
-    support::{Folder, PATIENCE, callveil, pipe, run},
+    support::{Folder, PATIENCE, callveil, pipe, run, send},
 };
 
 /// Rows of the generated files: several blocks of them.
@@ -378,8 +378,7 @@ fn half_a_file_never_has_its_final_name() {
 
     for (signal, number) in [("INT", 2), ("TERM", 15)] {
         let (mut child, stdin) = half_way(path);
-        let sent = std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        send(child.id(), signal);
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(number));
         drop(stdin);

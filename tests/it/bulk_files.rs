@@ -13,7 +13,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::support::{Folder, PATIENCE, callveil, run};
+use crate::support::{Folder, PATIENCE, callveil, run, send};
 
 #[track_caller]
 fn check(folder: &Folder, args: &[&str], code: i32, says: &str) {
@@ -137,9 +137,7 @@ fn runs_that_are_killed_leave_all_as_it_was() {
         let before = listing(folder.path());
         for signal in ["TERM", "INT", "KILL"] {
             let mut child = start_in_place(&folder, name);
-            assert!(
-                Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap().success()
-            );
+            send(child.id(), signal);
             assert_eq!(child.wait().unwrap().code(), None, "{name}: {signal}");
             assert!(fs::read(folder.path().join(name)).unwrap() == content, "{name}: {signal}");
             let left: Vec<_> = listing(folder.path()).into_iter().filter(|file| !before.contains(file)).collect();

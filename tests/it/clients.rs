@@ -1,33 +1,15 @@
 //! Other people's HTTP clients, in languages that CRMs are written in.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Folder, PASSWORD, Server, USER, callveil};
+use crate::{
+    needs::is_here,
+    support::{Folder, PASSWORD, Server, USER, callveil},
+};
 
 const PHONES: &str = "008613988888888 008613788888888";
-
-/// Whether `program` is on this machine. CI has all of them: there a missing one is an error.
-pub fn is_here(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed");
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
-/// Whether `python3` has these modules, which are PyPI's. CI has them.
-pub fn python_has(modules: &str) -> bool {
-    let found = Command::new("python3").args(["-c", &format!("import {modules}")]).output();
-    let found = found.is_ok_and(|output| output.status.success());
-    assert!(found || std::env::var_os("CI").is_none(), "python3 has no {modules}");
-    if !found {
-        eprintln!("skipped: python3 has no {modules}");
-    }
-    found
-}
 
 /// It maps there and back.
 #[track_caller]

@@ -1,10 +1,11 @@
 //! What a person at the terminal sees: exit codes, messages, results.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::{
+    needs::miss,
     rings,
     support::{Folder, PASSWORD, pipe, run, sha256_hex},
 };
@@ -201,7 +202,22 @@ fn help_and_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let help = check(folder.path(), &["--help"], 0, &[]);
     assert!(help.contains("tokenize") && help.contains("Exit codes"), "{help}");
-    assert!(check(folder.path(), &["--version"], 0, &[]).starts_with("callveil "));
     check(folder.path(), &[], 2, &["Usage"]);
     check(folder.path(), &["frobnicate"], 2, &["Usage"]);
+}
+
+/// The version of `Cargo.toml`, and the commit that is checked out, as Git itself has it.
+#[test]
+fn the_version_and_the_commit() {
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--short=12", "HEAD"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    let commit = git.output().ok().filter(|output| sources && output.status.success());
+    let commit = commit.map(|output| format!(" ({})", String::from_utf8(output.stdout).unwrap().trim()));
+    let said = check(tempfile::tempdir().unwrap().path(), &["--version"], 0, &[]);
+    // Git refuses the sources of others, and of a worktree whose repository is elsewhere.
+    let Some(commit) = commit.or_else(|| (!sources).then(String::new)) else {
+        return miss("Git that reads .git", "git");
+    };
+    assert_eq!(said, format!("callveil {}{}\n", env!("CARGO_PKG_VERSION"), commit));
 }

@@ -17,6 +17,7 @@ const AUTOSCALER: &str = include_str!("../../deploy/kubernetes/horizontalpodauto
 const POD_CONFIG: &str = include_str!("../../deploy/kubernetes/callveil.toml");
 const UNIT: &str = include_str!("../../deploy/systemd/callveil.service");
 const HOST_CONFIG: &str = include_str!("../../deploy/systemd/callveil.toml");
+const PACKAGE_CONFIG: &str = include_str!("../../deploy/package/callveil.toml");
 const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
 
 /// What stands behind `key` in the lines that begin with it, save for indentation and a list's dash.
@@ -96,7 +97,7 @@ fn volume(path: &Path, files: &[PathBuf]) {
 
 #[test]
 fn nobody_starts_with_what_is_left_to_fill_in() {
-    for config in [POD_CONFIG, HOST_CONFIG] {
+    for config in [POD_CONFIG, HOST_CONFIG, PACKAGE_CONFIG] {
         let (folder, _) = material();
         fs::write(folder.path().join("callveil.toml"), config).unwrap();
         let output = run(folder.path(), &["serve", "--config", "callveil.toml"]);
@@ -148,10 +149,36 @@ fn the_unit_starts_with_the_identity_of_systemd() {
     assert_eq!(server.admin_get("/readyz").status, 200);
 }
 
+/// What the packages bring lacks a ring and a password, and nothing else.
+#[test]
+fn the_packages_configuration_starts_with_a_ring_and_a_password() {
+    let folder = Folder::new();
+    fs::rename(folder.ring(), folder.path().join("keyring.json")).unwrap();
+    let path = folder.path().join("callveil.toml");
+    fs::write(&path, filled_in(PACKAGE_CONFIG).replace("/var/log/callveil", folder.path().to_str().unwrap())).unwrap();
+    let server = Server::spawn(callveil().args(["serve", "--config"]).arg(path));
+    assert_eq!(server.admin_get("/readyz").status, 200);
+    assert_eq!(server.values("PhoneToUID", &["13988888888"])[0].len(), 40);
+}
+
+#[test]
+fn one_version_stands_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(one(DOCKERFILE, "org.opencontainers.image.version="), format!("\"{version}\" \\"));
+    assert_eq!(one(include_str!("../../deploy/kubernetes/kustomization.yaml"), "newTag:"), version);
+    assert_eq!(all(include_str!("../../deploy/openapi.yaml"), "version:")[0], version);
+    for manifest in [include_str!("../../plugin/Cargo.toml"), include_str!("../../python/Cargo.toml")] {
+        assert_eq!(all(manifest, "version =")[0], format!("\"{version}\""));
+    }
+    assert!(include_str!("../../CHANGELOG.md").contains(&format!("\n## [{version}]\n")));
+}
+
 #[test]
 fn numbers_that_stand_in_two_places_agree() {
     assert!(drain_seconds(POD_CONFIG) < seconds(DEPLOYMENT, "terminationGracePeriodSeconds:"));
     assert!(drain_seconds(HOST_CONFIG) < seconds(UNIT, "TimeoutStopSec="));
+    assert!(drain_seconds(PACKAGE_CONFIG) < seconds(UNIT, "TimeoutStopSec="));
+    assert_eq!(ports(PACKAGE_CONFIG), ports(HOST_CONFIG));
     assert_eq!(all(DEPLOYMENT, "containerPort:"), ports(POD_CONFIG));
     assert_eq!(one(DOCKERFILE, "EXPOSE ").split(' ').collect::<Vec<_>>(), ports(POD_CONFIG));
     assert_eq!(all(UNIT, "SocketBindAllow=tcp:"), ports(HOST_CONFIG));
@@ -187,7 +214,14 @@ fn systemd_does_not_restart_what_is_wrong() {
 #[test]
 fn scripts_are_bash() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    for script in ["build-static.sh", "checks/common.sh", "checks/static.sh", "checks/systemd.sh"] {
-        assert!(Command::new("bash").arg("-n").arg(deploy.join(script)).status().unwrap().success(), "{script}");
+    for (folder, least) in [("", 3), ("checks", 5), ("helm", 1), ("package", 4)] {
+        let files = fs::read_dir(deploy.join(folder)).unwrap().map(|file| file.unwrap().path());
+        let is_script = |path: &PathBuf| path.is_file() && fs::read(path).unwrap().starts_with(b"#!/");
+        let is_shell = |path: &PathBuf| is_script(path) && path.extension().is_none_or(|extension| extension != "py");
+        let scripts: Vec<PathBuf> = files.filter(is_shell).collect();
+        assert!(scripts.len() >= least, "{folder}: {scripts:?}");
+        for script in scripts {
+            assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success(), "{script:?}");
+        }
     }
 }

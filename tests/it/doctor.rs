@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use self::faulty::{Endpoint, Fault};
 use crate::{
-    clients::{is_here, script},
+    clients::script,
+    needs::is_here,
     support::{Folder, PASSWORD, Server, USER, callveil, check_log, run, write_secret},
 };
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    clients::{is_here, python_has},
+    needs::{is_here, python_has},
     runbook::{Rehearsal, Step, Terminal, steps},
     support::{callveil, check_log},
 };

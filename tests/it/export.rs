@@ -12,7 +12,8 @@ use age::secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{is_here, python_has, script},
+    clients::script,
+    needs::{is_here, python_has},
     rings,
     support::{Folder, callveil, pipe, run},
 };

@@ -34,7 +34,7 @@ use self::{
     replica::Replica,
 };
 use crate::{
-    clients::is_here,
+    needs::is_here,
     rings,
     support::{Folder, Server, run},
 };

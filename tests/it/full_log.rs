@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    clients::is_here,
     fleet::{
         POLL_EVERY,
         caller::{Caller, Manner},
         haproxy::Balancer,
         replica::Replica,
     },
+    needs::is_here,
     support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, pipe, post, run},
 };
 

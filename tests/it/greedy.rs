@@ -17,7 +17,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, sha256_hex},
 };
 

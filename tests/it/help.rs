@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     support::{callveil, run},
 };
 

@@ -7,6 +7,7 @@
     reason = "tests have no callers, and a panic is how they fail"
 )]
 
+mod needs;
 mod random;
 mod rings;
 mod support;

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use callveil::version::{COMMIT, VERSION};
 use serde_json::{Value, json};
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     other_tools::free_port,
     rings,
     support::{Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, run, sha256_hex},
@@ -111,7 +112,7 @@ fn everything_is_counted_where_it_belongs() {
         ("callveil_keyring_keys{status=\"enabled\"}", 1),
         ("callveil_reload_failures_total", 0),
         ("callveil_reload_refused{what=\"keyring\"}", 0),
-        ("callveil_build_info{version=\"0.1.0\"}", 1),
+        (&format!("callveil_build_info{{version=\"{VERSION}\",commit=\"{}\"}}", COMMIT.unwrap_or_default()), 1),
         ("callveil_ready", 1),
     ] {
         assert_eq!(value(&text, series), f64::from(count), "{series}");

@@ -1,16 +1,11 @@
 //! `deploy/other-tools.md`, done as it says, with a callveil behind nginx and HAProxy, and keys in Python.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{fs, net::TcpListener, path::PathBuf, process::Command};
 
 use crate::{
-    clients::{is_here, python_has},
+    needs::{is_here, python_has},
     runbook::{Rehearsal, Step, Terminal, steps},
-    support::{Server, callveil},
+    support::{Server, callveil, send},
 };
 
 const PAGE: &str = include_str!("../../deploy/other-tools.md");
@@ -31,7 +26,7 @@ impl Drop for Proxies {
             let Ok(id) = fs::read_to_string(self.0.join(name)) else { continue };
             // What was stopped as the page says left no file, or the number of nobody.
             if fs::read_to_string(format!("/proc/{}/cmdline", id.trim())).is_ok_and(|line| line.contains(&name[..5])) {
-                let _ = Command::new("kill").arg(id.trim()).stderr(Stdio::null()).status();
+                send(id.trim().parse().unwrap(), "TERM");
             }
         }
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     rings,
-    support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex},
+    support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, send, sha256_hex},
 };
 
 const RELOADED: &str = "key ring reloaded";
@@ -303,7 +303,7 @@ fn sighup_is_heeded_even_before_the_configuration_is_read() {
         wait_until("it is there", || process().is_some());
         let process = process().unwrap();
         wait_until("it expects SIGHUP", || catches_sighup(process));
-        assert!(Command::new("kill").args(["-HUP", &process.to_string()]).status().unwrap().success());
+        send(process, "HUP");
         feed(&config, &text);
     });
     let server = Server::spawn(&mut command);

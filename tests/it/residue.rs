@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     random::Random,
     rings,
-    support::{Folder, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, run},
+    support::{Folder, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, read, run},
     tls::{Ca, TLS, install},
 };
 
@@ -143,7 +143,7 @@ fn exchange(stream: &mut dyn Stream, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let (mut answer, mut piece) = (Vec::new(), [0; 65536]);
     loop {
-        let read = stream.read(&mut piece).unwrap();
+        let read = read(stream, &mut piece).unwrap();
         assert!(read > 0, "the connection ended");
         answer.extend_from_slice(&piece[..read]);
         let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") else { continue };

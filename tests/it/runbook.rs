@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -13,8 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    clients::is_here,
-    support::{PASSWORD, PATIENCE, Server, USER, callveil, sha256_hex},
+    needs::is_here,
+    support::{PASSWORD, PATIENCE, Server, USER, callveil, read, sha256_hex},
 };
 
 const RUNBOOK: &str = include_str!("../../keys/README.md");
@@ -275,7 +275,7 @@ pub fn run_typing(command: &mut Command) -> (bool, String) {
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut output, mut answered) = (Vec::new(), 0);
     let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = screen.read(&mut buffer) {
+    while let Ok(read @ 1..) = read(&mut screen, &mut buffer) {
         output.extend_from_slice(&buffer[..read]);
         let question = String::from_utf8_lossy(&output[answered..]);
         if question.to_lowercase().contains("passphrase") && question.trim_end().ends_with(':') {

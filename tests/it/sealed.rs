@@ -11,7 +11,7 @@ use age::secrecy::SecretString;
 use serde_json::Value;
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     rings,
     support::{Folder, Server, callveil, check_log, run},
 };

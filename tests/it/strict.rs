@@ -1,9 +1,7 @@
 //! Requests that two readers could read differently. Each is sent whole, with good credentials and a good call, and an
 //! innocent request right behind it, which must not become part of another answer than its own.
 
-use std::io::Read as _;
-
-use crate::support::{Folder, PASSWORD, Server, USER, basic};
+use crate::support::{Folder, PASSWORD, Server, USER, basic, read};
 
 /// An empty call of 34 (hexadecimal 22) bytes; over it goes a 200.
 const CALL: &str = r#"{"Numbers":[],"Mode":"PhoneToUID"}"#;
@@ -49,7 +47,7 @@ fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
     while let Some(answer) = http.try_read() {
         statuses.push(answer.status);
     }
-    let end = http.0.read(&mut [0]);
+    let end = read(&mut http.0, &mut [0]);
     let is_over = match &end {
         Ok(read) => *read == 0,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::python_has,
+    needs::python_has,
     support::{Folder, pipe, run, write_secret},
 };
 

@@ -1,5 +1,6 @@
 //! Section 1 of the specification over a real socket: each row of its table, and what holds for every answer.
 
+use callveil::version::COMMIT;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Folder, Http, PASSWORD, Server, USER, basic, post, run};
@@ -427,6 +428,8 @@ fn one_peer_cannot_take_all_places_and_strangers_none() {
 fn the_admin_listener() {
     let server = Server::start(&Folder::new(), "", "");
     assert_eq!((server.admin_get("/healthz").status, server.admin_get("/readyz").status), (200, 200));
+    let health = server.admin_get("/healthz").json();
+    assert_eq!(health, json!({"status": "alive", "version": env!("CARGO_PKG_VERSION"), "commit": COMMIT}));
     assert_eq!(server.admin_get("/").status, 404);
     let uids = server.values("PhoneToUID", &["13988888888", "8001"]);
     server.values("UIDToPhone", &uids.iter().map(String::as_str).collect::<Vec<_>>());
