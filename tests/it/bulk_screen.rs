@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     support::{Folder, PATIENCE, callveil},
 };
 

@@ -10,7 +10,7 @@ use callveil::config::{
 use serde_json::Value;
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     support::{callveil, run},
 };
 

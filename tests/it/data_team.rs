@@ -1,7 +1,7 @@
 //! `docs/data-team.md`, done as it says.
 
 use crate::{
-    clients::is_here,
+    needs::is_here,
     runbook::{Rehearsal, Step, Terminal, steps},
 };
 
