@@ -88,6 +88,7 @@ impl Fleet {
         fleet.keep("identity", &text);
         fleet.recipient = text.lines().next().unwrap().strip_prefix("# public key: ").unwrap().to_owned();
         fs::remove_file(fleet.folder.ring()).unwrap();
+        fs::remove_file(fleet.path("keys/keyring.json.audit")).unwrap();
         let alice = alice.to_public().to_string();
         fleet.keys(&["init", "--recipient", &fleet.recipient, "--recipient", &alice], 0, "made keys/keyring.json");
         Some(fleet)

@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    os::unix::fs::{PermissionsExt as _, symlink},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
     path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::{
@@ -282,10 +283,14 @@ fn make_pipe(path: &Path) {
 
 /// Gives `text` to whoever waits at the pipe; whoever comes later finds a file.
 fn feed(pipe: &Path, text: &str) {
-    let old = pipe.with_extension("pipe");
-    fs::rename(pipe, &old).unwrap();
-    fs::write(pipe, text).unwrap();
-    fs::write(old, text).unwrap();
+    let (old, new) = (pipe.with_extension("pipe"), pipe.with_extension("new"));
+    fs::hard_link(pipe, &old).unwrap();
+    fs::write(&new, text).unwrap();
+    fs::rename(new, pipe).unwrap();
+    // Where nobody waits, nobody can open it.
+    let at_once = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    let waiting = fs::OpenOptions::new().write(true).custom_flags(at_once).open(old);
+    let _ = waiting.map(|mut pipe| pipe.write_all(text.as_bytes()).unwrap());
 }
 
 #[test]

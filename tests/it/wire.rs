@@ -430,7 +430,7 @@ fn the_admin_listener() {
     assert_eq!((server.admin_get("/healthz").status, server.admin_get("/readyz").status), (200, 200));
     let health = server.admin_get("/healthz").json();
     assert_eq!(health, json!({"status": "alive", "version": env!("CARGO_PKG_VERSION"), "commit": COMMIT}));
-    assert_eq!(server.admin_get("/").status, 404);
+    assert_eq!(server.admin_get("/nothing").status, 404);
     let uids = server.values("PhoneToUID", &["13988888888", "8001"]);
     server.values("UIDToPhone", &uids.iter().map(String::as_str).collect::<Vec<_>>());
     let keyring = server.admin_get("/keyring").json();
