@@ -294,6 +294,19 @@ impl Tokenizer {
         &self.mappers[place].numbering
     }
 
+    /// How numbers are read and written by the key of `uid`, where that is a UID of this ring.
+    pub fn numbering_of(&self, uid: &str) -> Option<&Numbering> {
+        let place = self.ring.place(Uid::parse(uid).ok()?.key_id)?;
+        Some(&self.mappers[place].numbering)
+    }
+
+    /// Whether its keys have one region and one set of rules.
+    pub fn has_one_numbering(&self) -> bool {
+        let mut keys = self.ring.keys().iter().map(|key| (&key.region, &key.numbers));
+        let first = keys.next();
+        keys.all(|other| Some(other) == first)
+    }
+
     /// `text` as each key of the ring, also one that opens nothing any more, reads it, in the form of [`Batch::canonical`].
     ///
     /// # Errors

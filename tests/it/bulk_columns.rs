@@ -112,17 +112,25 @@ fn numbers_come_back_in_the_form_that_is_asked_for() {
     let folder = Folder::new();
     let texts = ["13911111111", "0755-86013388", "+44 7700 900123", "10086", "8001", "王伟"];
     let uids = check(&folder, &texts.join("\n"), &["tokenize", "in"], 0, &[]);
-    for (form, wanted) in [
+    let forms = [
         ("dialled", ["008613911111111", "0086075586013388", "00447700900123", "008610086", "8001", "王伟"]),
         ("e164", ["+8613911111111", "+8675586013388", "+447700900123", "10086", "8001", "王伟"]),
         ("national", ["13911111111", "075586013388", "+447700900123", "10086", "8001", "王伟"]),
-    ] {
+    ];
+    let kinds = ["6 mapped", "3 E.164", "1 hotline"];
+    for (form, wanted) in forms {
         let out = check(&folder, &uids, &["detokenize", "in", "--form", form], 0, &[]);
         assert_eq!(out.lines().collect::<Vec<_>>(), wanted, "{form}");
         // Whatever the form, it is the same number.
         assert_eq!(check(&folder, &out, &["tokenize", "in"], 0, &[]), uids, "{form}");
     }
     check(&folder, &uids, &["tokenize", "in", "--form", "e164"], 2, &["--form"]);
+    // A UID has the rules of its own key, whichever is the primary by now.
+    assert!(run(folder.path(), &["keys", "rotate", "--region", "US", "--activate-in", "0s"]).status.success());
+    for (form, wanted) in forms {
+        let out = check(&folder, &uids, &["detokenize", "in", "--form", form], 0, &kinds);
+        assert_eq!(out.lines().collect::<Vec<_>>(), wanted, "{form}");
+    }
 }
 
 #[test]

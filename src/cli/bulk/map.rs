@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     ids::KeyId,
+    phone::Numbering,
     tokenizer::{Batch, ItemError, Mapped, Mode},
     uid::Uid,
     wire,
@@ -253,7 +254,8 @@ impl<'t, L: Layout> Mapper<'t, L> {
             Found::Text(cell, _) => {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
                 let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
-                let kind = Kind::of(self.task.mode, item, text, self.task.numbering);
+                let numbering = self.numbering(item);
+                let kind = Kind::of(self.task.mode, item, text, numbering);
                 if let Kind::Verbatim(damage) = kind {
                     let error = damage.map_or(RowError::NotANumber, RowError::Damaged);
                     if self.task.only_numbers {
@@ -271,7 +273,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                     }
                 }
                 if !self.is_of_the_primary(item) {
-                    return Ok(Fate::Result(cell, self.task.form.write(kind, text, self.task.numbering)));
+                    return Ok(Fate::Result(cell, self.task.form.write(kind, text, numbering)));
                 }
                 counts.unchanged += 1;
                 Ok(Fate::AsItWas)
@@ -322,6 +324,13 @@ impl<'t, L: Layout> Mapper<'t, L> {
             wire::item(&mut done.output, self.task.mode, item, outcome);
             done.output.push(b'\n');
         }
+    }
+
+    /// The rules by which `item` is, or was, a number: a UID has those of its key.
+    fn numbering(&self, item: &str) -> &Numbering {
+        let Task { tokenizer, numbering, mode, has_one_numbering, .. } = self.task;
+        let own = (*mode == Mode::UidToPhone && !has_one_numbering).then(|| tokenizer.numbering_of(item)).flatten();
+        own.unwrap_or(numbering)
     }
 
     /// Whether `item`, a UID that opened, is to be left alone since it names the primary key.

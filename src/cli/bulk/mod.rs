@@ -218,6 +218,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
         nulls: if args.value.is_empty() { &args.null } else { &[] },
         numbering: tokenizer.numbering(now),
+        has_one_numbering: tokenizer.has_one_numbering(),
         repairs: args.repair,
         only_numbers: args.only_numbers,
         form: args.form,

@@ -41,6 +41,8 @@ pub(super) struct Task<'t> {
     pub(super) style: Style,
     /// How texts are read: by the primary key's rules.
     pub(super) numbering: &'t Numbering,
+    /// Whether all keys have the same rules.
+    pub(super) has_one_numbering: bool,
     /// Whether numbers are mended that somebody put something around.
     pub(super) repairs: bool,
     /// Whether texts that are no numbers fail.
