@@ -16,6 +16,17 @@ need() {
   done
 }
 
+# Makes the folder $1 a Debian of the smallest kind, with the packages $2 where there are some: a copy of $BASE, where
+# that names such a root.
+clean_root() {
+  if [[ -n ${BASE-} ]]; then
+    cp -a --one-file-system "$BASE" "$1"
+  else
+    need debootstrap
+    debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" >"$1.said" || fail "$(tail "$1.said")"
+  fi
+}
+
 # Runs a command again until it succeeds, for at most 30 seconds.
 eventually() {
   local _

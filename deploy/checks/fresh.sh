@@ -64,12 +64,7 @@ main() {
   folder=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$folder'" EXIT
-  if [[ -n ${BASE-} ]]; then
-    cp -a --one-file-system "$BASE" "$folder/root"
-  else
-    need debootstrap
-    debootstrap --variant=minbase --include="$PACKAGES" bookworm "$folder/root" >"$folder/said" || fail "$(tail "$folder/said")"
-  fi
+  clean_root "$folder/root" "$PACKAGES"
   git clone --quiet --bare "$here/../.." "$folder/sources/clone.git"
   cp "$here/../../README.md" "$folder/sources"
   unshare --mount --pid --fork --kill-child --mount-proc bash "$0" --inside "$folder" "$folder/sources"

@@ -96,12 +96,7 @@ main() {
   folder=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$folder'" EXIT
-  if [[ -n ${BASE-} ]]; then
-    cp -a --one-file-system "$BASE" "$folder/root"
-  else
-    need debootstrap
-    debootstrap --variant=minbase bookworm "$folder/root" >"$folder/debootstrap" || fail "$(tail "$folder/debootstrap")"
-  fi
+  clean_root "$folder/root"
   chmod 0755 "$folder"
   unshare --mount --net --pid --fork --kill-child --mount-proc \
     bash "$0" --inside "$(realpath "$1")" "$(realpath "$2")" "$folder"

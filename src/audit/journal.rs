@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{event_line, open};
 use crate::keyring::{
-    disk::{Disk as _, RealDisk, give_to_owner_of_folder, open_companion},
+    disk::{Disk as _, RealDisk, give_to_owner_of_folder, open_at_once, open_companion},
     file::with_suffix,
 };
 
@@ -58,10 +58,10 @@ const LOOKED_AT_BYTES: u64 = 1024 * 1024;
 /// The record beside the ring at `ring`, if there is one, and the ring that it is of.
 pub fn ring_beside(ring: &Path) -> Option<(PathBuf, String)> {
     let path = with_suffix(&RealDisk.resolve(ring), BESIDE);
-    let mut text = String::new();
-    File::open(&path).ok()?.take(LOOKED_AT_BYTES).read_to_string(&mut text).ok()?;
-    let of_line = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?.get("ring")?.as_str()?.to_owned());
-    let ring = text.lines().find_map(of_line)?;
+    let mut text = Vec::new();
+    open_at_once(&path).ok()?.take(LOOKED_AT_BYTES).read_to_end(&mut text).ok()?;
+    let of_line = |line: &[u8]| Some(serde_json::from_slice::<Value>(line).ok()?.get("ring")?.as_str()?.to_owned());
+    let ring = text.split(|byte| *byte == b'\n').find_map(of_line)?;
     Some((path, ring))
 }
 

@@ -155,7 +155,7 @@ impl Record<'_> {
         out.push(b'"');
     }
 
-    /// Those that are not 0, but for the usual: less to write, and to hash.
+    /// Status and counts. A code, or a count of passed items, that is 0 is left out: less to write, and to hash.
     fn write_counts(&self, out: &mut Vec<u8>) {
         field(out, ",\"status\":", self.status.into());
         if self.code != 0 {
@@ -233,7 +233,7 @@ fn bounded(value: Value) -> Value {
     }
 }
 
-/// Nothing where there are no entries.
+/// Adds `begin`, the field up to its first name, and the entries; nothing where there are none.
 fn object(out: &mut Vec<u8>, begin: &[u8], entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
     let (mut integer, mut separator) = (itoa::Buffer::new(), begin);
     for (name, count) in entries {

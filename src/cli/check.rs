@@ -95,7 +95,7 @@ struct ReplicaKey {
     status: Status,
     created: Timestamp,
     activates: Timestamp,
-    /// Replicas of before 0.2 do not tell.
+    /// When it was disabled or destroyed, if it was.
     disabled: Option<Timestamp>,
     check: String,
     primary: bool,

@@ -143,13 +143,9 @@ impl Findings {
     /// The ring, as `serve` would read it.
     fn look_at_ring(&mut self, config: &Config) -> Option<KeyRing> {
         let keyring = &config.keyring;
-        let mut is_there = true;
-        // A path that was wrong is not there, and told of already.
-        if keyring.path.as_os_str().is_empty()
-            || !self.is_there("keyring", &keyring.path, ": `callveil keys init` makes it")
-        {
-            is_there = false;
-        }
+        // A path that was wrong is empty, and told of already.
+        let mut is_there = !keyring.path.as_os_str().is_empty()
+            && self.is_there("keyring", &keyring.path, ": `callveil keys init` makes it");
         if let Some(identity) = &keyring.identity {
             is_there &= self.is_there("identity", identity, "");
         }

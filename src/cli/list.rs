@@ -8,15 +8,14 @@ use serde_json::json;
 use super::{Failure, countdown, print, table::print_table};
 use crate::{
     config::KeyringConfig,
-    keyring::{Key, KeyRing, Status, note::Name},
+    keyring::{Key, KeyRing, State, note::Name},
 };
 
 pub(super) fn run(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: bool) -> Result<(), Failure> {
     let primary = ring.primary(now).id;
-    let state = |key: &Key| match key.status {
-        Status::Enabled if key.id == primary => "primary".to_owned(),
-        Status::Enabled if key.is_pending(now) => format!("pending, in {}", countdown(now, key.activates)),
-        status => status.to_string(),
+    let state = |key: &Key| match ring.state(key, now) {
+        State::Pending => format!("pending, in {}", countdown(now, key.activates)),
+        state => state.name().to_owned(),
     };
     if json {
         let keys = ring.keys().iter().map(|key| {

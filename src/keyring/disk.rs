@@ -41,8 +41,8 @@ pub trait Disk: Send + Sync {
     }
 
     /// Waits for all other holders of the lock file. It is made where it is missing, for whoever owns a file with the
-    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody. `tell` is called where there is another
-    /// holder, before it waits.
+    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody. Where there is
+    /// another holder, `tell` is called before the wait.
     ///
     /// # Errors
     /// The system's.

@@ -40,6 +40,9 @@ use super::{
 /// What was being done when a ring could not be read.
 const READ: &str = "read";
 
+/// What stands behind a ring's name in those of the files that belong to it.
+pub const COMPANIONS: [&str; 5] = [".lock", ".previous", ".audit", ".new", ".previous.new"];
+
 /// Permission bits of a plain ring that mean that others on the system can reach it.
 const OTHERS: u32 = 0o007;
 

@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::warn;
 
+use super::seldom::Seldom;
 use crate::{
     lock::lock,
     peer::{self, Network},
@@ -31,21 +32,8 @@ use crate::{
 /// How requests begin that are no TLS.
 const METHODS: [&[u8; 4]; 5] = [b"POST", b"GET ", b"HEAD", b"PUT ", b"OPTI"];
 
-/// How often it is told that such came, at most.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
-
-/// When that was last told, by all threads.
-static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
-
-/// Whether it may be told again at `now`.
-fn is_news(now: Instant) -> bool {
-    let mut told = lock(&TOLD);
-    let is_news = told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY);
-    if is_news {
-        *told = Some(now);
-    }
-    is_news
-}
+/// Whether such are to be told of, by any thread.
+static PLAIN: Seldom = Seldom::new(Duration::from_secs(60));
 
 /// Speaks TLS with the peer of `socket`. Nothing is kept for a peer that says nothing.
 pub(super) async fn accept(
@@ -56,7 +44,7 @@ pub(super) async fn accept(
 ) -> io::Result<TlsStream<TcpStream>> {
     socket.readable().await?;
     let mut begin = [0; 4];
-    if socket.peek(&mut begin).await.is_ok_and(|_| METHODS.contains(&&begin)) && is_news(Instant::now()) {
+    if socket.peek(&mut begin).await.is_ok_and(|_| METHODS.contains(&&begin)) && PLAIN.is_due(Instant::now()) {
         warn!(peer = %peer::network(peer), "plain HTTP came to the port of TLS: its clients want https:// (told once a minute)");
     }
     in_turns(acceptor.accept(socket), peer::network(peer), turns).await

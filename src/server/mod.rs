@@ -9,6 +9,7 @@ mod handshake;
 mod overview;
 pub mod process;
 pub mod reload;
+mod seldom;
 mod socket;
 pub mod tls;
 pub mod workers;
@@ -17,7 +18,7 @@ use std::{
     io,
     net::IpAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -34,8 +35,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use self::{connection::Link, connections::Connections, handshake::Turns, tls::Tls, workers::Workers};
-use crate::{limits::Limits, lock::lock, memory, respond::Respond};
+use self::{connection::Link, connections::Connections, handshake::Turns, seldom::Seldom, tls::Tls, workers::Workers};
+use crate::{limits::Limits, memory, respond::Respond};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -61,7 +62,7 @@ pub async fn run<R: Respond>(
         workers,
         connections: Arc::new(connections),
         limits: Arc::new(limits),
-        refusals: Refusals::new(),
+        refusals: Seldom::new(REFUSALS_QUIET),
     };
     let mut tasks = JoinSet::new();
     let stop = async {
@@ -151,33 +152,12 @@ struct Listener<'w> {
     workers: &'w Workers,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
-    refusals: Refusals,
+    /// Whether connections that were refused are to be told of.
+    refusals: Seldom,
 }
 
-/// Connections that were refused, told of at most once every [`Refusals::QUIET`]: whoever knocks must not fill the log.
-struct Refusals {
-    told: Mutex<Option<Instant>>,
-}
-
-impl Refusals {
-    const QUIET: Duration = Duration::from_secs(10);
-
-    fn new() -> Self {
-        Self { told: Mutex::new(None) }
-    }
-
-    fn tell(&self, counts: &Counts) {
-        let refused = counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut told = lock(&self.told);
-        if told.is_none_or(|told| told.elapsed() >= Self::QUIET) {
-            *told = Some(Instant::now());
-            warn!(
-                since_start = refused,
-                "refused connections: no place left, too many of one peer, or not in allow_from"
-            );
-        }
-    }
-}
+/// How long after refused connections were told of others are not.
+const REFUSALS_QUIET: Duration = Duration::from_secs(10);
 
 impl Listener<'_> {
     async fn accept<R: Respond>(&self, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
@@ -209,7 +189,13 @@ impl Listener<'_> {
         let counted = Some(peer).filter(|peer| !contains(&self.access.trusted_proxies, peer));
         // Dropping the socket closes it.
         let Some(admission) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
-            self.refusals.tell(&self.access.counts);
+            let refused = self.access.counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.refusals.is_due(Instant::now()) {
+                warn!(
+                    since_start = refused,
+                    "refused connections: no place left, too many of one peer, or not in allow_from"
+                );
+            }
             return;
         };
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());

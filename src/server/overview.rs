@@ -12,6 +12,7 @@ use crate::{
     operate::page::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, Span},
     tokenizer::Mode,
     usage::{Limit, Outcome},
+    version::VERSION,
 };
 
 /// What the limits of a client count over.
@@ -28,7 +29,7 @@ impl State {
         ];
         Replica {
             now,
-            version: env!("CARGO_PKG_VERSION"),
+            version: VERSION,
             instance: self.live.instance.clone(),
             started: self.live.started,
             lack: self.lack(),

@@ -135,7 +135,10 @@ fn just_below_the_minutes_limit_a_client_is_stopped_at_the_days() {
     let (_prometheus, port) = metrics::prometheus(folder.path(), &server);
     let ask = |query: &str| metrics::ask(port, "query", query).map_or(json!([]), |data| data["result"].clone());
     // What is counted before Prometheus has looked for the first time is no increase.
-    while ask("callveil_client_charged_total") == json!([]) {}
+    let since = Instant::now();
+    while ask("callveil_client_charged_total") == json!([]) {
+        assert!(since.elapsed() < PATIENCE, "Prometheus never looks");
+    }
 
     let uids = server.values("PhoneToUID", &["8001"; 11]);
     let body = json!({"Numbers": uids, "Mode": "UIDToPhone"}).to_string();

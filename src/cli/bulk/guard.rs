@@ -13,12 +13,9 @@ use crate::{
     cli::{Failure, RingArgs},
     keyring::{
         disk::{Disk as _, RealDisk, folder_of},
-        file::with_suffix,
+        file::{COMPANIONS, with_suffix},
     },
 };
-
-/// What stands behind a ring's name in those of the files that belong to it.
-const RING_SUFFIXES: [&str; 6] = ["", ".lock", ".previous", ".audit", ".new", ".previous.new"];
 
 /// A file that a run must leave alone.
 struct Kept {
@@ -82,7 +79,8 @@ fn kept(ring: &RingArgs) -> Result<Vec<Kept>, Failure> {
     let mut keep = |path: &Path, what| kept.push(Kept { path: path.to_owned(), what });
     let (keyring, _) = ring.locate()?;
     for path in [keyring.path.clone(), RealDisk.resolve(&keyring.path)] {
-        RING_SUFFIXES.iter().for_each(|suffix| keep(&with_suffix(&path, suffix), "the key ring, or belongs to it"));
+        let of_ring = [""].into_iter().chain(COMPANIONS);
+        of_ring.for_each(|suffix| keep(&with_suffix(&path, suffix), "the key ring, or belongs to it"));
     }
     keyring.identity.iter().chain(&ring.identity).for_each(|path| keep(path, "an identity"));
     ring.config.iter().for_each(|path| keep(path, "the configuration"));

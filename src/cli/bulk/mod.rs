@@ -309,13 +309,13 @@ impl BulkArgs {
             return Ok((Input::new(io::Cursor::new(values), Pace::Full), extent, Encoding::Utf8));
         }
         let Some(path) = self.file.as_deref().filter(|path| *path != Path::new(STDIN)) else {
-            // What writes to a pipe may wait for answers, as people at a terminal do.
             if io::stdin().is_terminal() {
                 tell(
                     "waiting for lines from this terminal; Ctrl-D on a line of its own ends them (--help tells of files)",
                 );
             }
             extent.bytes = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
+            // What writes to a pipe may wait for answers, as people at a terminal do.
             let pace = if extent.bytes.is_some() { Pace::Full } else { Pace::Row };
             let (input, encoding) =
                 Input::open(extent.position.of(io::stdin()), pace, self.encoding).map_err(Failure::failed)?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fleet, Replica};
+use super::Fleet;
 use crate::{cli::countdown, ids::KeyId};
 
 /// How long nobody may have decoded with a key that may be disabled.
@@ -49,12 +49,15 @@ impl Fleet {
         }
     }
 
+    /// How many UIDs of the key `id` the replicas decoded since they started, and when the last of them was.
+    pub(super) fn decoded(&self, id: &str) -> (u64, Option<Timestamp>) {
+        let keys = self.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|key| key.id == id);
+        keys.fold((0, None), |(count, last), key| (count.saturating_add(key.decoded), key.last_decoded.max(last)))
+    }
+
     /// Whether this key is in use, and what is to be told of it.
     fn judge(&self, id: &str, from: Timestamp, latest_start: Timestamp) -> (bool, String) {
-        let keys = self.replicas.iter().flat_map(|(_, replica): &(String, Replica)| &replica.keys);
-        let keys = keys.filter(|key| key.id == id);
-        let (count, last) =
-            keys.fold((0, None), |(count, last), key| (count + key.decoded, key.last_decoded.max(last)));
+        let (count, last) = self.decoded(id);
         let told = match last {
             Some(last) if last >= from => {
                 return (

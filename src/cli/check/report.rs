@@ -12,12 +12,10 @@ use jiff::Timestamp;
 use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
 use crate::{
     cli::{Failure, bulk},
-    keyring::{State, Status},
+    keyring::{State, Status, file::COMPANIONS},
     operate::page::{self, Answer, FleetKey, Lag, Span},
+    version::VERSION,
 };
-
-/// How the names of files end that stand beside a key ring.
-const RING_SUFFIXES: [&str; 4] = [".lock", ".previous", ".audit", ".new"];
 
 /// Bytes of a file that tell whether it is a page of ours.
 const HEAD_BYTES: u64 = 512;
@@ -32,7 +30,7 @@ pub(super) fn write(fleet: &Fleet, urls: &[Uri], path: &Path) -> Result<(), Fail
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let refuse = |why| Err(Failure::usage(format_args!("--html {}: {why}", path.display())));
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    if RING_SUFFIXES.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
+    if COMPANIONS.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
         return refuse("files of this name belong to a key ring");
     }
     let is_file = match fs::metadata(path) {
@@ -72,7 +70,7 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
     });
     page::Fleet {
         now: fleet.asked,
-        version: env!("CARGO_PKG_VERSION"),
+        version: VERSION,
         answers: answers.collect(),
         problems: fleet.problems.clone(),
         notes: to_hand_over(fleet, newest).chain(fleet.notes.iter().cloned()).collect(),
@@ -118,10 +116,7 @@ fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
 fn key_of(key: &ReplicaKey, fleet: &Fleet) -> FleetKey {
     let theirs = |replica: &Replica| replica.keys.iter().any(|theirs| theirs.id == key.id);
     let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());
-    let all = fleet.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|theirs| theirs.id == key.id);
-    let (opened, last_opened) = all.fold((0_u64, None), |(opened, last), theirs| {
-        (opened.saturating_add(theirs.decoded), theirs.last_decoded.max(last))
-    });
+    let (opened, last_opened) = fleet.decoded(&key.id);
     let state = match key.status {
         Status::Enabled if key.primary => State::Primary,
         Status::Enabled if key.is_pending(fleet.asked) => State::Pending,

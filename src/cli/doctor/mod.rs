@@ -1,7 +1,8 @@
 //! `callveil doctor`: whether an endpoint, ours or anybody's, is ready for CCC, seen from outside.
 //!
 //! [`target`] is what is looked at and [`client`] the way to it; [`tls`], [`old_tls`], [`login`], [`mapping`], [`more`]
-//! and [`latency`] each judge a few lines of the [`report`]; [`trouble`] knows remedies by their cause. The [`numbers`] are mapped, and never dialled.
+//! and [`latency`] each judge a few lines of the [`report`]; [`trouble`] knows remedies by their cause. The [`numbers`] are
+//! mapped, and never dialled.
 
 mod client;
 mod latency;
