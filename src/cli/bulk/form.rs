@@ -38,7 +38,8 @@ pub(super) fn guard(text: &str) -> String {
 }
 
 impl NumberForm {
-    /// `dialled`, which is of this kind, in this form. It has trunk prefixes only where this form has them.
+    /// `dialled`, which is of this kind, in this form, so that `numbering` reads it as the same. It has trunk prefixes only
+    /// where this form has them. A hotline of elsewhere has no other form.
     pub(super) fn write<'a>(self, kind: Kind, dialled: &'a str, numbering: &Numbering) -> Cow<'a, str> {
         let digits = match (self, kind) {
             (Self::E164 | Self::National, Kind::E164 | Kind::Hotline) => dialled.strip_prefix(INTERNATIONAL),
@@ -47,6 +48,7 @@ impl NumberForm {
         let Some(digits) = digits else { return dialled.into() };
         match digits.strip_prefix(numbering.country_code().to_string().as_str()) {
             Some(at_home) if self == Self::National || kind == Kind::Hotline => at_home.into(),
+            None if kind == Kind::Hotline => dialled.into(),
             _ => format!("+{digits}").into(),
         }
     }

@@ -254,8 +254,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
             Found::Text(cell, _) => {
                 let (item, outcome) = outcomes.next().expect("each text has an outcome");
                 let text = outcome.map_err(|error| (RowError::Item(error), Extent::Cell(cell)))?;
-                let numbering = self.numbering(item);
-                let kind = Kind::of(self.task.mode, item, text, numbering);
+                let kind = Kind::of(self.task.mode, item, text, self.numbering(item));
                 if let Kind::Verbatim(damage) = kind {
                     let error = damage.map_or(RowError::NotANumber, RowError::Damaged);
                     if self.task.only_numbers {
@@ -273,7 +272,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
                     }
                 }
                 if !self.is_of_the_primary(item) {
-                    return Ok(Fate::Result(cell, self.task.form.write(kind, text, numbering)));
+                    return Ok(Fate::Result(cell, self.task.form.write(kind, text, self.task.numbering)));
                 }
                 counts.unchanged += 1;
                 Ok(Fate::AsItWas)
