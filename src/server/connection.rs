@@ -97,10 +97,15 @@ where
 /// Waits for a request; whether one begins before the connection is to end.
 async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, link: &Link<R>) -> bool {
     let patience = if link.admission.is_stranger() { link.limits.header } else { link.limits.idle };
+    let told_to_end = async {
+        link.admission.activity().told_to_end().await;
+        // A connection that was taken just now has not heard yet of what is there to be read.
+        yield_now().await;
+    };
     tokio::select! {
         biased;
         begun = socket.begin() => begun,
-        () = link.admission.activity().told_to_end() => false,
+        () = told_to_end => false,
         () = sleep(patience) => false,
     }
 }
