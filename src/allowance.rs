@@ -155,8 +155,10 @@ impl Spent {
 
     /// How long `items` must wait under `limit`, where they must.
     fn wait(&mut self, span: &Span, limit: u64, items: u64, now: Instant) -> Option<Duration> {
-        let over = self.admitted.iter().take_while(|past| !past.counts(span, now)).count();
-        self.total -= self.admitted.drain(..over).map(|past| past.count).sum::<u64>();
+        while let Some(past) = self.admitted.front().filter(|past| !past.counts(span, now)) {
+            self.total -= past.count;
+            self.admitted.pop_front();
+        }
         let mut excess = (self.total + items).checked_sub(limit).filter(|excess| *excess > 0)?;
         // What must be forgotten first, from the earliest on.
         let last = self.admitted.iter().find(|past| {

@@ -364,7 +364,7 @@ impl Respond for Handler {
             Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
-        if entry.record.client.is_some() {
+        if entry.record.client.is_some() && !entry.is_settled() {
             // One that was refused before it came to be mapped has none yet.
             let _ = patience.unless_over(entry.make_room(0)).await;
         }

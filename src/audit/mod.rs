@@ -348,11 +348,16 @@ impl Entry<'_> {
     /// Waits for a place in the log, with room for so many `hashes` where items are hashed. All is taken at once: requests
     /// that had some of it, and waited for the rest, could wait for each other.
     pub async fn make_room(&mut self, hashes: usize) {
-        if matches!(self.room, Room::Wanted) {
+        if !self.is_settled() {
             let hashes = self.audit.item_key.as_ref().map_or(0, |_| hashes);
             let places = lines_of(hashes, 0) + hashes / ITEMS_A_PLACE;
             self.room = if self.audit.take(places).await { Room::Places(places) } else { Room::Refused };
         }
+    }
+
+    /// Whether places were taken, or are refused, so that there is nothing to wait for.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.room, Room::Wanted)
     }
 
     /// The key of the items' hashes, where items are to be hashed and there is room for that.

@@ -21,8 +21,14 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::IpAddr,
-    sync::{Arc, LazyLock},
+    pin::pin,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -116,10 +122,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Respond,
 {
+    let wakes = Arc::new(Wakes::of(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
+    let waker = Waker::from(wakes.clone());
     let service = service_fn(|request: Request<Incoming>| {
         // At once, not when the request is first worked on: in between it must not look idle.
         link.admission.activity().begin_request();
-        answer(link.clone(), request)
+        answer(link.clone(), wakes.clone(), request)
     });
     let (activity, limits) = (link.admission.activity(), &link.limits);
     let mut http = HTTP.serve_connection(TokioIo::new(socket), service);
@@ -129,7 +137,7 @@ where
         // hyper comes first: what has arrived is read before anybody decides that nothing has.
         tokio::select! {
             biased;
-            _ = &mut http => return None,
+            _ = poll_fn(|_| Pin::new(&mut http).poll(&mut Context::from_waker(&waker))) => return None,
             () = activity.ordered() => {}
             _ = look.tick() => {}
         }
@@ -153,17 +161,24 @@ where
 /// Answers one request.
 async fn answer<R: Respond>(
     link: Arc<Link<R>>,
+    wakes: Arc<Wakes>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let activity = link.admission.activity();
     let is_chunked = request.body().size_hint().exact().is_none();
     let mut request = request.map(Some);
-    let answer = link.responder.respond(&mut request, link.peer, &activity.patience).await;
+    let answer = {
+        let mut respond = pin!(link.responder.respond(&mut request, link.peer, &activity.patience));
+        poll_fn(|cx| wakes.hold(|| respond.as_mut().poll(cx))).await
+    };
     let mut response = answer.response;
     if answer.granted {
         link.admission.prove();
     }
     let unread = request.into_body().filter(|body| !body.is_end_stream());
+    if unread.is_some() {
+        wakes.task.wake_by_ref();
+    }
     // A stranger has one refusal. A connection with a body still under way takes no other request. Nor does one with a
     // chunked request: hyper drops a Content-Length beside it before anybody sees it, and a proxy before us may have gone
     // by that (RFC 9112 section 6.1).
@@ -176,6 +191,49 @@ async fn answer<R: Respond>(
         tokio::spawn(discard(unread, link.limits.clone(), activity.clone()));
     }
     Ok(response.map(Full::new))
+}
+
+/// What wakes a connection's task. hyper has itself called again whenever a piece of a body is taken, to read the next. Of
+/// a body that came whole, as nearly all do, there is none. So wakes are held while a request is answered, and dropped where
+/// that came to its end.
+struct Wakes {
+    task: Waker,
+    state: AtomicU8,
+}
+
+/// Wakes go on to the task.
+const OPEN: u8 = 0;
+/// They are held, if there are any.
+const HELD: u8 = 1;
+/// There was one.
+const WOKEN: u8 = 2;
+
+impl Wakes {
+    fn of(task: Waker) -> Self {
+        Self { task, state: AtomicU8::new(OPEN) }
+    }
+
+    /// What `poll` gives, without the wakes that come of it where it is ready.
+    fn hold<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.state.store(HELD, Ordering::Release);
+        let polled = poll();
+        if self.state.swap(OPEN, Ordering::AcqRel) == WOKEN && polled.is_pending() {
+            self.task.wake_by_ref();
+        }
+        polled
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.compare_exchange(HELD, WOKEN, Ordering::AcqRel, Ordering::Acquire) == Err(OPEN) {
+            self.task.wake_by_ref();
+        }
+    }
 }
 
 /// Reads and drops what is left of a body, within bounds.

@@ -22,6 +22,10 @@ use tokio::{
 
 use super::handshake::Turns;
 
+/// Tasks that a thread goes on with, each a few dozen microseconds of a handshake or a refusal at most, before it asks the
+/// operating system what else came: a call does not wait for a whole flood of strangers.
+const TASKS_A_LOOK: u32 = 8;
+
 /// The threads, which end when this is dropped.
 pub struct Workers(Vec<Worker>);
 
@@ -40,7 +44,7 @@ impl Workers {
     /// The operating system's.
     pub fn start(threads: NonZeroUsize) -> io::Result<Self> {
         let worker = |at| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread().enable_all().event_interval(TASKS_A_LOOK).build()?;
             let (sender, ended) = oneshot::channel();
             let handle = runtime.handle().clone();
             thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
