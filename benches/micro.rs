@@ -7,14 +7,16 @@ use std::{borrow::Cow, hint::black_box};
 use aes_siv::{KeyInit, siv::Aes256Siv};
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{
         KeyRing,
         rotation::{self, Export},
     },
+    mapped::Mapped,
     number::{E164, Number},
     phone::{self, Numbering, TrunkZeroRegions},
     siv::{Cipher, NumberCipher, SEALED_NUMBER_BYTES},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{Plaintext, Sealed, Uid},
     wire,
 };

@@ -19,7 +19,9 @@
 //! that place up.
 //!
 //! ```
-//! use callveil::{ids::Context, keyring::{KeyRing, rotation::{Export, init}}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};
+//! use callveil::{
+//!     ids::Context, item::Mode, keyring::{KeyRing, rotation::{Export, init}}, mapped::Mapped, phone, tokenizer::{self, Tokenizer},
+//! };
 //!
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //! let ring = init(now, phone::NUMBERS_NEWEST, "CN", &[], Export::Never)?;
@@ -66,6 +68,11 @@ pub mod usage;
 pub mod wire;
 
 pub mod tokenizer;
+
+// What a batch is asked for, and what becomes of it.
+pub mod mapped;
+
+pub mod item;
 
 // What the tokenizer is made of: none of these knows another.
 pub mod keyring;

@@ -6,9 +6,11 @@
 use allocation_counter::measure;
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{KeyRing, rotation},
+    mapped::Mapped,
     phone::{NUMBERS_NEWEST, TrunkZeroRegions},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use jiff::Timestamp;

@@ -7,9 +7,11 @@ use callveil::{
     allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     ids::Context,
+    item::PlainNumbers,
     keyring::KeyRing,
+    mapped::Mapped,
     phone::TrunkZeroRegions,
-    tokenizer::{self, Mapped, PlainNumbers, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use http::{

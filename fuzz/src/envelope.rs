@@ -5,9 +5,11 @@ use std::{fmt, sync::LazyLock};
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::KeyRing,
+    mapped::Mapped,
     phone::TrunkZeroRegions,
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use jiff::Timestamp;

@@ -4,11 +4,13 @@ use std::sync::LazyLock;
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::KeyRing,
+    mapped::Mapped,
     number::Number,
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 use jiff::Timestamp;

@@ -40,6 +40,7 @@ use crate::{
     config::{AdminConfig, Config, KeyringConfig, Overrides, Settings},
     handler::Handler,
     ids::Context,
+    item::{Mode, PlainNumbers},
     keyring::{
         file::{ContentHash, RingFile},
         rotation,
@@ -56,7 +57,7 @@ use crate::{
         tls::{Tls, TlsFiles},
         workers::Workers,
     },
-    tokenizer::{Mode, PlainNumbers, Tokenizer},
+    tokenizer::Tokenizer,
     version,
 };
 

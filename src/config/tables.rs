@@ -21,11 +21,11 @@ use crate::{
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
+    item::{Mode, PlainNumbers},
     keyring::{RING_NAME, RingId, approval::Approval, file::FileMode, note::Verifier},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
-    tokenizer::{Mode, PlainNumbers},
 };
 
 /// Minutes whose limit a client may have mapped in a day, unless it is told otherwise: the busiest twenty.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{auth::Partial, keyring::GENERATION_MAX, tokenizer::Mode};
+use crate::{auth::Partial, item::Mode, keyring::GENERATION_MAX};
 
 const CLIENT: &str = r#"
     [[clients]]

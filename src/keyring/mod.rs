@@ -241,9 +241,9 @@ pub struct KeyRing {
     approvals: Vec<Name>,
     claims: Vec<Name>,
     keys: Vec<Key>,
-    /// For each key id, the place of that key in `keys` and 1 more; 0 where there is none.
+    /// For each key id, the index of that key in `keys` and 1 more; 0 where there is none.
     index: Vec<u16>,
-    /// Places of the enabled keys in `keys`, by (activates, id).
+    /// Indexes of the enabled keys in `keys`, by (activates, id).
     by_activation: Vec<usize>,
 }
 
@@ -306,11 +306,11 @@ impl KeyRing {
 
     /// The key of this id, whatever its status.
     pub fn key(&self, id: KeyId) -> Option<&Key> {
-        self.place(id).map(|place| &self.keys[place])
+        self.index_of(id).map(|index| &self.keys[index])
     }
 
-    /// The place of the key of this id in [`KeyRing::keys`].
-    pub fn place(&self, id: KeyId) -> Option<usize> {
+    /// The index of the key of this id in [`KeyRing::keys`].
+    pub fn index_of(&self, id: KeyId) -> Option<usize> {
         usize::from(self.index[number_of(id)]).checked_sub(1)
     }
 

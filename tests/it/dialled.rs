@@ -5,9 +5,11 @@
 
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{KeyRing, rotation},
+    mapped::Mapped,
     phone::{NUMBERS_NEWEST, TrunkZeroRegions},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use jiff::Timestamp;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};

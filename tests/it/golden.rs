@@ -5,10 +5,11 @@ use std::{collections::HashMap, fs};
 use callveil::{
     ids::{Context, KeyId},
     keyring::KeyRing,
+    mapped::Mapped,
     number::{E164, Number, Text},
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, Mapped, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{self, Plaintext, Sealed, Uid},
 };
 

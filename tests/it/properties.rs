@@ -2,13 +2,15 @@
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::{
         KeyRing,
         rotation::{self, Export},
     },
+    mapped::Mapped,
     number::Number,
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;

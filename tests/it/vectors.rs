@@ -9,11 +9,13 @@ use callveil::{
         verify::{Chains, Facts, Place, Wrong},
     },
     ids::Context,
+    item::ItemError,
     keyring::{KeyRing, note::Verifier},
+    mapped::Mapped,
     number::{E164, Number, Text},
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, ItemError, Mapped, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{self, Plaintext, Sealed, Uid},
 };
 use jiff::Timestamp;

@@ -18,8 +18,8 @@ use crate::{
     audit::{ItemHash, ItemKey},
     cli::{Failure, RingArgs, print, read_item_key, tell, warn_of_arguments},
     ids::Context,
+    item::Mode,
     keyring::file::FileMode,
-    tokenizer::Mode,
 };
 
 /// The name that means stdin.

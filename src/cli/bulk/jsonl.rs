@@ -13,7 +13,7 @@ use super::{
     report::RowError,
     scan::{Label, Labelled},
 };
-use crate::tokenizer::ItemError;
+use crate::item::ItemError;
 
 /// How many names or places a pointer may have.
 const POINTER_TOKENS_MAX: usize = 128;

@@ -16,8 +16,10 @@ use super::{
 };
 use crate::{
     ids::KeyId,
+    item::{ItemError, Mode},
+    mapped::Mapped,
     phone::Numbering,
-    tokenizer::{Batch, ItemError, Mapped, Mode},
+    tokenizer::batch::Batch,
     uid::Uid,
     wire,
 };

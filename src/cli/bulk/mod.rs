@@ -62,11 +62,7 @@ use self::{
     task::{OnError, Style, Task},
 };
 use super::{Failure, RingArgs, container::Container, tell, warn_of_arguments};
-use crate::{
-    ids::Context,
-    phone::TrunkZeroRegions,
-    tokenizer::{Mode, Tokenizer},
-};
+use crate::{ids::Context, item::Mode, phone::TrunkZeroRegions, tokenizer::Tokenizer};
 
 /// Writes a whole file, which has its name only once it is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

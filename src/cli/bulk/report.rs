@@ -12,7 +12,7 @@ use super::{
     progress::Progress,
     scan::Left,
 };
-use crate::{cli::Failure, tokenizer::ItemError};
+use crate::{cli::Failure, item::ItemError};
 
 /// Rows that are told on stderr, one by one.
 const TOLD_MAX: usize = 20;
