@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use callveil::{
     ids::KeyId,
     keyring::{
-        FORMAT, GENERATION_MAX, Key, KeyRing, RING_NAME, Status,
+        FORMAT, GENERATION_MAX, KeyRing, RING_NAME,
         fault::Faults,
         json::with_line,
+        key::{Key, Status},
         note::{KEY_BYTES, Name, Note, Signer},
         rotation::{self, ChangeError, DISABLED_MIN, Export, Haste, Previous, Revision},
     },

@@ -8,8 +8,9 @@ use std::{
 use age::{NoCallbacks, secrecy::SecretString};
 use callveil::{
     config::KeyringConfig,
+    ids::RingId,
     keyring::{
-        KeyRing, RingId,
+        KeyRing,
         file::{FileMode, RingFile},
         identity,
     },
@@ -165,7 +166,7 @@ impl Ring {
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let (tokenizer, now) = (self.open.tokenizer(), Timestamp::now());
         let ring = tokenizer.ring();
-        let describe = |key: &callveil::keyring::Key| {
+        let describe = |key: &callveil::keyring::key::Key| {
             let dict = PyDict::new(py);
             dict.set_item("id", key.id.to_string())?;
             dict.set_item("state", ring.state(key, now).name())?;

@@ -28,8 +28,8 @@ use super::{Failure, RingArgs, connector::AdminArgs, countdown, keys::lead, prin
 use crate::{
     ids::KeyId,
     keyring::{
-        Status,
         difference::{Outline, OutlineKey},
+        key::Status,
     },
 };
 

@@ -17,8 +17,10 @@ use super::{Failure, RingArgs, recipients::recipients_of, tell};
 use crate::{
     ids::KeyId,
     keyring::{
-        KeyRing, MATERIAL_BYTES, Material, Status,
+        KeyRing,
         disk::{Disk as _, RealDisk},
+        key::Status,
+        material::{MATERIAL_BYTES, Material},
         sealed::seal,
     },
 };

@@ -38,7 +38,8 @@ use self::{
 use crate::{
     audit::AuditConfig,
     auth::{Client, HASH_BYTES},
-    keyring::{KeyRing, RingId, approval::Approval, file::FileMode},
+    ids::RingId,
+    keyring::{KeyRing, approval::Approval, file::FileMode},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,

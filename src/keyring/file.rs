@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 pub use self::error::RingFileError;
 use super::{
-    Fingerprint, KeyRing, Known,
+    KeyRing, Known,
     approval::Approval,
     disk::{Access, Disk, FILE_BYTES_MAX, Lock, OTHERS_WRITE, RealDisk, folder_of},
     fault::Faults,
@@ -36,6 +36,7 @@ use super::{
     rotation::{ChangeError, Previous, Revision},
     sealed::{Identities, SealError, is_age, seal},
 };
+use crate::keyring::fingerprint::Fingerprint;
 
 /// What was being done when a ring could not be read.
 const READ: &str = "read";

@@ -18,7 +18,10 @@ use self::{
 pub use crate::item::ItemError; // until the merge
 use crate::{
     ids::{Context, KeyId},
-    keyring::{Key, KeyRing, Status},
+    keyring::{
+        KeyRing,
+        key::{Key, Status},
+    },
     number::InvalidNumber,
     phone::{Numbering, TrunkZeroRegions},
     siv::NumberCipher,

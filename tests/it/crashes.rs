@@ -18,9 +18,11 @@ use age::secrecy::ExposeSecret as _;
 use callveil::{
     ids::KeyId,
     keyring::{
-        Fingerprint, Key, KeyRing, Status,
+        KeyRing,
         disk::{Access, Disk, Lock},
         file::{FileMode, RingFile, RingFileError},
+        fingerprint::Fingerprint,
+        key::{Key, Status},
         note::{KEY_BYTES, Name, Signer},
         rotation::{self, ChangeError, Export, Haste, Revision},
         sealed::{Identities, is_age},

@@ -8,7 +8,8 @@ use std::{
 
 use callveil::{
     keyring::{
-        KeyRing, Status,
+        KeyRing,
+        key::Status,
         rotation::{self, Export},
     },
     phone::NUMBERS_NEWEST,

@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
 use crate::{
     cli::{Failure, bulk},
-    keyring::{State, Status, file::COMPANIONS},
+    keyring::{
+        file::COMPANIONS,
+        key::{KeyState, Status},
+    },
     operate::page::{self, Answer, FleetKey, Lag, Span},
     version::VERSION,
 };
@@ -118,11 +121,11 @@ fn key_of(key: &ReplicaKey, fleet: &Fleet) -> FleetKey {
     let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());
     let (opened, last_opened) = fleet.decoded(&key.id);
     let state = match key.status {
-        Status::Enabled if key.primary => State::Primary,
-        Status::Enabled if key.is_pending(fleet.asked) => State::Pending,
-        Status::Enabled => State::Enabled,
-        Status::Disabled => State::Disabled,
-        Status::Destroyed => State::Destroyed,
+        Status::Enabled if key.primary => KeyState::Primary,
+        Status::Enabled if key.is_pending(fleet.asked) => KeyState::Pending,
+        Status::Enabled => KeyState::Enabled,
+        Status::Disabled => KeyState::Disabled,
+        Status::Destroyed => KeyState::Destroyed,
     };
     let span = Span {
         id: key.id.clone(),

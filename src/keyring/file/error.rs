@@ -3,7 +3,9 @@
 use std::{fmt, io, path::PathBuf};
 
 use super::{Exposure, READ};
-use crate::keyring::{NotASuccessor, disk::FILE_BYTES_MAX, fault::Faults, rotation::ChangeError, sealed::SealError};
+use crate::keyring::{
+    disk::FILE_BYTES_MAX, fault::Faults, rotation::ChangeError, sealed::SealError, successor::NotASuccessor,
+};
 
 /// Why a ring file could not be read or written.
 #[derive(Debug)]
