@@ -83,6 +83,7 @@ pub mod uid;
 // Names, values and bounds that all of them speak of.
 pub mod allowance;
 pub mod budget;
+pub mod disk;
 pub mod ids;
 mod json;
 pub mod lately;

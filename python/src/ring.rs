@@ -8,12 +8,9 @@ use std::{
 use age::{NoCallbacks, secrecy::SecretString};
 use callveil::{
     config::KeyringConfig,
+    disk::exposure::FileMode,
     ids::RingId,
-    keyring::{
-        KeyRing,
-        file::{FileMode, RingFile},
-        identity,
-    },
+    keyring::{KeyRing, file::RingFile, identity},
     memory,
     phone::TrunkZeroRegions,
     tokenizer::{self, Tokenizer},

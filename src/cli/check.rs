@@ -24,7 +24,14 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use self::counters::Quiet;
-use super::{Failure, RingArgs, connector::AdminArgs, countdown, keys::lead, print, table::print_table, tell};
+use super::{
+    connector::AdminArgs,
+    failure::Failure,
+    keys::lead,
+    ring::RingArgs,
+    say::{countdown, print, tell},
+    table::print_table,
+};
 use crate::{
     ids::KeyId,
     keyring::{

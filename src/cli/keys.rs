@@ -8,19 +8,23 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, RingArgs, approve, check,
+    approve, check,
     connector::AdminArgs,
-    countdown, export, list, make_folder_of, print,
+    export,
+    failure::Failure,
+    list,
     recipients::{self, recipients_of},
-    tell,
+    ring::RingArgs,
+    say::{countdown, print, tell},
 };
 use crate::{
     audit::journal,
     config::KeyringConfig,
+    disk::{with_suffix, writing::make_folder_of},
     ids::KeyId,
     keyring::{
         KeyRing,
-        file::{RingFile, RingFileError, with_suffix},
+        file::{RingFile, RingFileError},
         recipient::Recipient,
         rotation::{self, ChangeError, Export, Haste, Merged, Revision, StatusChange},
     },
@@ -269,7 +273,7 @@ fn init(ring: &RingArgs, region: &str, recipients: &[Recipient], export: Export,
     if ring.config.is_none() {
         refuse_beside_another(file.path())?;
     }
-    make_folder_of(file.path())?;
+    make_folder_of(file.path()).map_err(Failure::failed)?;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let plain = rotation::init(now, phone::NUMBERS_NEWEST, region, &recipients, export).map_err(Failure::failed)?;
     let about = |made: &KeyRing| with_ring(made, about_key(made.primary(now).id));

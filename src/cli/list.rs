@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Failure, countdown, print, table::print_table};
+use super::{
+    failure::Failure,
+    say::{countdown, print},
+    table::print_table,
+};
 use crate::{
     config::KeyringConfig,
     keyring::{

@@ -3,7 +3,11 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, keys::ChangeArgs, print, tell};
+use super::{
+    failure::Failure,
+    keys::ChangeArgs,
+    say::{print, tell},
+};
 use crate::keyring::{KeyRing, recipient::Recipient, rotation};
 
 #[derive(Args)]

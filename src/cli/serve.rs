@@ -32,12 +32,18 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Asking, Failure, log, make_folder_of, read_item_key, ring_file, tell, trunk_zero_default};
+use super::{
+    failure::Failure,
+    log,
+    ring::{Asking, read_item_key, ring_file, trunk_zero_default},
+    say::tell,
+};
 use crate::{
     allowance::Allowance,
     audit::{Audit, AuditConfig, Destination, Writer},
     auth::{Client, Clients, Partial, Username},
     config::{AdminConfig, Config, KeyringConfig, Overrides, Settings},
+    disk::writing::make_folder_of,
     handler::Handler,
     ids::Context,
     item::{Mode, PlainNumbers},
@@ -461,7 +467,7 @@ fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {
     if file.path().exists() {
         return Ok(());
     }
-    make_folder_of(file.path())?;
+    make_folder_of(file.path()).map_err(Failure::failed)?;
     let plain = rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never)
         .map_err(Failure::failed)?;
     file.create(&plain)?;

@@ -4,11 +4,11 @@ use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 
-use super::KeyRing;
-use crate::{
-    ids::KeyId,
-    keyring::key::{Key, Status},
+use super::{
+    KeyRing,
+    key::{Key, Status},
 };
+use crate::ids::KeyId;
 
 /// Characters at each end of a long public key, so many that nobody finds another key with the same ones.
 const SHOWN_CHARACTERS: usize = 32;

@@ -1,10 +1,9 @@
 //! The key ring (specification, section 4): its model, which is pure and takes `now`. [`json`] writes and reads it as a
-//! signed [`note`], [`mod@file`] keeps it on a [`disk`], [`sealed`] if so wanted, and [`rotation`] changes it.
+//! signed [`note`], [`mod@file`] keeps it on a [`disk`](crate::disk), [`sealed`] if so wanted, and [`rotation`] changes it.
 
 pub mod approval;
 mod base64;
 pub mod difference;
-pub mod disk;
 pub mod fault;
 pub mod file;
 pub mod fingerprint;
@@ -29,6 +28,7 @@ use self::{
     key::{Key, KeyState},
     note::{Name, Signer},
 };
+pub use crate::disk; // until the merge
 use crate::ids::{KeyId, RingId};
 
 /// Value of a ring file's `format`.

@@ -16,10 +16,14 @@ use super::{
 };
 use crate::{
     audit::{ItemHash, ItemKey},
-    cli::{Failure, RingArgs, print, read_item_key, tell, warn_of_arguments},
+    cli::{
+        failure::Failure,
+        ring::{RingArgs, read_item_key},
+        say::{print, tell, warn_of_arguments},
+    },
+    disk::exposure::FileMode,
     ids::Context,
     item::Mode,
-    keyring::file::FileMode,
 };
 
 /// The name that means stdin.

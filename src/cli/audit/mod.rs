@@ -16,7 +16,7 @@ use std::{fmt, path::PathBuf};
 use clap::Subcommand;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::Failure;
+use super::failure::Failure;
 
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {

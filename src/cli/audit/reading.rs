@@ -25,7 +25,10 @@ use crate::{
         chain::{Head, Instance, LineHash, Link},
         verify::{Chains, Facts, Fault, Found, Place, Wrong},
     },
-    cli::{Failure, print, tell},
+    cli::{
+        failure::Failure,
+        say::{print, tell},
+    },
 };
 
 /// What stands between a line's time and the name of its event.

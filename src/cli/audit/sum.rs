@@ -10,7 +10,10 @@ use super::{
     Period, plain,
     reading::{Line, Reading, Sense},
 };
-use crate::cli::{Failure, print, tell};
+use crate::cli::{
+    failure::Failure,
+    say::{print, tell},
+};
 
 /// Columns of the table.
 const WIDTH: usize = 80;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::verify::Found,
-    cli::{Failure, print},
+    cli::{failure::Failure, say::print},
 };
 
 #[derive(Args)]

@@ -10,11 +10,9 @@ use std::{
 
 use super::{BulkArgs, STDIN, output::partial_path};
 use crate::{
-    cli::{Failure, RingArgs},
-    keyring::{
-        disk::{Disk as _, RealDisk, folder_of},
-        file::{COMPANIONS, with_suffix},
-    },
+    cli::{failure::Failure, ring::RingArgs},
+    disk::{Disk as _, RealDisk, folder_of, with_suffix},
+    keyring::file::COMPANIONS,
 };
 
 /// A file that a run must leave alone.

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use zeroize::Zeroizing;
 
 use super::{csv::Csv, input::Input, layout::Layout as _, names::Names, report::RowError, scan::Scan};
-use crate::{cli::Failure, phone::Numbering};
+use crate::{cli::failure::Failure, phone::Numbering};
 
 /// A column of CSV.
 pub(super) enum Column {

@@ -61,7 +61,12 @@ use self::{
     run::Run,
     task::{OnError, Style, Task},
 };
-use super::{Failure, RingArgs, container::Container, tell, warn_of_arguments};
+use super::{
+    container::Container,
+    failure::Failure,
+    ring::RingArgs,
+    say::{tell, warn_of_arguments},
+};
 use crate::{ids::Context, item::Mode, phone::TrunkZeroRegions, tokenizer::Tokenizer};
 
 /// Writes a whole file, which has its name only once it is complete.

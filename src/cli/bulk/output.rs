@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     cli::{
-        Failure,
         container::{Container, Packer},
+        failure::Failure,
     },
-    keyring::disk::folder_of,
+    disk::folder_of,
 };
 
 /// What is behind the name of a file that is not complete; before it stands a dot.

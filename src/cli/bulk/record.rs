@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{BulkArgs, report::Counts};
-use crate::{audit::journal::Journal, cli::Failure, item::Mode, keyring::KeyRing};
+use crate::{audit::journal::Journal, cli::failure::Failure, item::Mode, keyring::KeyRing};
 
 /// Where a run is recorded; nowhere, if it opens nothing.
 pub(super) struct Record(Option<Entry>);

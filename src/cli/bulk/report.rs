@@ -12,7 +12,7 @@ use super::{
     progress::Progress,
     scan::Left,
 };
-use crate::{cli::Failure, item::ItemError};
+use crate::{cli::failure::Failure, item::ItemError};
 
 /// Rows that are told on stderr, one by one.
 const TOLD_MAX: usize = 20;

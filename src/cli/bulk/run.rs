@@ -18,7 +18,10 @@ use super::{
     report::{Report, Values},
     task::Task,
 };
-use crate::cli::{Failure, print, tell};
+use crate::cli::{
+    failure::Failure,
+    say::{print, tell},
+};
 
 /// What is told at the end.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Fleet;
 use crate::{
-    cli::{Failure, RingArgs, countdown},
+    cli::{failure::Failure, ring::RingArgs, say::countdown},
     keyring::KeyRing,
 };
 

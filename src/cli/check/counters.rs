@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Fleet;
-use crate::{cli::countdown, ids::KeyId};
+use crate::{cli::say::countdown, ids::KeyId};
 
 /// How long nobody may have decoded with a key that may be disabled.
 #[derive(Clone, Copy)]

@@ -1,17 +1,14 @@
 //! `keys check --html FILE`: what was found, as a page.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use http::Uri;
 use jiff::Timestamp;
 
 use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
 use crate::{
-    cli::{Failure, bulk},
+    cli::{bulk, failure::Failure},
+    disk::reading,
     keyring::{
         file::COMPANIONS,
         key::{KeyState, Status},
@@ -36,19 +33,14 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     if COMPANIONS.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
         return refuse("files of this name belong to a key ring");
     }
-    let is_file = match fs::metadata(path) {
-        Ok(metadata) => metadata.is_file(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::failed(format_args!("{}: {error}", path.display()))),
-    };
-    let mut head = Vec::new();
-    // Looked at before it is opened, since opening a pipe waits for its other end.
-    let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
-    match read.transpose() {
+    match reading::start(path, HEAD_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // An empty file may be the lock of a ring, or a log that somebody is about to write.
-        Ok(_) if page::is_page(&head) => Ok(()),
-        Ok(_) => refuse("it is there, and no page that this command wrote"),
-        Err(error) => Err(Failure::failed(format_args!("{}: {error}", path.display()))),
+        Ok(head) if page::is_page(&head) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+            Err(Failure::failed(format_args!("{}: {error}", path.display())))
+        }
+        _ => refuse("it is there, and no page that this command wrote"),
     }
 }
 

@@ -16,7 +16,7 @@ mod target;
 mod tls;
 mod trouble;
 
-use std::{fs::File, io::Read as _, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use http::{HeaderValue, Uri};
@@ -30,7 +30,8 @@ use self::{
     target::Target,
     tls::Trust,
 };
-use super::{Failure, tell};
+use super::{failure::Failure, say::tell};
+use crate::disk::reading;
 
 /// Bytes of the longest password that is read.
 const PASSWORD_BYTES_MAX: usize = 1024;
@@ -94,12 +95,12 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
 /// The password, from where it was said to be.
 fn password(args: &DoctorArgs) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = &args.password_file {
-        let failed = |error: std::io::Error| Failure::usage(format_args!("{}: {error}", path.display()));
-        let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 1));
-        let limit = u64::try_from(PASSWORD_BYTES_MAX + 1).expect("it is small");
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
-        let text = str::from_utf8(&bytes).ok().filter(|_| bytes.len() <= PASSWORD_BYTES_MAX);
-        let text = text.ok_or_else(|| Failure::usage(format_args!("{} holds no password", path.display())))?;
+        let no_password = || Failure::usage(format_args!("{} holds no password", path.display()));
+        let bytes = reading::file(path, PASSWORD_BYTES_MAX).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => no_password(),
+            _ => Failure::usage(format_args!("{}: {error}", path.display())),
+        })?;
+        let text = str::from_utf8(&bytes).map_err(|_| no_password())?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
     }
     if let Some(password) = std::env::var_os(PASSWORD_VARIABLE) {

@@ -8,7 +8,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::keyring::disk::{Access, Disk, Lock};
+use crate::disk::{Access, Disk, Lock};
 
 /// Set for a process that a test starts of itself, to see it end.
 const CHILD: &str = "CALLVEIL_TEST_CHILD";

@@ -2,9 +2,10 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{Exposure, READ};
-use crate::keyring::{
-    disk::FILE_BYTES_MAX, fault::Faults, rotation::ChangeError, sealed::SealError, successor::NotASuccessor,
+use super::READ;
+use crate::{
+    disk::{FILE_BYTES_MAX, exposure::Exposure},
+    keyring::{fault::Faults, rotation::ChangeError, sealed::SealError, successor::NotASuccessor},
 };
 
 /// Why a ring file could not be read or written.

@@ -1,20 +1,27 @@
-//! The system calls of a ring's file, one method each, so that tests can fail or stop between any two.
+//! Files: the one place that reads within a bound, and writes so that a crash or another user of the system spoils nothing.
+//!
+//! [`Disk`] has the system calls of a ring's file, one method each, so that tests can fail or stop between any two.
+
+pub mod exposure;
+pub mod reading;
+pub mod writing;
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use self::reading::{open_at_once, open_companion, whole};
+
 /// Bytes of the largest file that is read: room for some ten thousand keys.
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Permission bits of a folder: others can write it; they can replace no files of it that are not theirs.
-pub(super) const OTHERS_WRITE: u32 = 0o002;
+const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 /// Who may do what with a file.
@@ -149,19 +156,11 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Access)> {
-        let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
-        // Looked at before it is opened, since opening a pipe waits for its other end.
-        if !fs::metadata(path)?.is_file() {
-            return Err(not_a_file());
-        }
-        let file = File::open(path)?;
+        let file = open_at_once(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(not_a_file());
-        }
         let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
         let access = Access { mode, uid, gid, is_replaceable: self.is_replaceable(path) };
-        Ok((read_bounded(&file, metadata.len())?, access))
+        Ok((whole(&file, metadata.len(), FILE_BYTES_MAX)?, access))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -219,52 +218,9 @@ pub fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     if folder.uid() == 0 { Ok(()) } else { fchown(file, Some(folder.uid()), Some(folder.gid())) }
 }
 
-/// Opens a file beside a ring, which is never a link, nor anything else that leads elsewhere or waits.
-///
-/// # Errors
-/// The system's.
-pub fn open_companion(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    only_a_file(how.custom_flags(i32::try_from(flags.bits()).map_err(io::Error::other)?).open(path)?)
-}
-
-/// Opens a file to be read, and nothing that would be waited for, such as a pipe that nobody writes to.
-///
-/// # Errors
-/// The system's, and [`io::ErrorKind::InvalidInput`] where it is no file.
-pub fn open_at_once(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
-    only_a_file(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
-}
-
-fn only_a_file(file: File) -> io::Result<File> {
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
-    }
-}
-
-/// Reads into a buffer that never grows, so that no copy of a key is left behind.
-fn read_bounded(file: &File, length: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {FILE_BYTES_MAX} bytes"));
-    let capacity = usize::try_from(length.min(FILE_BYTES_MAX) + 1).map_err(|_| too_large())?;
-    let mut buffer = Zeroizing::new(vec![0; capacity]);
-    let mut filled = 0;
-    while filled < capacity {
-        match (&*file).read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if filled == capacity {
-        return Err(if length >= FILE_BYTES_MAX {
-            too_large()
-        } else {
-            io::Error::other("it changed while it was read")
-        });
-    }
-    buffer.truncate(filled);
-    Ok(buffer)
+/// `path`, with `suffix` added to its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(suffix);
+    path.into()
 }
