@@ -16,7 +16,7 @@ use super::{
     check,
     connector::AdminArgs,
     failure::Failure,
-    keys::with_ring,
+    keys::change::with_ring,
     ring::RingArgs,
     say::{print, tell},
 };

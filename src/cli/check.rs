@@ -27,7 +27,7 @@ use self::counters::Quiet;
 use super::{
     connector::AdminArgs,
     failure::Failure,
-    keys::lead,
+    keys::change::lead,
     ring::RingArgs,
     say::{countdown, print, tell},
     table::print_table,

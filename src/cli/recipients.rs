@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     failure::Failure,
-    keys::ChangeArgs,
+    keys::change::ChangeArgs,
     say::{print, tell},
 };
 use crate::keyring::{KeyRing, recipient::Recipient, rotation};

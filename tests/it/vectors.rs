@@ -6,7 +6,10 @@ use callveil::{
     audit::{
         ItemKey,
         chain::{Head, LineHash, Link},
-        verify::{Chains, Facts, Place, Wrong},
+        verify::{
+            Chains, Facts,
+            fault::{Location, Wrong},
+        },
     },
     ids::Context,
     item::ItemError,

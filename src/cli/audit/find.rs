@@ -11,8 +11,10 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::{
-    Heads, Name, Period, plain,
-    reading::{Line, Outcome, Reading, Sense, quantity},
+    Heads, Name, Period,
+    outcome::Outcome,
+    plain,
+    reading::{Line, Reading, Sense, quantity},
 };
 use crate::{
     audit::{ItemHash, ItemKey},
