@@ -181,7 +181,7 @@ fn audit_logs() {
         for (line, number) in lines.iter().zip(1..) {
             let link = Link::of(line.as_bytes()).unwrap();
             let is_end = line.contains("\"event\":\"stop\"");
-            chains.add(link, Facts { place: Place { file: 0, line: number }, time: "", is_end });
+            chains.add(link, Facts { location: Location { file: 0, line: number }, time: "", is_end });
         }
         let faults = chains.finish().faults.into_iter().map(|fault| {
             let wrong = match fault.wrong {
