@@ -13,10 +13,10 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
+    change::with_ring,
     check,
     connector::AdminArgs,
     failure::Failure,
-    keys::change::with_ring,
     ring::RingArgs,
     say::{print, tell},
 };

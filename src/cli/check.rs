@@ -25,9 +25,9 @@ use zeroize::Zeroizing;
 
 use self::counters::Quiet;
 use super::{
+    change::lead,
     connector::AdminArgs,
     failure::Failure,
-    keys::change::lead,
     ring::RingArgs,
     say::{countdown, print, tell},
     table::print_table,

@@ -3,6 +3,7 @@
 mod approve;
 mod audit;
 mod bulk;
+mod change;
 mod check;
 mod clients;
 mod completions;

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
+    change::ChangeArgs,
     failure::Failure,
-    keys::change::ChangeArgs,
     say::{print, tell},
 };
 use crate::keyring::{KeyRing, recipient::Recipient, rotation};

@@ -197,10 +197,7 @@ fn everybody_is_doubted() {
 fn nothing_told_is_the_default_of_the_code() {
     let told = |limits: &str| read(&format!("plaintext = true\n{limits}\n{CLIENT}")).expect("it is right").limits;
     assert_eq!(format!("{:?}", told("[limits]")), format!("{:?}", Limits::default()));
-    assert_eq!(
-        keys::Key::find("min_generation").kind,
-        keys::Kind::Integer(1, GENERATION_MAX.try_into().expect("fits"))
-    );
+    assert_eq!(list::find("min_generation").kind, keys::Kind::Integer(1, GENERATION_MAX.try_into().expect("fits")));
 }
 
 #[test]

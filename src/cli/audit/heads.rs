@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{lines::Piece, source::Source};
+use super::{source::Source, unwrap::Piece};
 use crate::{
     audit::chain::{Head, Instance, LineHash},
     cli::failure::Failure,

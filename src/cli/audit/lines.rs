@@ -2,27 +2,8 @@
 
 use std::io::{self, BufRead};
 
-use super::unwrap::Unwrap;
-use crate::audit::{chain::LINE_BYTES_MAX, verify::fault::Location};
-
-/// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to four times as long.
-pub(super) const RAW_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
-
-/// How each line of ours begins.
-pub(super) const BEGIN: &[u8] = b"{\"time\":\"";
-
-/// Something in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'l> {
-    /// What a program wrote as a line, to stdout as far as that is known.
-    Message(&'l [u8]),
-    /// The same, to stderr, as a collector says.
-    Aside(&'l [u8]),
-    /// A line that is too long, or not what its collector writes.
-    Unreadable,
-    /// The beginning of a line whose end was never written.
-    Torn(&'l [u8]),
-}
+use super::unwrap::{BEGIN, Piece, RAW_BYTES_MAX, Unwrap};
+use crate::audit::verify::fault::Location;
 
 /// Gives each message of `log` to `each`, and what is no message.
 pub(super) fn read_lines<E: From<io::Error>>(

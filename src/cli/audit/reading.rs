@@ -13,9 +13,9 @@ use memchr::memmem::FinderRev;
 use super::{
     bar::Bar,
     heads::{heads_of, is_own_log},
-    lines::{BEGIN, Piece},
     outcome::{Outcome, Trouble, told},
     source::Source,
+    unwrap::{BEGIN, Piece},
 };
 use crate::{
     audit::{

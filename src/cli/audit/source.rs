@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use super::lines::{Piece, read_lines};
+use super::{lines::read_lines, unwrap::Piece};
 use crate::{audit::verify::fault::Location, cli::container::Container};
 
 /// Bytes that are read at a time.

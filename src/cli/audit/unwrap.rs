@@ -7,10 +7,27 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{
-    lines::{BEGIN, Piece, RAW_BYTES_MAX},
-    prefix,
-};
+use super::prefix;
+use crate::audit::chain::LINE_BYTES_MAX;
+
+/// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to four times as long.
+pub(super) const RAW_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
+
+/// How each line of ours begins.
+pub(super) const BEGIN: &[u8] = b"{\"time\":\"";
+
+/// Something in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'l> {
+    /// What a program wrote as a line, to stdout as far as that is known.
+    Message(&'l [u8]),
+    /// The same, to stderr, as a collector says.
+    Aside(&'l [u8]),
+    /// A line that is too long, or not what its collector writes.
+    Unreadable,
+    /// The beginning of a line whose end was never written.
+    Torn(&'l [u8]),
+}
 
 /// Takes off what collectors put around lines.
 #[derive(Default)]

@@ -18,9 +18,6 @@ use super::{
     sniff::{self, NotText},
 };
 
-/// Bytes of the longest row.
-pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
-
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// How long is waited for more.

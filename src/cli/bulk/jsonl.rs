@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     json_scanner::{Places, Scanner},
     layout::{Cell, Finds, Form, Found, Layout, Source},
-    report::RowError,
+    row_error::RowError,
     scan::{Label, Labelled},
 };
 use crate::item::ItemError;

@@ -6,11 +6,12 @@ use memchr::memchr;
 
 use super::{
     block::{Block, Done, Fault, Holds},
+    counts::Counts,
     form,
     kind::{self, Kind},
     layout::{self, Cell, Finds, Found, Layout, Row, Source},
     patch::Patch,
-    report::{Counts, RowError},
+    row_error::RowError,
     scan::{Label, Labelled, Scan},
     task::{OnError, Style, Task},
 };

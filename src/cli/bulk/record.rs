@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BulkArgs, report::Counts};
+use super::{BulkArgs, counts::Counts};
 use crate::{audit::journal::Journal, cli::failure::Failure, item::Mode, keyring::KeyRing};
 
 /// Where a run is recorded; nowhere, if it opens nothing.

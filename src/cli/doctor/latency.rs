@@ -4,10 +4,11 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    client::{Client, Mode},
+    client::Client,
     mapping::Pair,
     report::{Check, Latency, Report},
 };
+use crate::item::Mode;
 
 /// What products like CCC wait for an answer on the way of a call. CCC's pages do not say how long it waits for this one; for
 /// its sibling, the callback of inbound calls, they say 5 s and two more tries.

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use http::HeaderValue;
 
 use super::{
-    client::{Client, Item, Mode},
+    client::Client,
     numbers::{Number, Numbers},
+    reply::Item,
     report::{Check, Report},
     trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// What nobody's UID is.
 const NO_UID: &str = "no-such-uid-callveil-doctor";
@@ -123,11 +125,10 @@ struct Faults {
 async fn check_batches(client: &mut Client, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
     const BATCH: [usize; 4] = [2, 0, 1, 0];
     let mut faults = Faults::default();
-    for mode in [Mode::PhoneToUid, Mode::UidToPhone] {
-        let known: Vec<(&str, &str)> = match mode {
-            Mode::PhoneToUid => pairs.iter().map(|pair| (&*pair.written, &*pair.uid)).collect(),
-            Mode::UidToPhone => pairs.iter().map(|pair| (&*pair.uid, &*pair.phone)).collect(),
-        };
+    let to_uids: fn(&Pair) -> (&str, &str) = |pair| (&pair.written, &pair.uid);
+    let to_phones: fn(&Pair) -> (&str, &str) = |pair| (&pair.uid, &pair.phone);
+    for (mode, expected) in [(Mode::PhoneToUid, to_uids), (Mode::UidToPhone, to_phones)] {
+        let known: Vec<(&str, &str)> = pairs.iter().map(expected).collect();
         let inputs = BATCH.map(|at| known[at].0);
         match client.ask(Some(login), mode, &inputs).await.and_then(|reply| reply.results()) {
             Ok((_, results)) => {

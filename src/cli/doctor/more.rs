@@ -3,11 +3,13 @@
 use http::HeaderValue;
 
 use super::{
-    client::{Client, Item, Mode},
+    client::Client,
     numbers::{HOTLINE, Numbers},
+    reply::Item,
     report::{Check, Report},
     trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// Judges these, each by itself.
 pub(super) async fn check(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {

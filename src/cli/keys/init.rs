@@ -5,13 +5,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{
-    change::{about_key, with_ring},
-    check_region,
-};
+use super::check_region;
 use crate::{
     audit::journal,
     cli::{
+        change::{about_key, with_ring},
         failure::Failure,
         ring::RingArgs,
         say::{print, tell},

@@ -5,9 +5,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{change::ChangeArgs, status::LEAD_WARN};
+use super::status::LEAD_WARN;
 use crate::{
     cli::{
+        change::ChangeArgs,
         failure::Failure,
         say::{countdown, tell},
     },

@@ -1,6 +1,5 @@
 //! `callveil keys`: make, rotate and look after the keys.
 
-pub(super) mod change;
 mod init;
 mod merge;
 mod status;
@@ -13,7 +12,6 @@ use http::Uri;
 use jiff::Timestamp;
 
 use self::{
-    change::{ChangeArgs, LeadArgs, with_ring},
     init::init,
     merge::merge,
     status::{destroy, disable, enable, rotate},
@@ -29,6 +27,7 @@ use super::{
     ring::RingArgs,
 };
 use crate::{
+    cli::change::{ChangeArgs, LeadArgs, with_ring},
     ids::KeyId,
     keyring::rotation::{Export, Haste},
     phone,

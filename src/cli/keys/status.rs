@@ -3,12 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{
-    change::{ChangeArgs, LeadArgs, about_key},
-    check_region,
-};
+use super::check_region;
 use crate::{
     cli::{
+        change::{ChangeArgs, LeadArgs, about_key},
         check,
         failure::Failure,
         say::{countdown, tell},

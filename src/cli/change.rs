@@ -4,12 +4,12 @@ use clap::Args;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
+use super::{
+    failure::Failure,
+    ring::RingArgs,
+    say::{print, tell},
+};
 use crate::{
-    cli::{
-        failure::Failure,
-        ring::RingArgs,
-        say::{print, tell},
-    },
     config::KeyringConfig,
     ids::KeyId,
     keyring::{
@@ -20,16 +20,16 @@ use crate::{
 };
 
 #[derive(Args)]
-pub(in crate::cli) struct ChangeArgs {
+pub(super) struct ChangeArgs {
     #[command(flatten)]
-    pub(in crate::cli) ring: RingArgs,
+    pub(super) ring: RingArgs,
     /// What was done, as JSON
     #[arg(long)]
-    pub(in crate::cli) json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Args)]
-pub(in crate::cli) struct LeadArgs {
+pub(super) struct LeadArgs {
     /// How long until it activates: time enough to hand the file to every replica
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead, allow_hyphen_values = true)]
     activate_in: SignedDuration,
@@ -45,7 +45,7 @@ impl LeadArgs {
     }
 }
 
-pub(in crate::cli) fn lead(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn lead(text: &str) -> Result<SignedDuration, String> {
     let days = SpanRelativeTo::days_are_24_hours();
     let lead = text.parse::<Span>().and_then(|span| span.to_duration(days));
     match lead.map_err(|_| "a duration is such as 24h, 90m or 2d".to_owned())? {
@@ -68,7 +68,7 @@ impl ChangeArgs {
     }
 
     /// The same with a file of one's own making.
-    pub(in crate::cli) fn update_file<T>(
+    pub(super) fn update_file<T>(
         &self,
         file: &RingFile,
         config: &KeyringConfig,
@@ -88,7 +88,7 @@ impl ChangeArgs {
     }
 
     /// Tells what was done, as the result of the command.
-    pub(in crate::cli) fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
+    pub(super) fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
         if !self.json {
             print(text)?;
             let next = match self.ring.locate()?.0.approval.check(ring) {
@@ -105,7 +105,7 @@ impl ChangeArgs {
 }
 
 /// What is recorded of every change, beside what it was about.
-pub(in crate::cli) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
+pub(super) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
     about["ring"] = ring.ring().to_string().into();
     about["generation"] = ring.generation().into();
     about["ring_hash"] = ring.hash().to_string().into();
