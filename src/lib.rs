@@ -8,7 +8,7 @@
 //! them, and import downwards only:
 //!
 //! ```text
-//! bytes -> server -> handler -> strict / peer / auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
+//! bytes -> server -> handler -> strict / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
 //! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
@@ -59,11 +59,13 @@ pub mod metrics;
 
 pub mod strict;
 
-pub mod peer;
-
 pub mod auth;
 
 pub mod usage;
+
+pub mod allowance;
+
+pub mod peer;
 
 pub mod wire;
 
@@ -80,16 +82,17 @@ pub mod phone;
 pub mod siv;
 pub mod uid;
 
-// Names, values and bounds that all of them speak of.
-pub mod allowance;
+// Names, values and bounds that all of them speak of, and what they stand on.
 pub mod budget;
 pub mod disk;
-pub mod ids;
-mod json;
 pub mod lately;
 pub mod limits;
-mod lock;
 pub mod memory;
 pub mod number;
+
+pub mod ids;
+
+mod json;
+mod lock;
 mod secret;
 pub mod version;

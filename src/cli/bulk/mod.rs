@@ -7,6 +7,7 @@
 //! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
 
 mod block;
+mod counts;
 mod csv;
 mod delimiter;
 mod disguise;
@@ -29,6 +30,7 @@ mod pipeline;
 mod progress;
 mod record;
 mod report;
+mod row_error;
 mod run;
 mod scan;
 mod screen;

@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 
 use super::{
     old_tls,
-    reply::Kind,
+    reply::{Envelope, Kind, Reply},
     target::Target,
-    trouble::{self, Trouble},
+    trouble::Trouble,
 };
 
 /// Bytes of the longest answer that is read.

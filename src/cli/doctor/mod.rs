@@ -11,6 +11,7 @@ mod mapping;
 mod more;
 mod numbers;
 mod old_tls;
+mod reply;
 mod report;
 mod target;
 mod tls;

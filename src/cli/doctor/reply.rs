@@ -115,9 +115,10 @@ impl Reply {
             status if status.is_server_error() => {
                 Trouble::of(found("the endpoint failed"), "look at its log: the cause stands there")
             }
-            StatusCode::OK if self.kind == Kind::Html => {
-                Trouble::of(found("a web page"), "the URL leads to a web site: compare host and path with the endpoint's")
-            }
+            StatusCode::OK if self.kind == Kind::Html => Trouble::of(
+                found("a web page"),
+                "the URL leads to a web site: compare host and path with the endpoint's",
+            ),
             StatusCode::OK if self.kind == Kind::OtherJson => Trouble::of(
                 found("JSON of something else"),
                 "is that another service? The endpoint answers {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]}",
