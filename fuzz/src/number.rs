@@ -62,11 +62,11 @@ impl Region {
             })
         });
         let ring = ring::signed(json!({"generation": 1, "keys": keys}));
-        let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).expect("a valid ring");
+        let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).expect("a valid ring");
         let numbering = || Numbering::new(NUMBERS_NEWEST, region).expect("a known region");
         Self {
             numbering: numbering(),
-            obvious: numbering().without_short_way(),
+            obvious: numbering().without_fast_path(),
             tokenizer: Tokenizer::new(ring, TRUNK_ZERO[1].clone()),
         }
     }

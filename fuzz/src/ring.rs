@@ -50,7 +50,7 @@ fn note(text: &str, signer: &Signer) -> Vec<u8> {
 }
 
 fn read(note: &[u8]) -> Result<KeyRing, Faults> {
-    KeyRing::from_note(note, tokenizer::knows, &[approver().verifier().clone()])
+    KeyRing::from_note(note, tokenizer::supports, &[approver().verifier().clone()])
 }
 
 /// `data` is a ring file, or the text of one.

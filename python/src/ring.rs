@@ -91,7 +91,7 @@ impl How {
         let identities = identities.transpose().map_err(Failure::ring)?;
         let (mode, ring_id, min_generation) = (self.mode, self.ring_id, self.min_generation);
         let config = KeyringConfig { mode, ring_id, min_generation, ..KeyringConfig::at(self.path.clone()) };
-        let file = RingFile::new(self.path, mode, tokenizer::knows, identities);
+        let file = RingFile::new(self.path, mode, tokenizer::supports, identities);
         let tokenizer = Tokenizer::new(read(&file, &config)?, self.trunk_zero.clone());
         tokenizer.self_test().map_err(Failure::ring)?;
         Ok(Open { file, config, trunk_zero: self.trunk_zero, in_use: RwLock::new(Arc::new(tokenizer)) })

@@ -157,7 +157,7 @@ pub(super) fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFi
     };
     let identity = config.identity.clone().or_else(credential);
     let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
-    let file = RingFile::new(&config.path, config.mode, tokenizer::knows, identities);
+    let file = RingFile::new(&config.path, config.mode, tokenizer::supports, identities);
     let waiting = |lock: &Path| tell(format_args!("waiting for {}, which another command holds", lock.display()));
     Ok(file.approved_by(config.approval.clone()).telling_of_waiting(waiting))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    FORMAT, GENERATION_MAX, KeyRing, Known, RING_NAME, SCHEME, base64,
+    FORMAT, GENERATION_MAX, KeyRing, SupportsNumbers, RING_NAME, SCHEME, base64,
     fault::{Fault, Faults, KeyFault},
     fingerprint::Fingerprint,
     key::{Key, Status},
@@ -26,7 +26,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`Faults`]: everything that is wrong with it.
-    pub fn from_note(note: &[u8], known: Known, approvers: &[Verifier]) -> Result<Self, Faults> {
+    pub fn from_note(note: &[u8], supports: SupportsNumbers, approvers: &[Verifier]) -> Result<Self, Faults> {
         let note = Note::parse(note).ok_or_else(|| Faults(vec![Fault::NotANote]))?;
         let raw: RawRing = serde_json::from_slice(note.text).map_err(|error| {
             // serde_json quotes what it met, which may be a key: only the place is told.
@@ -53,7 +53,7 @@ impl KeyRing {
         }
         let approvals = check_approvals(&note, approvers, &mut faults);
         let keys: Vec<Key> =
-            raw.keys.iter().enumerate().filter_map(|(at, raw)| raw.check(at, known, &mut faults)).collect();
+            raw.keys.iter().enumerate().filter_map(|(at, raw)| raw.check(at, supports, &mut faults)).collect();
         let mut seen = HashSet::new();
         let ids = raw.keys.iter().filter_map(|key| key.id.parse::<KeyId>().ok());
         faults.extend(ids.filter(|id| !seen.insert(*id)).map(Fault::DuplicateId));
@@ -183,7 +183,7 @@ struct RawKey {
 
 impl RawKey {
     /// The key, or `None` with what is wrong with it added to `faults`. `at` is its place, from 0.
-    fn check(&self, at: usize, known: Known, faults: &mut Vec<Fault>) -> Option<Key> {
+    fn check(&self, at: usize, supports: SupportsNumbers, faults: &mut Vec<Fault>) -> Option<Key> {
         let Ok(id) = self.id.parse::<KeyId>() else {
             faults.push(Fault::KeyId { at });
             return None;
@@ -193,7 +193,7 @@ impl RawKey {
         if self.scheme != SCHEME {
             wrong(KeyFault::Scheme);
         }
-        if !known(&self.numbers, &self.region) {
+        if !supports(&self.numbers, &self.region) {
             wrong(KeyFault::Numbering);
         }
         let created = self.created.parse::<Timestamp>();

@@ -43,8 +43,8 @@ pub const SCHEME: &str = "aes256-siv";
 /// The greatest generation, 2^53 - 1: every JSON reader holds it exactly.
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 
-/// Says whether this program knows a key's `numbers` and `region`.
-pub type Known = fn(numbers: &str, region: &str) -> bool;
+/// Says whether this program supports a key's `numbers` and `region`.
+pub type SupportsNumbers = fn(numbers: &str, region: &str) -> bool;
 
 /// A valid ring: it has an enabled key, and so a primary at any time.
 #[derive(Clone)]

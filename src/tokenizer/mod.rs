@@ -37,8 +37,8 @@ pub fn has_uid_form(text: &str) -> bool {
     text.len() >= uid::CHARS_MIN && Uid::parse(text).is_ok()
 }
 
-/// Whether this program knows a key's `numbers` and `region`: what every ring is read with.
-pub fn knows(numbers: &str, region: &str) -> bool {
+/// Whether this program supports a key's `numbers` and `region`: what every ring is read with.
+pub fn supports(numbers: &str, region: &str) -> bool {
     Numbering::new(numbers, region).is_some()
 }
 
@@ -59,13 +59,13 @@ struct KeyMapper {
 }
 
 impl Tokenizer {
-    /// A tokenizer over `ring`, which was read with [`knows`].
+    /// A tokenizer over `ring`, which was read with [`supports`].
     ///
     /// # Panics
     /// Where the ring was read with anything else, and has a key whose numbering this program does not know.
     pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Self {
         let mapper = |key: &Key| KeyMapper {
-            numbering: Numbering::new(&key.numbers, &key.region).expect("a ring was read with `knows`"),
+            numbering: Numbering::new(&key.numbers, &key.region).expect("a ring was read with `supports`"),
             cipher: key.material().map(|material| NumberCipher::new(material.expose(), key.id)),
         };
         let mappers = ring.keys().iter().map(mapper).collect();

@@ -54,7 +54,7 @@ fn time(row: &Value) -> Timestamp {
 }
 
 fn ring(note: &str) -> KeyRing {
-    KeyRing::from_note(note.as_bytes(), tokenizer::knows, &[]).unwrap()
+    KeyRing::from_note(note.as_bytes(), tokenizer::supports, &[]).unwrap()
 }
 
 /// The number of a row, as [`tokenizer::Batch::canonical`] writes it.
@@ -149,7 +149,7 @@ fn rings() {
     let approvers: Vec<Verifier> =
         rows(&vectors["approvers"]).iter().map(|key| Verifier::parse(key.as_str().unwrap()).unwrap()).collect();
     for row in rows(&vectors["read"]) {
-        let read = KeyRing::from_note(text(row, "note").as_bytes(), tokenizer::knows, &approvers);
+        let read = KeyRing::from_note(text(row, "note").as_bytes(), tokenizer::supports, &approvers);
         let approvals = read.map(|ring| ring.approvals().iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(approvals.is_ok(), row["taken"], "{}", row["why"]);
         assert_eq!(json!(approvals.unwrap_or_default()), row.get("approvals").cloned().unwrap_or(json!([])), "{row}");

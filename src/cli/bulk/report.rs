@@ -8,7 +8,7 @@ use super::{
     block::{Block, Fault, Holds},
     counts::Counts,
     names::Names,
-    output::Partial,
+    output::UnfinishedFile,
     progress::Progress,
 };
 use crate::cli::failure::Failure;
@@ -28,9 +28,9 @@ pub(super) enum Values {
 
 /// Tells which rows failed: all of them to a file, or the first ones on stderr; and keeps those that
 /// are left out.
-pub(super) struct Report {
-    file: Option<Partial>,
-    rejects: Option<Partial>,
+pub(super) struct RowReport {
+    file: Option<UnfinishedFile>,
+    rejects: Option<UnfinishedFile>,
     values: Values,
     told: usize,
     /// Rows before the next block, a header included.
@@ -38,8 +38,8 @@ pub(super) struct Report {
     pub(super) counts: Counts,
 }
 
-impl Report {
-    pub(super) fn new(file: Option<Partial>, rejects: Option<Partial>, values: Values) -> Self {
+impl RowReport {
+    pub(super) fn new(file: Option<UnfinishedFile>, rejects: Option<UnfinishedFile>, values: Values) -> Self {
         Self { file, rejects, values, told: 0, rows: 0, counts: Counts::default() }
     }
 

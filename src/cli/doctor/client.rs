@@ -47,7 +47,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A client of one endpoint.
-pub(super) struct Client {
+pub(super) struct EndpointClient {
     target: Target,
     connector: Option<TlsConnector>,
     kept: Option<Sender>,
@@ -71,7 +71,7 @@ pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, &'static 
     Ok(value)
 }
 
-impl Client {
+impl EndpointClient {
     /// A client of `target`, by TLS with `connector`.
     pub(super) fn new(target: Target, connector: Option<TlsConnector>) -> Self {
         Self { target, connector, kept: None, connections: 0, deadline: Instant::now() + TOTAL_MAX }

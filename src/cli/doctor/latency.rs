@@ -4,7 +4,7 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    client::Client,
+    client::EndpointClient,
     mapping::Pair,
     report::{Check, Latency, Report},
 };
@@ -24,7 +24,7 @@ const TOTAL_MAX: Duration = Duration::from_secs(30);
 const REQUESTS_PER_CONNECTION_MIN: usize = 10;
 
 /// Asks over and over for `pair`, in one direction and the other.
-pub(super) async fn check(client: &mut Client, report: &mut Report, login: &HeaderValue, pair: &Pair) {
+pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pair: &Pair) {
     let (begun, connections) = (Instant::now(), client.connections);
     let mut samples = Vec::with_capacity(REQUESTS);
     let mut trouble = None;

@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 
 use super::{
-    client::{self, Client},
+    client::{self, EndpointClient},
     numbers::Numbers,
     reply::{Kind, Reply},
     report::{Check, Report},
@@ -29,7 +29,7 @@ enum Challenge {
 /// # Errors
 /// There is no use in asking on: what answers is no endpoint, or none that can be reached.
 pub(super) async fn check(
-    client: &mut Client,
+    client: &mut EndpointClient,
     report: &mut Report,
     user: &str,
     numbers: &Numbers,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use http::HeaderValue;
 
 use super::{
-    client::Client,
+    client::EndpointClient,
     numbers::{Number, Numbers},
     reply::Item,
     report::{Check, Report},
@@ -29,7 +29,7 @@ pub(super) struct Pair {
 
 /// Judges the mapping. Gives a pair that works, for whoever goes on.
 pub(super) async fn check(
-    client: &mut Client,
+    client: &mut EndpointClient,
     report: &mut Report,
     login: &HeaderValue,
     numbers: &Numbers,
@@ -57,7 +57,7 @@ pub(super) async fn check(
 }
 
 /// One number, alone in its requests, so that its UID is known for sure.
-async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, Trouble> {
+async fn learn(client: &mut EndpointClient, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, Trouble> {
     let uid = one(client, login, Mode::PhoneToUid, &written).await?;
     let phone = one(client, login, Mode::UidToPhone, &uid).await?;
     if phone.ends_with(&number.national()) {
@@ -70,7 +70,7 @@ async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, writte
     }
 }
 
-async fn one(client: &mut Client, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, Trouble> {
+async fn one(client: &mut EndpointClient, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, Trouble> {
     let results = client.ask(Some(login), mode, &[input]).await.and_then(|reply| reply.results());
     let (code, results) = results.map_err(|trouble| trouble.of_request(mode.name()))?;
     if results.first().is_some_and(|item| item.key != input && item.value() == Some(input)) {
@@ -122,7 +122,7 @@ struct Faults {
 }
 
 /// A batch with a repetition, in both modes.
-async fn check_batches(client: &mut Client, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
+async fn check_batches(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
     const BATCH: [usize; 4] = [2, 0, 1, 0];
     let mut faults = Faults::default();
     let to_uids: fn(&Pair) -> (&str, &str) = |pair| (&pair.written, &pair.uid);
@@ -190,7 +190,7 @@ fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
     seen
 }
 
-async fn check_spellings(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
+async fn check_spellings(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
     const REMEDY: &str =
         "read every spelling as the number it means (libphonenumber does), with the region that --region names";
     let groups = numbers.groups();
@@ -220,7 +220,7 @@ async fn check_spellings(client: &mut Client, report: &mut Report, login: &Heade
 }
 
 /// What nobody's UID is, and a UID with one character changed where that is nobody's either, beside a good one.
-async fn check_unknown(client: &mut Client, report: &mut Report, login: &HeaderValue, good: &Pair) {
+async fn check_unknown(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, good: &Pair) {
     let forged = (good.uid.chars().count() >= UNGUESSABLE_CHARS_MIN).then(|| forge(&good.uid));
     let mut inputs = vec![good.uid.as_str(), NO_UID];
     inputs.extend(forged.as_deref());

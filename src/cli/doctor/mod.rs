@@ -25,7 +25,7 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use self::{
-    client::Client,
+    client::EndpointClient,
     numbers::{Numbers, Region},
     report::{Check, Report},
     target::Target,
@@ -134,7 +134,7 @@ async fn examine(mut target: Target, trust: &Trust, user: &str, login: &HeaderVa
             report.not_applicable(check, "plain HTTP");
         }
     }
-    let mut client = Client::new(target, connector);
+    let mut client = EndpointClient::new(target, connector);
     if login::check(&mut client, &mut report, user, numbers).await.is_err() {
         report.leave_the_rest("no endpoint answered");
         return report;

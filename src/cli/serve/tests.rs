@@ -113,10 +113,10 @@ async fn lose_the_reloader() {
     let hangup = signal(SignalKind::hangup()).expect("signals");
     let plain =
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
-    let ring = KeyRing::from_note(&plain, tokenizer::knows, &[]).expect("a ring");
+    let ring = KeyRing::from_note(&plain, tokenizer::supports, &[]).expect("a ring");
     let tokenizer = Tokenizer::new(ring, trunk_zero_default());
     let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
-    let ring = RingFile::new("ring", Default::default(), tokenizer::knows, None).on(Arc::new(Broken));
+    let ring = RingFile::new("ring", Default::default(), tokenizer::supports, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
     let (live, audit, trunk_zero) = (Arc::new(live), Arc::new(audit), trunk_zero_default());
     let reloader = Reloader { live, ring, trunk_zero, config: None, tls: Vec::new(), audit, seen: None };

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 pub use self::error::RingFileError;
 use super::{
-    KeyRing, Known,
+    KeyRing, SupportsNumbers,
     approval::Approval,
     fault::Faults,
     sealed::{Identities, SealError, at_rest},
@@ -45,7 +45,7 @@ pub const COMPANIONS: [&str; 5] = [".lock", ".previous", ".audit", ".new", ".pre
 pub struct RingFile {
     path: PathBuf,
     mode: FileMode,
-    known: Known,
+    supports: SupportsNumbers,
     identities: Option<Arc<Identities>>,
     approval: Approval,
     plain: Plain,
@@ -89,10 +89,10 @@ impl Found {
 
 impl RingFile {
     /// The ring at `path`. With `identities` it must be encrypted, for one of them.
-    pub fn new(path: impl Into<PathBuf>, mode: FileMode, known: Known, identities: Option<Identities>) -> Self {
+    pub fn new(path: impl Into<PathBuf>, mode: FileMode, supports: SupportsNumbers, identities: Option<Identities>) -> Self {
         let (path, identities) = (path.into(), identities.map(Arc::new));
         let (approval, plain, disk) = (Approval::default(), Plain::Refused, Arc::new(RealDisk));
-        Self { path, mode, known, identities, approval, plain, disk, tell_of_waiting: |_| {} }
+        Self { path, mode, supports, identities, approval, plain, disk, tell_of_waiting: |_| {} }
     }
 
     /// The same, whose signatures are those of these approvers.
@@ -206,6 +206,6 @@ impl RingFile {
     }
 
     fn parse(&self, plain: &[u8]) -> Result<KeyRing, Faults> {
-        KeyRing::from_note(plain, self.known, self.approval.approvers())
+        KeyRing::from_note(plain, self.supports, self.approval.approvers())
     }
 }

@@ -7,9 +7,9 @@
 
 mod ascii;
 pub(crate) mod digits;
+mod fast_path;
 mod short;
 mod spelling;
-mod usual;
 
 use std::{
     fmt,
@@ -25,9 +25,9 @@ use rlibphonenumber::{
 use zeroize::Zeroizing;
 
 use self::{
+    fast_path::{FastPath, FastPaths, Written},
     short::ShortNumbers,
     spelling::{Prefix, Spelling},
-    usual::{Usual, UsualNumbers, Written},
 };
 use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
 
@@ -41,15 +41,15 @@ struct Rules {
     util: LazyLock<PhoneNumberUtil>,
     short: LazyLock<ShortNumbers>,
     /// What all that says of numbers in their usual spellings.
-    usual: LazyLock<UsualNumbers>,
+    fast_path: LazyLock<FastPaths>,
 }
 
 /// All rules that this program knows.
 static RULES: [Rules; 1] = [Rules {
     name: NUMBERS_NEWEST,
-    util: LazyLock::new(|| load(include_bytes!("phone/libphonenumber-9.0.42.bin"))),
-    short: LazyLock::new(|| ShortNumbers::new(include_str!("phone/short-numbers-9.0.42.tsv"))),
-    usual: LazyLock::new(|| UsualNumbers::new(include_bytes!("phone/usual-9.0.42.bin"))),
+    util: LazyLock::new(|| load(include_bytes!("libphonenumber-9.0.42.bin"))),
+    short: LazyLock::new(|| ShortNumbers::new(include_str!("short-numbers-9.0.42.tsv"))),
+    fast_path: LazyLock::new(|| FastPaths::new(include_bytes!("fast-path-9.0.42.bin"))),
 }];
 
 fn load(metadata: &[u8]) -> PhoneNumberUtil {
@@ -75,7 +75,7 @@ pub struct Numbering {
     /// The region's short numbers, where it has any.
     short: Option<&'static short::OfRegion>,
     /// What is read and written without libphonenumber.
-    usual: Option<&'static Usual>,
+    fast_path: Option<&'static FastPath>,
 }
 
 impl Numbering {
@@ -83,15 +83,15 @@ impl Numbering {
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
         let rules = RULES.iter().find(|rules| rules.name == numbers)?;
         let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
-        let usual = rules.usual.of_region(region);
+        let fast_path = rules.fast_path.of_region(region);
         let (region, country_code) = known_region(util, region)?;
-        Some(Self { util, region, country_code, short, usual })
+        Some(Self { util, region, country_code, short, fast_path })
     }
 
-    /// The same, with libphonenumber alone: what the short way must agree with.
+    /// The same, with libphonenumber alone: what the fast path must agree with.
     #[must_use]
-    pub fn without_short_way(self) -> Self {
-        Self { usual: None, ..self }
+    pub fn without_fast_path(self) -> Self {
+        Self { fast_path: None, ..self }
     }
 
     /// The number that `text` means.
@@ -101,7 +101,7 @@ impl Numbering {
     /// in spite of that might not be the one that a mended program makes.
     #[inline]
     pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
-        match self.usual.and_then(|usual| usual.read(text)) {
+        match self.fast_path.and_then(|fast_path| fast_path.read(text)) {
             Some(number) => Ok(Number::E164(number)),
             None => self.normalize_slowly(text),
         }
@@ -116,8 +116,8 @@ impl Numbering {
     }
 
     /// Whether `text` is a valid number in one of its usual spellings. Says no to others, which takes longer to find out.
-    pub fn is_usual(&self, text: &str) -> bool {
-        self.usual.as_ref().is_some_and(|usual| usual.read(text).is_some())
+    pub fn is_common(&self, text: &str) -> bool {
+        self.fast_path.as_ref().is_some_and(|fast_path| fast_path.read(text).is_some())
     }
 
     /// The country code of the region.
@@ -157,7 +157,7 @@ impl Numbering {
         let (count, code_digits) = trunk_zero.code_digits(number);
         let written = match code_digits {
             0 => Some(Written::Plain),
-            _ => self.usual.and_then(|usual| usual.written(number, count)),
+            _ => self.fast_path.and_then(|fast_path| fast_path.written(number, count)),
         };
         // All in one place, and added at once: each text that is added takes as long as much else here.
         let mut text = [b'0'; ZEROS + ascii::INTEGER_DIGITS_MAX];

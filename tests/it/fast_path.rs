@@ -1,7 +1,7 @@
-//! The table of numbers in their usual spellings (`src/phone/usual-9.0.42.bin`): derived here from the metadata, and held
+//! The table of numbers in their usual spellings (`src/phone/fast-path-9.0.42.bin`): derived here from the metadata, and held
 //! against libphonenumber.
 //!
-//! `CALLVEIL_RENEW=1 cargo test --test it usual::` writes it anew, for another release of the metadata.
+//! `CALLVEIL_RENEW=1 cargo test --test it fast_path::` writes it anew, for another release of the metadata.
 
 mod derived;
 mod patterns;
@@ -16,7 +16,7 @@ use callveil::{
 use self::derived::Derived;
 use crate::random::Random;
 
-const TABLE: &[u8] = include_bytes!("../../src/phone/usual-9.0.42.bin");
+const TABLE: &[u8] = include_bytes!("../../src/phone/fast-path-9.0.42.bin");
 
 /// Numbers of each region.
 const NUMBERS: usize = 200;
@@ -25,20 +25,20 @@ const NUMBERS: usize = 200;
 fn the_table_is_what_the_metadata_say() {
     let table = Derived::new().table();
     if std::env::var_os("CALLVEIL_RENEW").is_some() {
-        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/phone/usual-9.0.42.bin"), &table).unwrap();
+        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/phone/fast-path-9.0.42.bin"), &table).unwrap();
     }
     assert!(table == TABLE, "the table is not what the metadata say");
 }
 
-/// Numbers of every region and of all countries, some with another digit, as the short way and libphonenumber alone read
+/// Numbers of every region and of all countries, some with another digit, as the fast path and libphonenumber alone read
 /// and write them.
 #[test]
-fn the_short_way_is_libphonenumbers() {
+fn the_fast_path_is_libphonenumbers() {
     let (derived, mut random) = (Derived::new(), Random::new(20_261_124));
     let (mut compared, mut numbers) = (0, 0);
     for region in &derived.regions {
         let numbering = Numbering::new(NUMBERS_NEWEST, &region.code).unwrap();
-        let alone = Numbering::new(NUMBERS_NEWEST, &region.code).unwrap().without_short_way();
+        let alone = Numbering::new(NUMBERS_NEWEST, &region.code).unwrap().without_fast_path();
         let trunk_zero = TrunkZeroRegions::new([&*region.code]).unwrap();
         for _ in 0..NUMBERS {
             let spelling = spelling(&derived, region, &mut random);

@@ -1,6 +1,6 @@
 //! Valid numbers in their usual spellings, read and written without libphonenumber, and yet as it reads and writes them.
 //!
-//! A table, derived from the metadata by walking the automata of libphonenumber's patterns (`tests/it/usual/`), is itself an
+//! A table, derived from the metadata by walking the automata of libphonenumber's patterns (`tests/it/fast_path/`), is itself an
 //! automaton over digits. It takes the numbers that are valid, whose digits are read as they stand since nothing could be
 //! taken off them, and says which of them are written with a trunk 0. A node is the place of the next one for each digit; a
 //! leaf tells it all by how many digits are left, whatever they are.
@@ -138,17 +138,17 @@ impl Facts {
     }
 }
 
-/// The usual numbers of all regions.
-pub(super) struct UsualNumbers {
+/// The common numbers of all regions.
+pub(super) struct FastPaths {
     table: Table,
     /// With their country codes.
     explicit: Numbers,
     /// Those that were asked for, in the table's order.
-    of_regions: Box<[OnceLock<Usual>]>,
+    of_regions: Box<[OnceLock<FastPath>]>,
 }
 
-/// The usual numbers, as one region reads them.
-pub(super) struct Usual {
+/// The common numbers, as one region reads them.
+pub(super) struct FastPath {
     explicit: &'static Numbers,
     /// Those behind its own country code, most of all explicit ones: these look up digits that tell more.
     behind_own_code: Numbers,
@@ -167,7 +167,7 @@ pub(super) enum Written {
     BehindZero,
 }
 
-impl UsualNumbers {
+impl FastPaths {
     /// What `table` says, the bytes of a file.
     pub(super) fn new(table: &'static [u8]) -> Self {
         let table = Table(table.as_chunks().0);
@@ -176,19 +176,19 @@ impl UsualNumbers {
     }
 
     /// Those of the region of this code, ISO 3166-1 alpha-2.
-    pub(super) fn of_region(&'static self, region: &str) -> Option<&'static Usual> {
+    pub(super) fn of_region(&'static self, region: &str) -> Option<&'static FastPath> {
         let code = u16::from_le_bytes(region.as_bytes().try_into().ok()?);
         let (table, leaves) = (self.table, usize::from(self.table.at(0)));
         let regions = HEADER + LEAF * leaves + NODE * (usize::from(table.at(1)) - leaves);
-        let (usual, place) =
+        let (path, place) =
             self.of_regions.iter().zip((regions..).step_by(REGION)).find(|(_, place)| table.at(*place) == code)?;
         let [country_code, root, strips_zero] = [1, 2, 3].map(|at| table.at(place + at));
-        Some(usual.get_or_init(|| {
+        Some(path.get_or_init(|| {
             let code = country_code.to_string();
             let (behind_code, _) = table.walk(table.at(3), code.as_bytes());
             let more = [100, 10, 1][code.len() - 1];
             let first = usize::from(country_code) * more;
-            Usual {
+            FastPath {
                 explicit: &self.explicit,
                 behind_own_code: Numbers::new(table, behind_code),
                 national: Numbers::new(table, root),
@@ -201,8 +201,8 @@ impl UsualNumbers {
     }
 }
 
-impl Usual {
-    /// The number that `text` is, where it is a usual one: digits, perhaps with spaces and dashes between them, bare, behind
+impl FastPath {
+    /// The number that `text` is, where it is a common one: digits, perhaps with spaces and dashes between them, bare, behind
     /// a trunk 0, or with `+` or `00` and the country code.
     #[inline]
     pub(super) fn read(&self, text: &str) -> Option<E164> {
@@ -259,12 +259,12 @@ impl Usual {
 
 /// The digits of `text`, if there is nothing but spaces and dashes between them, put together in `joined`.
 fn join<'j>(text: &[u8], joined: &'j mut [u8; CHARS_MAX]) -> Option<&'j [u8]> {
-    let (mut count, mut is_usual) = (0, text.len() <= CHARS_MAX && text.last()?.is_ascii_digit());
+    let (mut count, mut is_common) = (0, text.len() <= CHARS_MAX && text.last()?.is_ascii_digit());
     // Without a branch on what the byte is: where the dashes are is different from number to number.
     for byte in text {
         joined[count % CHARS_MAX] = *byte;
         count += usize::from(byte.is_ascii_digit());
-        is_usual &= byte.is_ascii_digit() | matches!(byte, b' ' | b'-');
+        is_common &= byte.is_ascii_digit() | matches!(byte, b' ' | b'-');
     }
-    if is_usual { joined.get(..count) } else { None }
+    if is_common { joined.get(..count) } else { None }
 }

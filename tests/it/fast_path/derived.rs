@@ -298,7 +298,7 @@ impl Derived {
         Self { nodes, root, regions }
     }
 
-    /// The table as `src/phone/usual.rs` reads it.
+    /// The table as `src/phone/fast_path.rs` reads it.
     pub fn table(&self) -> Vec<u8> {
         let masks: BTreeSet<Masks> = self.nodes.masks.iter().flatten().copied().collect();
         let leaf = |masks_of: &Masks| u16::try_from(masks.iter().position(|masks| masks == masks_of).unwrap()).unwrap();
