@@ -1,8 +1,9 @@
 //! Names that are parsed once: of a key and of a context, to which a UID is bound, and of a ring.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The name of a key within its ring: two bytes, written as four lower-case hex digits, never `0000`.
 ///
@@ -51,6 +52,18 @@ impl FromStr for KeyId {
         let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAKeyId)?;
         let id = <[u8; 2]>::try_from(bytes).ok().and_then(Self::from_bytes);
         id.ok_or(NotAKeyId)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

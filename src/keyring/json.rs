@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    FORMAT, GENERATION_MAX, KeyRing, SupportsNumbers, RING_NAME, SCHEME, base64,
+    FORMAT, GENERATION_MAX, KeyRing, RING_NAME, SCHEME, SupportsNumbers, base64,
     fault::{Fault, Faults, KeyFault},
     fingerprint::Fingerprint,
     key::{Key, Status},

@@ -46,6 +46,17 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// The state at `now` of a key with this status, which is the primary or not.
+    pub fn of(status: Status, is_primary: bool, activates: Timestamp, now: Timestamp) -> Self {
+        match status {
+            Status::Enabled if is_primary => Self::Primary,
+            Status::Enabled if activates > now => Self::Pending,
+            Status::Enabled => Self::Enabled,
+            Status::Disabled => Self::Disabled,
+            Status::Destroyed => Self::Destroyed,
+        }
+    }
+
     /// The state in one word.
     pub fn name(self) -> &'static str {
         match self {

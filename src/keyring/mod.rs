@@ -143,13 +143,7 @@ impl KeyRing {
 
     /// What `key`, which is one of this ring's, is good for at `now`.
     pub fn state(&self, key: &Key, now: Timestamp) -> KeyState {
-        match key.status {
-            Status::Enabled if self.primary(now).id == key.id => KeyState::Primary,
-            Status::Enabled if key.is_pending(now) => KeyState::Pending,
-            Status::Enabled => KeyState::Enabled,
-            Status::Disabled => KeyState::Disabled,
-            Status::Destroyed => KeyState::Destroyed,
-        }
+        KeyState::of(key.status, self.primary(now).id == key.id, key.activates, now)
     }
 
     /// The enabled keys, newest first: by activation, then by id.

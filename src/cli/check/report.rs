@@ -5,15 +5,15 @@ use std::{io, path::Path};
 use http::Uri;
 use jiff::Timestamp;
 
-use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
+use super::{Fleet, SKEW_MAX, primary_of};
 use crate::{
     cli::{bulk, failure::Failure},
     disk::reading,
-    keyring::{
-        file::COMPANIONS,
-        key::{KeyState, Status},
+    keyring::{file::COMPANIONS, key::Status},
+    operate::{
+        page::{self, Answer, FleetKey, Lag, Span},
+        ring_in_use::{KeyInUse, RingInUse},
     },
-    operate::page::{self, Answer, FleetKey, Lag, Span},
     version::VERSION,
 };
 
@@ -75,7 +75,7 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
 }
 
 /// What is to be done before anything else: the newest ring goes to whoever lacks it.
-fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Iterator<Item = String> + use<'f> {
+fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f RingInUse>) -> impl Iterator<Item = String> + use<'f> {
     fleet.replicas.iter().filter_map(move |(url, replica)| {
         let newest = newest.filter(|newest| newest.ring == replica.ring && newest.generation > replica.generation)?;
         let (generation, has) = (newest.generation, replica.generation);
@@ -83,7 +83,7 @@ fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Itera
     })
 }
 
-fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
+fn answer(replica: &RingInUse, newest: &RingInUse, asked: Timestamp) -> Answer {
     let lag = if replica.ring != newest.ring {
         Lag::OtherRing
     } else if replica.generation < newest.generation {
@@ -99,7 +99,7 @@ fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
         started: replica.started,
         generation: replica.generation,
         hash: replica.ring_hash.clone(),
-        primary: replica.primary().to_owned(),
+        primary: primary_of(replica),
         lag,
         refused: replica.refused.clone(),
         awaits: replica.awaits.clone(),
@@ -108,20 +108,13 @@ fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
 }
 
 /// A key of the newest ring, with what all replicas did with it.
-fn key_of(key: &ReplicaKey, fleet: &Fleet) -> FleetKey {
-    let theirs = |replica: &Replica| replica.keys.iter().any(|theirs| theirs.id == key.id);
+fn key_of(key: &KeyInUse, fleet: &Fleet) -> FleetKey {
+    let theirs = |replica: &RingInUse| replica.keys.iter().any(|theirs| theirs.id == key.id);
     let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());
-    let (opened, last_opened) = fleet.decoded(&key.id);
-    let state = match key.status {
-        Status::Enabled if key.primary => KeyState::Primary,
-        Status::Enabled if key.is_pending(fleet.asked) => KeyState::Pending,
-        Status::Enabled => KeyState::Enabled,
-        Status::Disabled => KeyState::Disabled,
-        Status::Destroyed => KeyState::Destroyed,
-    };
+    let (opened, last_opened) = fleet.decoded(key.id);
     let span = Span {
-        id: key.id.clone(),
-        state,
+        id: key.id.to_string(),
+        state: key.state(fleet.asked),
         created: key.created,
         activates: key.activates,
         retired: key.disabled.filter(|_| key.status != Status::Enabled),

@@ -57,7 +57,12 @@ pub(super) async fn check(
 }
 
 /// One number, alone in its requests, so that its UID is known for sure.
-async fn learn(client: &mut EndpointClient, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, Trouble> {
+async fn learn(
+    client: &mut EndpointClient,
+    login: &HeaderValue,
+    number: &Number,
+    written: String,
+) -> Result<Pair, Trouble> {
     let uid = one(client, login, Mode::PhoneToUid, &written).await?;
     let phone = one(client, login, Mode::UidToPhone, &uid).await?;
     if phone.ends_with(&number.national()) {
@@ -190,7 +195,13 @@ fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
     seen
 }
 
-async fn check_spellings(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
+async fn check_spellings(
+    client: &mut EndpointClient,
+    report: &mut Report,
+    login: &HeaderValue,
+    numbers: &Numbers,
+    uid: &str,
+) {
     const REMEDY: &str =
         "read every spelling as the number it means (libphonenumber does), with the region that --region names";
     let groups = numbers.groups();

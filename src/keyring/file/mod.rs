@@ -89,7 +89,12 @@ impl Found {
 
 impl RingFile {
     /// The ring at `path`. With `identities` it must be encrypted, for one of them.
-    pub fn new(path: impl Into<PathBuf>, mode: FileMode, supports: SupportsNumbers, identities: Option<Identities>) -> Self {
+    pub fn new(
+        path: impl Into<PathBuf>,
+        mode: FileMode,
+        supports: SupportsNumbers,
+        identities: Option<Identities>,
+    ) -> Self {
         let (path, identities) = (path.into(), identities.map(Arc::new));
         let (approval, plain, disk) = (Approval::default(), Plain::Refused, Arc::new(RealDisk));
         Self { path, mode, supports, identities, approval, plain, disk, tell_of_waiting: |_| {} }

@@ -1,29 +1,18 @@
 //! `callveil keys check`: what the replicas know and did, before a key activates or goes.
 
+mod ask;
 mod at_hand;
 mod counters;
 mod report;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
-use http::{Request, StatusCode, Uri, header::AUTHORIZATION, header::HOST};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http::Uri;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::ServerName;
-use serde::Deserialize;
 use serde_json::json;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
-use self::counters::Quiet;
+use self::{ask::ask_all, counters::Quiet};
 use super::{
     change::lead,
     connector::AdminArgs,
@@ -34,17 +23,9 @@ use super::{
 };
 use crate::{
     ids::KeyId,
-    keyring::{
-        difference::{Outline, OutlineKey},
-        key::Status,
-    },
+    keyring::difference::{Outline, OutlineKey},
+    operate::ring_in_use::RingInUse,
 };
-
-/// How long one replica is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Bytes of the longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Clocks further apart than this are told of.
 const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
@@ -81,41 +62,9 @@ pub(super) struct CheckArgs {
     html: Option<PathBuf>,
 }
 
-/// What a replica says of itself, at `/keyring`.
-#[derive(Deserialize)]
-struct Replica {
-    instance: String,
-    started: Timestamp,
-    now: Timestamp,
-    ring: String,
-    ring_hash: String,
-    generation: u64,
-    recipients: Vec<String>,
-    refused: Option<String>,
-    awaits: Option<String>,
-    keys: Vec<ReplicaKey>,
-}
-
-#[derive(Deserialize)]
-struct ReplicaKey {
-    id: String,
-    status: Status,
-    created: Timestamp,
-    activates: Timestamp,
-    /// When it was disabled or destroyed, if it was.
-    disabled: Option<Timestamp>,
-    check: String,
-    primary: bool,
-    decoded: u64,
-    last_decoded: Option<Timestamp>,
-}
-
-/// The place of a URL, and what the replica there says, or why it says nothing.
-type Answer = (usize, Result<Replica, String>);
-
 /// Replicas that answered, by URL, each instance once.
 pub(super) struct Fleet {
-    replicas: Vec<(String, Replica)>,
+    replicas: Vec<(String, RingInUse)>,
     asked: Timestamp,
     unasked: usize,
     /// Those that could not be asked, and why.
@@ -151,76 +100,14 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
 pub(super) fn outline(url: &Uri, admin: &AdminArgs) -> Result<Outline, Failure> {
     let mut fleet = Fleet::ask(std::slice::from_ref(url), admin)?;
     let Some((_, replica)) = fleet.replicas.pop() else { return Err(Failure::failed(fleet.problems.join("; "))) };
-    let keys = replica.keys.into_iter().map(|key| {
-        let id = key.id.parse().map_err(|_| Failure::failed(format_args!("{url} answers as no callveil does")))?;
-        Ok(OutlineKey { id, status: key.status, activates: key.activates, check: key.check })
+    let RingInUse { ring, generation, recipients, keys, .. } = replica;
+    let keys = keys.into_iter().map(|key| OutlineKey {
+        id: key.id,
+        status: key.status,
+        activates: key.activates,
+        check: key.check,
     });
-    let keys = keys.collect::<Result<_, Failure>>()?;
-    Ok(Outline { ring: replica.ring, generation: replica.generation, recipients: replica.recipients, keys })
-}
-
-/// What each of `urls` answers, in their order.
-fn ask_all(urls: &[Uri], admin: &AdminArgs) -> Result<Vec<Answer>, Failure> {
-    let (token, connector) = (admin.token()?, admin.connector()?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    Ok(runtime.block_on(async {
-        let mut answers = Vec::new();
-        let mut asking = tokio::task::JoinSet::new();
-        for (at, url) in urls.iter().cloned().enumerate() {
-            let (token, connector) = (token.clone(), connector.clone());
-            asking.spawn(async move { (at, ask(url, token, connector).await) });
-        }
-        while let Some(Ok(answer)) = asking.join_next().await {
-            answers.push(answer);
-        }
-        answers.sort_by_key(|(at, _)| *at);
-        answers
-    }))
-}
-
-async fn ask(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
-    let answer = timeout(PATIENCE, get_keyring(url, token, connector)).await;
-    answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
-}
-
-async fn get_keyring(url: Uri, token: Option<Zeroizing<String>>, connector: TlsConnector) -> Result<Replica, String> {
-    let over_tls = match url.scheme_str() {
-        None | Some("http") => false,
-        Some("https") => true,
-        Some(_) => return Err("the admin listener speaks http:// or https://".to_owned()),
-    };
-    let authority = url.authority().ok_or("the URL names no host")?;
-    let (host, port) = (authority.host().trim_matches(['[', ']']), if over_tls { 443 } else { 80 });
-    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(port))).await;
-    let socket = socket.map_err(|error| error.to_string())?;
-    let mut sender = if over_tls {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| "the URL names no host")?;
-        speak(connector.connect(name, socket).await.map_err(|error| error.to_string())?).await?
-    } else {
-        speak(socket).await?
-    };
-    let path = format!("{}/keyring", url.path().trim_end_matches('/'));
-    let mut request = Request::get(path).header(HOST, authority.as_str());
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", *token));
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| "the URL or the token is not fit for a request")?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("it answers {}", answer.status()));
-    }
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|_| "it answers as no callveil does".to_owned())
-}
-
-/// Speaks HTTP over `socket`.
-async fn speak<S>(socket: S) -> Result<http1::SendRequest<Empty<Bytes>>, String>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
-    Ok(sender)
+    Ok(Outline { ring, generation, recipients, keys: keys.collect() })
 }
 
 impl Fleet {
@@ -236,7 +123,6 @@ impl Fleet {
 
     /// When the replicas last opened a UID of this key, for people; nothing where none was asked.
     pub(super) fn last_used(&self, id: KeyId) -> Vec<String> {
-        let id = id.to_string();
         let told = self.replicas.iter().map(|(url, replica)| {
             let used = replica.keys.iter().find(|key| key.id == id).and_then(|key| key.last_decoded);
             match used {
@@ -247,7 +133,7 @@ impl Fleet {
         told.chain(self.problems.iter().cloned()).collect()
     }
 
-    fn add(&mut self, url: String, answer: Result<Replica, String>) {
+    fn add(&mut self, url: String, answer: Result<RingInUse, String>) {
         match answer {
             Err(reason) => {
                 self.unasked += 1;
@@ -287,7 +173,7 @@ impl Fleet {
         {
             self.problems.push(format!("{url} has generation {}, not {}", replica.generation, generation.unwrap_or(0)));
         }
-        let distinct = |what: fn(&Replica) -> String| {
+        let distinct = |what: fn(&RingInUse) -> String| {
             self.replicas.iter().map(|(_, replica)| what(replica)).collect::<HashSet<_>>().len()
         };
         if distinct(|replica| replica.ring.clone()) > 1 {
@@ -298,7 +184,7 @@ impl Fleet {
             ));
         } else if distinct(|replica| replica.ring_hash.clone()) > 1 {
             self.problems.push("the replicas have not all the same generation of the ring".to_owned());
-        } else if distinct(|replica| replica.primary().to_owned()) > 1 {
+        } else if distinct(|replica| primary_of(replica)) > 1 {
             self.problems.push("the replicas have not all the same primary".to_owned());
         }
     }
@@ -306,7 +192,7 @@ impl Fleet {
     /// Two replicas whose rings of one generation differ, and that generation.
     fn apart(&self) -> Option<(&str, &str, u64)> {
         self.replicas.iter().enumerate().find_map(|(at, (url, replica))| {
-            let differs = |(_, other): &&(String, Replica)| {
+            let differs = |(_, other): &&(String, RingInUse)| {
                 other.generation == replica.generation && other.ring_hash != replica.ring_hash
             };
             let (other, _) = self.replicas[..at].iter().find(differs)?;
@@ -319,10 +205,10 @@ impl Fleet {
         let mut seen = HashSet::new();
         for (_, replica) in &self.replicas {
             for key in replica.keys.iter().filter(|key| key.is_pending(replica.now)) {
-                if !seen.insert(&key.id) {
+                if !seen.insert(key.id) {
                     continue;
                 }
-                let without = |(_, other): &&(String, Replica)| !other.keys.iter().any(|theirs| theirs.id == key.id);
+                let without = |(_, other): &&(String, RingInUse)| !other.keys.iter().any(|theirs| theirs.id == key.id);
                 let without: Vec<_> = self.replicas.iter().filter(without).map(|(url, _)| url.as_str()).collect();
                 let left = countdown(self.asked, key.activates);
                 if without.is_empty() && self.unasked > 0 {
@@ -345,7 +231,7 @@ impl Fleet {
             let replicas = self.replicas.iter().map(|(url, replica)| {
                 json!({
                     "url": url, "instance": replica.instance, "started": replica.started.to_string(),
-                    "generation": replica.generation, "ring_hash": replica.ring_hash, "primary": replica.primary(),
+                    "generation": replica.generation, "ring_hash": replica.ring_hash, "primary": primary_of(replica),
                 })
             });
             let replicas: Vec<_> = replicas.collect();
@@ -355,7 +241,7 @@ impl Fleet {
         } else {
             let rows = self.replicas.iter().map(|(url, replica)| {
                 let started = replica.started.strftime("%F %H:%MZ").to_string();
-                let (generation, primary) = (replica.generation.to_string(), replica.primary().to_owned());
+                let (generation, primary) = (replica.generation.to_string(), primary_of(replica));
                 [url.clone(), started, generation, replica.ring_hash.clone(), primary]
             });
             print_table(["REPLICA", "STARTED", "GENERATION", "HASH", "PRIMARY"], &rows.collect::<Vec<_>>())?;
@@ -366,19 +252,7 @@ impl Fleet {
     }
 }
 
-impl Replica {
-    fn primary(&self) -> &str {
-        self.keys.iter().find(|key| key.primary).map_or("", |key| &key.id)
-    }
-
-    fn retirable(&self) -> impl Iterator<Item = &str> {
-        let retirable = |key: &&ReplicaKey| key.status == Status::Enabled && !key.primary && !key.is_pending(self.now);
-        self.keys.iter().filter(retirable).map(|key| key.id.as_str())
-    }
-}
-
-impl ReplicaKey {
-    fn is_pending(&self, now: Timestamp) -> bool {
-        self.status == Status::Enabled && self.activates > now
-    }
+/// The key that makes a replica's UIDs, for people.
+fn primary_of(replica: &RingInUse) -> String {
+    replica.primary().map_or_else(String::new, |id| id.to_string())
 }
