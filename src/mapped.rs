@@ -4,13 +4,7 @@ use std::mem;
 
 use smallvec::SmallVec;
 
-use crate::{
-    ids::KeyId,
-    item::{ItemError, Mode},
-    memory,
-    siv::SEALED_NUMBER_BYTES,
-    uid,
-};
+use crate::{ids::KeyId, item::ItemError, memory, siv::SEALED_NUMBER_BYTES, uid};
 
 /// What became of a batch's items, in their order: one buffer holds all texts, so that an item costs no allocation.
 #[derive(Default)]
@@ -21,7 +15,7 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Stands between the UIDs of one item, which is the only item to have several with [`Mode::PhoneToAliases`]. No text
+    /// Stands between the UIDs of one item, which is the only item to have several with [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases). No text
     /// holds it: a UID is base32, and a number with a control character is none.
     pub const SEPARATOR: char = '\n';
 
@@ -30,7 +24,7 @@ impl Mapped {
         Self { texts: String::with_capacity(Self::bytes_for(items)), items: SmallVec::with_capacity(items) }
     }
 
-    /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`] the UID under the
+    /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases) the UID under the
     /// primary key comes first, then those under the other enabled keys, newest first, [`Mapped::SEPARATOR`] between.
     pub fn iter(&self) -> impl Iterator<Item = Result<&str, ItemError>> {
         let mut begin = 0;

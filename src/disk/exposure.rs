@@ -72,3 +72,32 @@ impl FileMode {
         Access { mode: access.mode & mask, ..access }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mode: u32, is_replaceable: bool, plain: Option<Exposure>, sealed: Option<Exposure>) {
+        let access = Access { mode, is_replaceable, ..Access::default() };
+        let exposures = [AtRest::Plain, AtRest::Sealed].map(|at_rest| FileMode::Guarded.exposure(access, at_rest));
+        assert_eq!(exposures, [plain, sealed], "{mode:o}");
+        assert_eq!(FileMode::Any.exposure(access, AtRest::Plain), None);
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_and_its_groups() {
+        check(0o600, false, None, None);
+        check(0o660, false, None, None);
+        check(0o604, false, Some(Exposure::Open(0o604)), None);
+        check(0o602, false, Some(Exposure::Open(0o602)), Some(Exposure::Writable(0o602)));
+        check(0o600, true, Some(Exposure::Replaceable), Some(Exposure::Replaceable));
+    }
+
+    #[test]
+    fn whoever_could_read_a_file_can_read_the_next_one() {
+        let access = Access { mode: 0o644, uid: 1, gid: 2, is_replaceable: false };
+        assert_eq!(FileMode::Guarded.kept(access), Access { mode: 0o040, ..access });
+        assert_eq!(FileMode::Any.kept(access), Access { mode: 0o044, ..access });
+    }
+}

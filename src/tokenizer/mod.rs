@@ -5,6 +5,8 @@
 pub mod batch;
 mod prefixes;
 pub mod self_test;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

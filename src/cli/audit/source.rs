@@ -9,7 +9,7 @@
 use std::{
     borrow::Cow,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,

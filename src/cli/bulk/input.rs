@@ -12,7 +12,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    block::{Block, Holds},
+    block::{Block, Holds, ROW_BYTES_MAX},
     encoding::{Decoder, Encoding},
     layout::Layout,
     sniff::{self, NotText},

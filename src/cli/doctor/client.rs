@@ -9,7 +9,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,6 +23,7 @@ use super::{
     target::Target,
     trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// Bytes of the longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;

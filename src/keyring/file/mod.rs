@@ -14,6 +14,8 @@
 
 mod error;
 mod target;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{

@@ -1,14 +1,12 @@
 //! The changes of a ring on disk.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{Found, RingFile, RingFileError, target::Target};
 use crate::{
     disk::{
-        Access, FILE_BYTES_MAX, Lock,
+        FILE_BYTES_MAX, Lock,
         exposure::{Exposure, FileMode},
     },
     keyring::{

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::batch::Batch;
+use super::{super::KeyMapper, Batch};
 use crate::{
     item::ItemError,
     mapped::Mapped,
