@@ -81,7 +81,7 @@ impl Mapped {
     }
 
     /// Notes what became of the next item: what `write` adds to the texts, or its error.
-    fn push(&mut self, write: impl FnOnce(&mut String) -> Result<(), ItemError>) {
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut String) -> Result<(), ItemError>) {
         let begin = self.texts.len();
         let item = write(&mut self.texts).map(|()| self.texts.len());
         if item.is_err() {
@@ -91,7 +91,7 @@ impl Mapped {
     }
 
     /// Notes the UIDs that `key_id` made of the next items.
-    fn push_uids(&mut self, key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]]) {
+    pub(crate) fn push_uids(&mut self, key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]]) {
         let begin = self.texts.len();
         uid::push_short(key_id, sealed, &mut self.texts);
         self.items.extend((1..=sealed.len()).map(|uids| Ok(begin + uids * uid::CHARS_MIN)));

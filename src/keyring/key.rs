@@ -90,7 +90,7 @@ pub struct Key {
     pub disabled: Option<Timestamp>,
     /// Whether it may be given away.
     pub exportable: bool,
-    material: Option<Material>,
+    pub(super) material: Option<Material>,
 }
 
 impl Key {

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    io::{self, BufRead},
+    io::{self, BufRead, Read as _},
 };
 
 use serde::Deserialize;
