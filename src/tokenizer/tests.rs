@@ -35,7 +35,7 @@ fn tokenizer(ring: KeyRing) -> Tokenizer {
 fn map(tokenizer: &Tokenizer, second: i64, mode: Mode, items: &[impl AsRef<str>]) -> Vec<String> {
     let (context, mut mapped) = (Context::default(), Mapped::default());
     tokenizer.batch(&context, at(second)).map(mode, items, &mut mapped);
-    mapped.iter().map(|item| item.unwrap_or_else(ItemError::code).to_owned()).collect()
+    mapped.iter().map(|item| item.map_or_else(|error| error.code().to_owned(), str::to_owned)).collect()
 }
 
 #[test]

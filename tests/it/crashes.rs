@@ -16,7 +16,10 @@ use std::{
 
 use age::secrecy::ExposeSecret as _;
 use callveil::{
-    disk::{Access, Disk, Lock, exposure::FileMode},
+    disk::{
+        Access, Disk, Lock,
+        exposure::{AtRest, FileMode},
+    },
     ids::KeyId,
     keyring::{
         KeyRing,
