@@ -7,14 +7,16 @@ use std::{borrow::Cow, hint::black_box};
 use aes_siv::{KeyInit, siv::Aes256Siv};
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{
         KeyRing,
         rotation::{self, Export},
     },
+    mapped::Mapped,
     number::{E164, Number},
     phone::{self, Numbering, TrunkZeroRegions},
     siv::{Cipher, NumberCipher, SEALED_NUMBER_BYTES},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{Plaintext, Sealed, Uid},
     wire,
 };
@@ -28,7 +30,7 @@ const NUMBER: u64 = 8_613_988_888_888;
 
 fn tokenizer() -> Tokenizer {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[], Export::Never).unwrap();
-    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap())
 }
 
@@ -156,7 +158,7 @@ fn keys(criterion: &mut Criterion) {
             now += SignedDuration::from_hours(1);
             let (_, revision) =
                 rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN", Export::Never).unwrap();
-            let ring = KeyRing::from_note(&revision.next, tokenizer::knows, &[]).unwrap();
+            let ring = KeyRing::from_note(&revision.next, tokenizer::supports, &[]).unwrap();
             tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
         }
         let phones: Vec<_> = (0..BATCH / keys).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();

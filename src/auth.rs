@@ -10,8 +10,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::{
     allowance::Allowance,
     ids::Context,
+    item::{Mode, PlainNumbers},
     memory,
-    tokenizer::{Mode, PlainNumbers},
     usage::{Limit, Usage},
 };
 

@@ -1,6 +1,9 @@
-//! The two names that a UID is bound to: the key that made it and the context it was made for.
+//! Names that are parsed once: of a key and of a context, to which a UID is bound, and of a ring.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The name of a key within its ring: two bytes, written as four lower-case hex digits, never `0000`.
 ///
@@ -26,7 +29,7 @@ impl KeyId {
     /// Four lower-case hex digits.
     pub fn to_hex(self) -> [u8; 4] {
         let mut hex = [0; 4];
-        data_encoding::HEXLOWER.encode_mut(&self.0, &mut hex);
+        HEXLOWER.encode_mut(&self.0, &mut hex);
         hex
     }
 
@@ -46,9 +49,21 @@ impl FromStr for KeyId {
     type Err = NotAKeyId;
 
     fn from_str(text: &str) -> Result<Self, NotAKeyId> {
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAKeyId)?;
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| NotAKeyId)?;
         let id = <[u8; 2]>::try_from(bytes).ok().and_then(Self::from_bytes);
         id.ok_or(NotAKeyId)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -115,6 +130,37 @@ impl fmt::Display for NotAContext {
 }
 
 impl std::error::Error for NotAContext {}
+
+/// Bytes of a ring's name.
+const RING_ID_BYTES: usize = 32;
+
+/// The name of a ring, made once by `keys init`: the public key that signs each generation, so that nobody else can make
+/// a ring of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RingId([u8; RING_ID_BYTES]);
+
+impl RingId {
+    /// The name of the ring that this Ed25519 public key signs.
+    pub fn new(public_key: [u8; RING_ID_BYTES]) -> Self {
+        Self(public_key)
+    }
+
+    /// The public key that signs the ring.
+    pub fn to_bytes(self) -> [u8; RING_ID_BYTES] {
+        self.0
+    }
+
+    /// The ring id of 64 lower-case hex digits; `None` for any other text.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        Some(Self(HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for RingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@
 //! them, and import downwards only:
 //!
 //! ```text
-//! bytes -> server -> handler -> strict / peer / auth -> wire (JSON in) -> tokenizer -> phone / keyring / siv / uid -> wire (JSON out) -> bytes
+//! bytes -> server -> handler -> strict / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
 //! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
@@ -19,11 +19,13 @@
 //! that place up.
 //!
 //! ```
-//! use callveil::{ids::Context, keyring::{KeyRing, rotation::{Export, init}}, phone, tokenizer::{self, Mapped, Mode, Tokenizer}};
+//! use callveil::{
+//!     ids::Context, item::Mode, keyring::{KeyRing, rotation::{Export, init}}, mapped::Mapped, phone, tokenizer::{self, Tokenizer},
+//! };
 //!
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //! let ring = init(now, phone::NUMBERS_NEWEST, "CN", &[], Export::Never)?;
-//! let ring = KeyRing::from_note(&ring, tokenizer::knows, &[])?;
+//! let ring = KeyRing::from_note(&ring, tokenizer::supports, &[])?;
 //! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);
@@ -57,15 +59,22 @@ pub mod metrics;
 
 pub mod strict;
 
-pub mod peer;
-
 pub mod auth;
 
 pub mod usage;
 
+pub mod allowance;
+
+pub mod peer;
+
 pub mod wire;
 
 pub mod tokenizer;
+
+// What a batch is asked for, and what becomes of it.
+pub mod mapped;
+
+pub mod item;
 
 // What the tokenizer is made of: none of these knows another.
 pub mod keyring;
@@ -73,15 +82,17 @@ pub mod phone;
 pub mod siv;
 pub mod uid;
 
-// Names, values and bounds that all of them speak of.
-pub mod allowance;
+// Names, values and bounds that all of them speak of, and what they stand on.
 pub mod budget;
-pub mod ids;
-mod json;
+pub mod disk;
 pub mod lately;
 pub mod limits;
-mod lock;
 pub mod memory;
 pub mod number;
+
+pub mod ids;
+
+mod json;
+mod lock;
 mod secret;
 pub mod version;

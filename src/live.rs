@@ -19,7 +19,7 @@ use crate::{
     ids::KeyId,
     lately::{Lately, Window},
     lock::lock,
-    tokenizer::{KeyUse, Tokenizer},
+    tokenizer::{Tokenizer, batch::KeyUse},
     usage::Usage,
 };
 

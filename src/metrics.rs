@@ -5,7 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::tokenizer::{Failures, ItemError, Mode};
+use crate::{
+    item::{ItemError, Mode},
+    mapped::Failures,
+};
 
 /// Statuses that answers have. A request whose connection ended before has none.
 pub(crate) const STATUSES: [u16; 12] = [0, 200, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];

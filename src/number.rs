@@ -111,6 +111,21 @@ pub enum Number<'a> {
     Verbatim(Text<'a>),
 }
 
+impl Number<'_> {
+    /// Adds the number to `text` in the form that no configuration changes: `+` and the digits of its E.164 form, a
+    /// hotline's digits, or the verbatim text.
+    pub fn push_canonical(&self, text: &mut String) {
+        match self {
+            Self::E164(number) => {
+                text.push('+');
+                text.push_str(itoa::Buffer::new().format(number.digits()));
+            }
+            Self::Hotline(hotline) => text.push_str(hotline.as_str()),
+            Self::Verbatim(verbatim) => text.push_str(verbatim.as_str()),
+        }
+    }
+}
+
 /// A text that can be no number and gets no UID: empty, too long, or with a control character inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidNumber;

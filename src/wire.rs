@@ -9,8 +9,9 @@ use serde::{
 use smallvec::SmallVec;
 
 use crate::{
+    item::{ItemError, Mode},
     json,
-    tokenizer::{ItemError, Mapped, Mode},
+    mapped::Mapped,
 };
 
 /// A request, borrowing from its body what JSON let stand as it is.

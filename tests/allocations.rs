@@ -6,9 +6,11 @@
 use allocation_counter::measure;
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{KeyRing, rotation},
+    mapped::Mapped,
     phone::{NUMBERS_NEWEST, TrunkZeroRegions},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use jiff::Timestamp;
@@ -30,7 +32,7 @@ fn allocations(tokenizer: &Tokenizer, mode: Mode, items: &[String]) -> (u64, Vec
 #[test]
 fn a_number_costs_no_allocation() {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).unwrap();
-    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
     let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
     let phones: Vec<_> = (0..10_000).map(|at| (13_000_000_000_u64 + at * 99_991).to_string()).collect();
     // The first of a context computes what all others use.

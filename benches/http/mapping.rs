@@ -7,9 +7,11 @@ use callveil::{
     allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     ids::Context,
+    item::PlainNumbers,
     keyring::KeyRing,
+    mapped::Mapped,
     phone::TrunkZeroRegions,
-    tokenizer::{self, Mapped, PlainNumbers, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use http::{
@@ -46,7 +48,7 @@ impl Mapping {
             detokenize: Arc::new(Allowance::new(None)),
             usage: Arc::default(),
         };
-        let ring = KeyRing::from_note(ring_json(&ring(1)).as_bytes(), tokenizer::knows, &[]).unwrap();
+        let ring = KeyRing::from_note(ring_json(&ring(1)).as_bytes(), tokenizer::supports, &[]).unwrap();
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),

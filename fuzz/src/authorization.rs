@@ -7,7 +7,7 @@ use callveil::{
     allowance::Allowance,
     auth::{Client, Clients, Partial, Username},
     ids::Context,
-    tokenizer::PlainNumbers,
+    item::PlainNumbers,
 };
 use sha2::{Digest, Sha256};
 

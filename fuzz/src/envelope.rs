@@ -5,9 +5,11 @@ use std::{fmt, sync::LazyLock};
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::KeyRing,
+    mapped::Mapped,
     phone::TrunkZeroRegions,
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
     wire,
 };
 use jiff::Timestamp;
@@ -23,7 +25,7 @@ const NUMBERS_MAX: usize = 8;
 const RING: &[u8] = include_bytes!("../../tests/golden/keyring.json");
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-    let ring = KeyRing::from_note(RING, tokenizer::knows, &[]).expect("a valid ring");
+    let ring = KeyRing::from_note(RING, tokenizer::supports, &[]).expect("a valid ring");
     Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region"))
 });
 

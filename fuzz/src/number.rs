@@ -4,11 +4,13 @@ use std::sync::LazyLock;
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::KeyRing,
+    mapped::Mapped,
     number::Number,
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 use jiff::Timestamp;
@@ -60,11 +62,11 @@ impl Region {
             })
         });
         let ring = ring::signed(json!({"generation": 1, "keys": keys}));
-        let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).expect("a valid ring");
+        let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).expect("a valid ring");
         let numbering = || Numbering::new(NUMBERS_NEWEST, region).expect("a known region");
         Self {
             numbering: numbering(),
-            obvious: numbering().without_short_way(),
+            obvious: numbering().without_fast_path(),
             tokenizer: Tokenizer::new(ring, TRUNK_ZERO[1].clone()),
         }
     }

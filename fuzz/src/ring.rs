@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use callveil::{
     ids::KeyId,
     keyring::{
-        FORMAT, GENERATION_MAX, Key, KeyRing, RING_NAME, Status,
+        FORMAT, GENERATION_MAX, KeyRing, RING_NAME,
         fault::Faults,
         json::with_line,
+        key::{Key, Status},
         note::{KEY_BYTES, Name, Note, Signer},
         rotation::{self, ChangeError, DISABLED_MIN, Export, Haste, Previous, Revision},
     },
@@ -49,7 +50,7 @@ fn note(text: &str, signer: &Signer) -> Vec<u8> {
 }
 
 fn read(note: &[u8]) -> Result<KeyRing, Faults> {
-    KeyRing::from_note(note, tokenizer::knows, &[approver().verifier().clone()])
+    KeyRing::from_note(note, tokenizer::supports, &[approver().verifier().clone()])
 }
 
 /// `data` is a ring file, or the text of one.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use callveil::tokenizer::ItemError;
+use callveil::item::ItemError;
 use pyo3::prelude::*;
 
 /// The module that has the exceptions.

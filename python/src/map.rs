@@ -10,7 +10,9 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, Field, Fields};
 use callveil::{
     ids::KeyId,
-    tokenizer::{Batch, ItemError, Mapped, Mode, push_canonical},
+    item::{ItemError, Mode},
+    mapped::Mapped,
+    tokenizer::batch::Batch,
     uid::{CHARS_MIN, Uid},
 };
 
@@ -146,7 +148,7 @@ fn note(errors: &mut Option<StringBuilder>, error: Option<ItemError>) {
 fn normalize(task: &Task<'_>, text: &str, normalized: &mut String) -> Result<(), ItemError> {
     normalized.clear();
     let number = task.tokenizer.numbering(task.now).normalize(text).map_err(|_| ItemError::InvalidNumber)?;
-    push_canonical(&number, normalized);
+    number.push_canonical(normalized);
     Ok(())
 }
 

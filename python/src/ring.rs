@@ -8,11 +8,9 @@ use std::{
 use age::{NoCallbacks, secrecy::SecretString};
 use callveil::{
     config::KeyringConfig,
-    keyring::{
-        KeyRing, RingId,
-        file::{FileMode, RingFile},
-        identity,
-    },
+    disk::exposure::FileMode,
+    ids::RingId,
+    keyring::{KeyRing, file::RingFile, identity},
     memory,
     phone::TrunkZeroRegions,
     tokenizer::{self, Tokenizer},
@@ -93,7 +91,7 @@ impl How {
         let identities = identities.transpose().map_err(Failure::ring)?;
         let (mode, ring_id, min_generation) = (self.mode, self.ring_id, self.min_generation);
         let config = KeyringConfig { mode, ring_id, min_generation, ..KeyringConfig::at(self.path.clone()) };
-        let file = RingFile::new(self.path, mode, tokenizer::knows, identities);
+        let file = RingFile::new(self.path, mode, tokenizer::supports, identities);
         let tokenizer = Tokenizer::new(read(&file, &config)?, self.trunk_zero.clone());
         tokenizer.self_test().map_err(Failure::ring)?;
         Ok(Open { file, config, trunk_zero: self.trunk_zero, in_use: RwLock::new(Arc::new(tokenizer)) })
@@ -165,7 +163,7 @@ impl Ring {
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let (tokenizer, now) = (self.open.tokenizer(), Timestamp::now());
         let ring = tokenizer.ring();
-        let describe = |key: &callveil::keyring::Key| {
+        let describe = |key: &callveil::keyring::key::Key| {
             let dict = PyDict::new(py);
             dict.set_item("id", key.id.to_string())?;
             dict.set_item("state", ring.state(key, now).name())?;

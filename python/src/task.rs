@@ -1,9 +1,6 @@
 //! What is done with a column.
 
-use callveil::{
-    ids::Context,
-    tokenizer::{Mode, Tokenizer},
-};
+use callveil::{ids::Context, item::Mode, tokenizer::Tokenizer};
 use jiff::Timestamp;
 
 use crate::failure::Failure;

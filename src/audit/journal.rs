@@ -3,7 +3,7 @@
 use std::{
     fmt::{self, Display},
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{event_line, open};
-use crate::keyring::{
-    disk::{Disk as _, RealDisk, give_to_owner_of_folder, open_at_once, open_companion},
-    file::with_suffix,
+use crate::disk::{
+    Disk as _, RealDisk, give_to_owner_of_folder,
+    reading::{self, open_companion},
+    with_suffix,
 };
 
 /// What stands behind a ring's name in that of the file beside it.
@@ -58,8 +59,7 @@ const LOOKED_AT_BYTES: u64 = 1024 * 1024;
 /// The record beside the ring at `ring`, if there is one, and the ring that it is of.
 pub fn ring_beside(ring: &Path) -> Option<(PathBuf, String)> {
     let path = with_suffix(&RealDisk.resolve(ring), BESIDE);
-    let mut text = Vec::new();
-    open_at_once(&path).ok()?.take(LOOKED_AT_BYTES).read_to_end(&mut text).ok()?;
+    let text = reading::start(&path, LOOKED_AT_BYTES).ok()?;
     let of_line = |line: &[u8]| Some(serde_json::from_slice::<Value>(line).ok()?.get("ring")?.as_str()?.to_owned());
     let ring = text.split(|byte| *byte == b'\n').find_map(of_line)?;
     Some((path, ring))

@@ -12,16 +12,28 @@ use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Failure, RingArgs, check, connector::AdminArgs, keys::with_ring, make_folder_of, print, tell};
+use super::{
+    change::with_ring,
+    check,
+    connector::AdminArgs,
+    failure::Failure,
+    ring::RingArgs,
+    say::{print, tell},
+};
 use crate::{
     config::KeyringConfig,
+    disk::{
+        Disk as _, RealDisk,
+        exposure::{AtRest, FileMode},
+        with_suffix,
+        writing::{self, make_folder_of},
+    },
     keyring::{
         KeyRing, RING_NAME,
         difference::{Outline, difference},
-        disk::{Disk as _, RealDisk},
-        file::{Content, FileMode, RingFile, with_suffix},
+        file::RingFile,
         note::{KEY_BYTES, Name, Signer},
-        sealed::{open_with_passphrase, seal_with_passphrase},
+        sealed::{at_rest, open_with_passphrase, seal_with_passphrase},
     },
 };
 
@@ -87,9 +99,9 @@ pub(super) fn make(args: &ApproverArgs) -> Result<(), Failure> {
     getrandom::fill(&mut *seed).map_err(Failure::failed)?;
     let signer = Signer::new(name.clone(), &seed);
     let sealed = seal_with_passphrase(signer.expose().as_bytes(), passphrase).map_err(Failure::failed)?;
-    make_folder_of(output)?;
-    let written = RealDisk.create(output, &sealed, None).and_then(|()| RealDisk.sync(output));
-    written.map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", output.display())))?;
+    make_folder_of(output).map_err(Failure::failed)?;
+    writing::create(output, &sealed)
+        .map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", output.display())))?;
     print(signer.verifier())?;
     tell("that line goes into `approvers` of every replica's configuration, by somebody who cannot write the ring");
     Ok(())
@@ -208,14 +220,14 @@ fn read_approver(path: &Path, mode: FileMode) -> Result<Signer, Failure> {
     let failed =
         |reason: &dyn std::fmt::Display| Failure::config(format_args!("approver {}: {reason}", path.display()));
     let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
-    let content = Content::of(&file);
-    if let Some(how) = mode.exposure(access, content) {
+    let at_rest = at_rest(&file);
+    if let Some(how) = mode.exposure(access, at_rest) {
         return Err(failed(&format_args!("it {how}")));
     }
     let ask = || rpassword::prompt_password("Passphrase of the approver: ").map(SecretString::from);
-    let plain = match content {
-        Content::Sealed => open_with_passphrase(&file, Some(&ask)).map_err(|error| failed(&error))?,
-        Content::Plain => file,
+    let plain = match at_rest {
+        AtRest::Sealed => open_with_passphrase(&file, Some(&ask)).map_err(|error| failed(&error))?,
+        AtRest::Plain => file,
     };
     let signer = str::from_utf8(&plain).ok().and_then(Signer::parse);
     let signer = signer.filter(|signer| signer.verifier().name().as_str() != RING_NAME);

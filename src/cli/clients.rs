@@ -8,10 +8,14 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Failure, make_folder_of, print, tell};
+use super::{
+    failure::Failure,
+    say::{print, tell},
+};
 use crate::{
     audit::journal::Journal,
     config::{Config, Overrides},
+    disk::writing::make_folder_of,
 };
 
 #[derive(Subcommand)]
@@ -32,7 +36,7 @@ pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
     let config = config.as_deref().map(|path| Config::read(path, Overrides::default())).transpose()?;
     let journal = match config.and_then(|config| config.audit.to) {
         Some(path) => {
-            make_folder_of(&path)?;
+            make_folder_of(&path).map_err(Failure::failed)?;
             Journal::open("clients new-password", path)?
         }
         None => Journal::on_stderr("clients new-password")?,

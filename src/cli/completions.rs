@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Failure, help};
+use super::{failure::Failure, help};
 
 #[derive(Args)]
 pub(super) struct CompletionsArgs {
@@ -15,5 +15,5 @@ pub(super) struct CompletionsArgs {
 pub(super) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut help::command(), "callveil", &mut script);
-    super::print(String::from_utf8_lossy(&script).trim_end())
+    super::say::print(String::from_utf8_lossy(&script).trim_end())
 }

@@ -9,7 +9,11 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Asking, Failure, countdown, print, read_item_key, ring_file, tell};
+use super::{
+    failure::Failure,
+    ring::{Asking, read_item_key, ring_file},
+    say::{countdown, print, tell},
+};
 use crate::{
     audit::OnFull,
     auth::{Client, Partial},

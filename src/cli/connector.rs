@@ -14,8 +14,8 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::Failure;
-use crate::keyring::disk::{Disk as _, RealDisk};
+use super::failure::Failure;
+use crate::disk::{Disk as _, RealDisk};
 
 /// How admin listeners are spoken with.
 #[derive(Args)]

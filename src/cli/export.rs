@@ -13,12 +13,14 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Failure, RingArgs, recipients::recipients_of, tell};
+use super::{failure::Failure, recipients::recipients_of, ring::RingArgs, say::tell};
 use crate::{
+    disk::writing,
     ids::KeyId,
     keyring::{
-        KeyRing, MATERIAL_BYTES, Material, Status,
-        disk::{Disk as _, RealDisk},
+        KeyRing,
+        key::Status,
+        material::{MATERIAL_BYTES, Material},
         sealed::seal,
     },
 };
@@ -117,13 +119,11 @@ impl Export<'_> {
             let unbuffered = io::stdout().as_fd().try_clone_to_owned().map(File::from);
             return unbuffered.and_then(|mut out| out.write_all(&self.bytes)).map_err(Failure::from);
         };
-        let written = RealDisk.create(path, &self.bytes, None).and_then(|()| RealDisk.sync(path));
-        written.map_err(|error| {
+        // Half a keyset is half a key: none is left.
+        writing::create(path, &self.bytes).map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 return Failure::failed(format_args!("{} exists already", path.display()));
             }
-            // Half a keyset is half a key.
-            let _ = RealDisk.remove(path);
             Failure::failed(format_args!("cannot write {}: {error}", path.display()))
         })
     }

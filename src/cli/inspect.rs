@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Failure, RingArgs, print};
+use super::{failure::Failure, ring::RingArgs, say::print};
 use crate::uid::Uid;
 
 #[derive(Args)]

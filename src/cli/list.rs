@@ -5,16 +5,24 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Failure, countdown, print, table::print_table};
+use super::{
+    failure::Failure,
+    say::{countdown, print},
+    table::print_table,
+};
 use crate::{
     config::KeyringConfig,
-    keyring::{Key, KeyRing, State, note::Name},
+    keyring::{
+        KeyRing,
+        key::{Key, KeyState},
+        note::Name,
+    },
 };
 
 pub(super) fn run(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: bool) -> Result<(), Failure> {
     let primary = ring.primary(now).id;
     let state = |key: &Key| match ring.state(key, now) {
-        State::Pending => format!("pending, in {}", countdown(now, key.activates)),
+        KeyState::Pending => format!("pending, in {}", countdown(now, key.activates)),
         state => state.name().to_owned(),
     };
     if json {

@@ -8,7 +8,7 @@ use std::{
 use tracing::{error, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::{Failure, tell};
+use super::{failure::Failure, say::tell};
 
 /// The variable that says how much is logged.
 const LEVEL_VARIABLE: &str = "CALLVEIL_LOG";

@@ -6,7 +6,11 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
-use super::{Failure, help, print, tell};
+use super::{
+    failure::Failure,
+    help,
+    say::{print, tell},
+};
 
 #[derive(Args)]
 pub(super) struct ManArgs {

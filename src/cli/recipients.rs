@@ -3,7 +3,11 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, keys::ChangeArgs, print, tell};
+use super::{
+    change::ChangeArgs,
+    failure::Failure,
+    say::{print, tell},
+};
 use crate::keyring::{KeyRing, recipient::Recipient, rotation};
 
 #[derive(Args)]

@@ -1,6 +1,6 @@
 //! Rows under a heading, on a terminal of 80 columns.
 
-use super::{Failure, print};
+use super::{failure::Failure, say::print};
 
 /// Characters of a line, where the cells allow it.
 const LINE_CHARS_MAX: usize = 80;

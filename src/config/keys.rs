@@ -1,7 +1,5 @@
 //! What is said of a key of the configuration: for the reader, the page, the example and editors.
 
-use super::list::KEYS;
-
 /// A key of the configuration.
 pub struct Key {
     /// Its tables and its name, such as `limits.numbers`. Each of `[[clients]]` has those of `clients.`.
@@ -57,15 +55,6 @@ pub enum Default {
 }
 
 impl Key {
-    /// The key of this path.
-    ///
-    /// # Panics
-    /// Where there is none: the reader asks for a key that is not in [`KEYS`].
-    pub(super) fn find(path: &str) -> &'static Self {
-        let found = KEYS.iter().find(|key| key.path == path);
-        found.unwrap_or_else(|| panic!("{path} is not in src/config/list.rs"))
-    }
-
     /// Its table, and its own name.
     pub(super) fn split(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))

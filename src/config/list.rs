@@ -135,3 +135,12 @@ pub const KEYS: &[Key] = &[
     key("clients.detokenize_per_day", Rate("day", 1_440_000_000_000), Words("20 times the minute's"), "", "1200000",
         "the same in any 24 hours. Unlimited by default where the minute is"),
 ];
+
+/// The key of this path.
+///
+/// # Panics
+/// Where there is none: the reader asks for a key that is not in [`KEYS`].
+pub(super) fn find(path: &str) -> &'static Key {
+    let found = KEYS.iter().find(|key| key.path == path);
+    found.unwrap_or_else(|| panic!("{path} is not in src/config/list.rs"))
+}

@@ -17,7 +17,6 @@ mod tables;
 mod tests;
 
 use std::{
-    fs, io,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -38,14 +37,16 @@ use self::{
 use crate::{
     audit::AuditConfig,
     auth::{Client, HASH_BYTES},
-    keyring::{KeyRing, RingId, approval::Approval, file::FileMode},
+    disk::{exposure::FileMode, reading},
+    ids::RingId,
+    keyring::{KeyRing, approval::Approval},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
 };
 
 /// Bytes of the largest configuration file.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What `serve` does, and for whom.
 pub struct Config {
@@ -193,12 +194,7 @@ impl Config {
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let failed = |error: io::Error| ConfigError::file(path, error.to_string());
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(ConfigError::file(path, format!("it is larger than {FILE_BYTES_MAX} bytes")));
-    }
-    fs::read_to_string(path).map_err(failed)
+    reading::text(path, FILE_BYTES_MAX).map_err(|error| ConfigError::file(path, error.to_string()))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -9,6 +9,7 @@ use toml::{Table, Value, de::DeTable};
 use super::{
     fault::{ConfigError, Fault, Lines, not_toml},
     keys::{Default, Key, Kind},
+    list,
 };
 use crate::{auth::HASH_BYTES, secret};
 
@@ -84,8 +85,8 @@ impl<'r> Section<'r> {
     /// What is known of `key`.
     fn known(&self, key: &str) -> &'static Key {
         match self.prefix.split_once('[') {
-            Some((table, _)) => Key::find(&format!("{table}.{key}")),
-            None => Key::find(&format!("{}{key}", self.prefix)),
+            Some((table, _)) => list::find(&format!("{table}.{key}")),
+            None => list::find(&format!("{}{key}", self.prefix)),
         }
     }
 

@@ -20,12 +20,13 @@ use crate::{
     allowance::Allowance,
     audit::{AuditConfig, OnFull},
     auth::{Client, HASH_BYTES, Partial, Username},
-    ids::Context,
-    keyring::{RING_NAME, RingId, approval::Approval, file::FileMode, note::Verifier},
+    disk::exposure::FileMode,
+    ids::{Context, RingId},
+    item::{Mode, PlainNumbers},
+    keyring::{RING_NAME, approval::Approval, note::Verifier},
     limits::Limits,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
-    tokenizer::{Mode, PlainNumbers},
 };
 
 /// Minutes whose limit a client may have mapped in a day, unless it is told otherwise: the busiest twenty.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{auth::Partial, keyring::GENERATION_MAX, tokenizer::Mode};
+use crate::{auth::Partial, item::Mode, keyring::GENERATION_MAX};
 
 const CLIENT: &str = r#"
     [[clients]]
@@ -54,11 +54,18 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!(client.modes, [Mode::PhoneToUid, Mode::UidToPhone]);
 }
 
+/// A configuration with this among its keys.
+fn top(line: &str) -> String {
+    format!("listen = \"127.0.0.1:0\"\n{line}\n{CLIENT}")
+}
+
+/// A configuration with this in the table of a client.
+fn in_client(line: &str) -> String {
+    format!("{}\n{line}", top(""))
+}
+
 #[test]
-fn what_is_wrong_is_named_and_not_quoted() {
-    let top = |line: &str| format!("listen = \"127.0.0.1:0\"\n{line}\n{CLIENT}");
-    let limit = |line: &str| top(&format!("[limits]\n{line}"));
-    let in_client = |line: &str| format!("{}\n{line}", top(""));
+fn a_wrong_key_is_named_and_not_quoted() {
     check(&format!("listen = \"0.0.0.0:8443\"{CLIENT}"), "`listen`");
     check("listen = \"127.0.0.1:0\"", "`clients`");
     check(&top("password = \"s3cret\""), "`password`");
@@ -84,6 +91,12 @@ fn what_is_wrong_is_named_and_not_quoted() {
     for no_network in ["0.0.0.0", "::", "::ffff:10.0.0.0/104", "10.0.0.7/8"] {
         check(&top(&format!("allow_from = [\"{no_network}\"]")), "`allow_from`");
     }
+    assert!(read(&top("allow_from = [\"10.0.0.0/8\", \"::1\"]")).is_ok());
+}
+
+#[test]
+fn a_wrong_key_of_a_table_is_named_and_not_quoted() {
+    let limit = |line: &str| top(&format!("[limits]\n{line}"));
     check(&top("[tls]\ncertificate = \"s3cret\""), "`tls.private_key`");
     check(&top("[tls]\ncertificate = \"a\"\nprivate_key = \"b\"\nkey = \"s3cret\""), "`tls.key`");
     check(&top("plaintext = true\n[tls]\ncertificate = \"a\"\nprivate_key = \"b\""), "`plaintext`");
@@ -108,6 +121,10 @@ fn what_is_wrong_is_named_and_not_quoted() {
     check(&limit("numbers = -1"), "`limits.numbers`");
     check(&limit("body_bytes = 2000000\nbuffered_bytes = 1000000"), "`limits.buffered_bytes`");
     check(&limit("nmubers = 1"), "`limits.nmubers`");
+}
+
+#[test]
+fn a_wrong_key_of_a_client_is_named_and_not_quoted() {
     check(&in_client("password = \"s3cret\""), "`clients[0].password`");
     check(&in_client("context = \"S3CRET\""), "`clients[0].context`");
     check(&in_client("modes = [\"s3cret\"]"), "`clients[0].modes`");
@@ -116,15 +133,6 @@ fn what_is_wrong_is_named_and_not_quoted() {
     check(&in_client("tokenize_per_minute = 0"), "`clients[0].tokenize_per_minute`");
     check(&in_client("detokenize_per_minute = \"s3cret\""), "`clients[0].detokenize_per_minute`");
     check(&in_client(CLIENT), "`clients[1].username`");
-    check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
-    check(&top("x = \"s3cret"), "line 2, column 12");
-    check(&top("x = s3cret"), "line 2, column 5");
-    check(&top("x = \"\\s3cret\""), "line 2, column 7");
-    check(&top("s3cret.a = 1\ns3cret = 2"), "line 3, column 1");
-    check(&top("s3cret\u{1}"), "line 2, column 8");
-    check(&top("path = \"s3cret\"\npath = \"/\""), "line 3, column 1");
-    check(&top("[limits\nnumbers = 5"), "line 2, column 8");
-    check(&top("\"s3cret\" 5"), "line 2, column 10");
     check(&in_client("[[clients]]\nusername = \"s3:cret\""), "`clients[1].username`");
     check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = \"s3cret\""), "`clients[1].password_sha256`");
     check(&in_client("[[clients]]\nusername = \"b\"\npassword_sha256 = [\"s3cret\"]"), "`clients[1].password_sha256`");
@@ -139,7 +147,19 @@ fn what_is_wrong_is_named_and_not_quoted() {
     check(&in_client("tokenize_per_day = 0"), "`clients[0].tokenize_per_day`");
     check(&in_client("detokenize_per_day = \"s3cret\""), "`clients[0].detokenize_per_day`");
     assert!(read(&in_client("tokenize_per_minute = \"unlimited\"")).is_ok());
-    assert!(read(&top("allow_from = [\"10.0.0.0/8\", \"::1\"]")).is_ok());
+}
+
+#[test]
+fn what_is_no_toml_is_told_by_its_place_alone() {
+    check(&top("clients = 5").replace("[[clients]]", "[x]"), "`clients`");
+    check(&top("x = \"s3cret"), "line 2, column 12");
+    check(&top("x = s3cret"), "line 2, column 5");
+    check(&top("x = \"\\s3cret\""), "line 2, column 7");
+    check(&top("s3cret.a = 1\ns3cret = 2"), "line 3, column 1");
+    check(&top("s3cret\u{1}"), "line 2, column 8");
+    check(&top("path = \"s3cret\"\npath = \"/\""), "line 3, column 1");
+    check(&top("[limits\nnumbers = 5"), "line 2, column 8");
+    check(&top("\"s3cret\" 5"), "line 2, column 10");
 }
 
 #[test]
@@ -177,10 +197,7 @@ fn everybody_is_doubted() {
 fn nothing_told_is_the_default_of_the_code() {
     let told = |limits: &str| read(&format!("plaintext = true\n{limits}\n{CLIENT}")).expect("it is right").limits;
     assert_eq!(format!("{:?}", told("[limits]")), format!("{:?}", Limits::default()));
-    assert_eq!(
-        keys::Key::find("min_generation").kind,
-        keys::Kind::Integer(1, GENERATION_MAX.try_into().expect("fits"))
-    );
+    assert_eq!(list::find("min_generation").kind, keys::Kind::Integer(1, GENERATION_MAX.try_into().expect("fits")));
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 
-use super::{Key, KeyRing, Status};
+use super::{
+    KeyRing,
+    key::{Key, Status},
+};
 use crate::ids::KeyId;
 
 /// Characters at each end of a long public key, so many that nobody finds another key with the same ones.

@@ -4,10 +4,10 @@ use std::{fmt, io, path::Path};
 
 use age::Callbacks;
 
-use super::{
-    disk::{Disk as _, RealDisk},
-    file::{Content, Exposure, FileMode},
-    sealed::{AskPassphrase, Identities, SealError},
+use super::sealed::{AskPassphrase, Identities, SealError, at_rest};
+use crate::disk::{
+    Disk as _, RealDisk,
+    exposure::{Exposure, FileMode},
 };
 
 /// Why an identity was not taken.
@@ -62,7 +62,7 @@ pub fn read(
 ) -> Result<Identities, IdentityFileError> {
     let failed = |error| IdentityFileError { path: path.into(), error };
     let (file, access) = RealDisk.read(path).map_err(|error| failed(IdentityError::Io(error)))?;
-    if let Some(how) = mode.exposure(access, Content::of(&file)) {
+    if let Some(how) = mode.exposure(access, at_rest(&file)) {
         return Err(failed(IdentityError::Exposed(how)));
     }
     Identities::read_with(&file, passphrase, people).map_err(|error| failed(IdentityError::Refused(error)))

@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::decode_base64;
+use super::base64;
 use crate::memory::Locked;
 
 /// Bytes of an Ed25519 public key, and of the seed of a private one.
@@ -193,7 +193,7 @@ impl KeyText {
     fn parse(text: &str) -> Option<Self> {
         let (name, rest) = text.split_once('+')?;
         let (id, key) = rest.split_once('+')?;
-        let typed = decode_base64::<{ 1 + KEY_BYTES }>(key).filter(|typed| typed[0] == ED25519)?;
+        let typed = base64::decode::<{ 1 + KEY_BYTES }>(key).filter(|typed| typed[0] == ED25519)?;
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         key.copy_from_slice(&typed[1..]);
         Some(Self { name: Name::new(name)?, id: HEXLOWER.decode(id.as_bytes()).ok()?.try_into().ok()?, key })

@@ -19,8 +19,11 @@ use age_core::format::{FileKey, Stanza};
 use rustix::process::WaitOptions;
 use zeroize::Zeroizing;
 
-use super::{disk::FILE_BYTES_MAX, hybrid, recipient::Recipient};
-use crate::memory::Locked;
+use super::{hybrid, recipient::Recipient};
+use crate::{
+    disk::{FILE_BYTES_MAX, exposure::AtRest, reading},
+    memory::Locked,
+};
 
 /// How every binary age file begins.
 const MAGIC: &[u8] = b"age-encryption.org/";
@@ -37,9 +40,10 @@ const HEADER_END: &[u8] = b"\n--- ";
 /// The greatest work factor (log2 N) of a passphrase that is tried: what rage and age write takes about a second.
 const WORK_FACTOR_MAX: u8 = 20;
 
-/// Whether `bytes` are an age file.
-pub fn is_age(bytes: &[u8]) -> bool {
-    bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED)
+/// Whether a file of these `bytes` is an age file.
+pub fn at_rest(bytes: &[u8]) -> AtRest {
+    let is_age = bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED);
+    if is_age { AtRest::Sealed } else { AtRest::Plain }
 }
 
 /// Has the crate `age` print all that it and a plugin say to each other, file keys and PINs among it.
@@ -83,7 +87,7 @@ impl Identities {
         people: impl Callbacks,
     ) -> Result<Self, SealError> {
         let opened;
-        let plain = if is_age(file) {
+        let plain = if at_rest(file) == AtRest::Sealed {
             opened = open_with_passphrase(file, passphrase)?;
             &opened
         } else {
@@ -114,7 +118,7 @@ impl Identities {
             // The crate `age` leaves the plugins that it started to be waited for.
             while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         }
-        read_bounded(opened.map_err(|error| match error {
+        read_opened(opened.map_err(|error| match error {
             DecryptError::NoMatchingKeys => SealError::NotForUs,
             DecryptError::Plugin(_) | DecryptError::Io(_) if self.plugins => SealError::Token(told_by(&error)),
             _ => SealError::NotAge,
@@ -177,7 +181,7 @@ pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Re
     let mut key = age::scrypt::Identity::new(ask().map_err(|_| SealError::PassphraseWanted)?);
     key.set_max_work_factor(WORK_FACTOR_MAX);
     let opened = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
-    read_bounded(opened.map_err(|error| match error {
+    read_opened(opened.map_err(|error| match error {
         DecryptError::ExcessiveWork { .. } => SealError::ExcessiveWork,
         _ => SealError::WrongPassphrase,
     })?)
@@ -222,7 +226,10 @@ fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
         Cow::Borrowed(sealed)
     } else {
         let mut binary = Vec::new();
-        ArmoredReader::new(sealed).take(FILE_BYTES_MAX).read_to_end(&mut binary).map_err(|_| SealError::NotAge)?;
+        ArmoredReader::new(sealed)
+            .take(FILE_BYTES_MAX as u64)
+            .read_to_end(&mut binary)
+            .map_err(|_| SealError::NotAge)?;
         Cow::Owned(binary)
     };
     let header = &binary[..binary.len().min(HEADER_BYTES_MAX)];
@@ -230,12 +237,12 @@ fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
     if ends || binary.len() < HEADER_BYTES_MAX { Ok(binary) } else { Err(SealError::LongHeader) }
 }
 
-/// Reads at most [`FILE_BYTES_MAX`] bytes, into a buffer that never grows.
-fn read_bounded(reader: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let capacity = usize::try_from(FILE_BYTES_MAX).map_err(|_| SealError::TooLarge)?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(capacity));
-    reader.take(FILE_BYTES_MAX).read_to_end(&mut plain).map_err(|_| SealError::NotAge)?;
-    if plain.len() == capacity { Err(SealError::TooLarge) } else { Ok(plain) }
+/// All that was sealed, less than [`FILE_BYTES_MAX`] bytes.
+fn read_opened(opened: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    reading::all(opened, FILE_BYTES_MAX - 1).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => SealError::TooLarge,
+        _ => SealError::NotAge,
+    })
 }
 
 /// Why an age file was not opened or made.

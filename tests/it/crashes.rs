@@ -16,14 +16,19 @@ use std::{
 
 use age::secrecy::ExposeSecret as _;
 use callveil::{
+    disk::{
+        Access, Disk, Lock,
+        exposure::{AtRest, FileMode},
+    },
     ids::KeyId,
     keyring::{
-        Fingerprint, Key, KeyRing, Status,
-        disk::{Access, Disk, Lock},
-        file::{FileMode, RingFile, RingFileError},
+        KeyRing,
+        file::{RingFile, RingFileError},
+        fingerprint::Fingerprint,
+        key::{Key, Status},
         note::{KEY_BYTES, Name, Signer},
         rotation::{self, ChangeError, Export, Haste, Revision},
-        sealed::{Identities, is_age},
+        sealed::{Identities, at_rest},
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -742,7 +747,7 @@ impl<'p> Story<'p> {
     /// A content in the plain, and, where it is encrypted, which of the people can open it.
     fn plain(&mut self, content: ContentId) -> (Vec<u8>, Option<Vec<bool>>) {
         let (raw, synced) = self.disk.files().contents[content].clone();
-        if !is_age(&raw) {
+        if at_rest(&raw) == AtRest::Plain {
             return (raw, None);
         }
         if let Some(opened) = self.opened.get(&content) {

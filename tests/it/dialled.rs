@@ -5,9 +5,11 @@
 
 use callveil::{
     ids::Context,
+    item::Mode,
     keyring::{KeyRing, rotation},
+    mapped::Mapped,
     phone::{NUMBERS_NEWEST, TrunkZeroRegions},
-    tokenizer::{self, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use jiff::Timestamp;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
@@ -31,7 +33,7 @@ fn what_is_dialled_rings_what_was_meant() {
     let (mut numbers, mut unchanged) = (0, 0);
     for region in REGIONS {
         let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], rotation::Export::Never).unwrap();
-        let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
+        let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
         let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
         let of = Region::from_code(region).unwrap();
         let code = PHONE_NUMBER_UTIL.get_country_code_for_region(of).unwrap();

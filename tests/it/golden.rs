@@ -5,10 +5,11 @@ use std::{collections::HashMap, fs};
 use callveil::{
     ids::{Context, KeyId},
     keyring::KeyRing,
+    mapped::Mapped,
     number::{E164, Number, Text},
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, Mapped, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{self, Plaintext, Sealed, Uid},
 };
 
@@ -94,7 +95,7 @@ fn mutilated_numbers_mean_what_libphonenumber_says() {
 
 #[test]
 fn uids_are_those_of_other_implementations() {
-    let ring = KeyRing::from_note(table("keyring.json").as_bytes(), tokenizer::knows, &[]).unwrap();
+    let ring = KeyRing::from_note(table("keyring.json").as_bytes(), tokenizer::supports, &[]).unwrap();
     let mut ciphers = HashMap::new();
     let mut rows_of_context: HashMap<Context, Vec<(String, String)>> = HashMap::new();
     for row in rows(&table("uids.tsv")) {
@@ -140,7 +141,7 @@ fn the_binary_makes_the_same_uids() {
     fs::write(folder.ring(), &ring).unwrap();
     let (mut texts, mut uids) = (String::new(), String::new());
     let primary =
-        KeyRing::from_note(ring.as_bytes(), tokenizer::knows, &[]).unwrap().primary(jiff::Timestamp::now()).id;
+        KeyRing::from_note(ring.as_bytes(), tokenizer::supports, &[]).unwrap().primary(jiff::Timestamp::now()).id;
     let table = table("uids.tsv");
     for row in rows(&table) {
         let [id, "default", kind, plaintext, uid] = row[..] else { continue };

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callveil::version::{COMMIT, VERSION};
+use callveil::{
+    operate::ring_in_use::RingInUse,
+    version::{COMMIT, VERSION},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -310,6 +313,13 @@ fn the_openapi_document_is_true() {
     assert_eq!((document.status, document.header("content-type")), (200, Some("application/yaml")));
     let file = format!("{DEPLOY}/openapi.yaml");
     assert!(fs::read_to_string(&file).unwrap() == document.body);
+    // What `/keyring` says is one type for who writes it and who reads it, and the document names all of it.
+    let said = server.admin_get("/keyring").body;
+    let ring: RingInUse = serde_json::from_str(&said).unwrap();
+    let ring = serde_json::to_value(ring).unwrap();
+    assert_eq!(ring, serde_json::from_str::<Value>(&said).unwrap());
+    let names = [&ring, &ring["keys"][0], &ring["audit_head"]].map(|object| object.as_object().unwrap().keys());
+    assert!(names.into_iter().flatten().all(|name| document.body.contains(&format!(" {name}:"))), "{ring}");
     if !is_here("schemathesis") {
         return;
     }

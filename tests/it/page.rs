@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use callveil::keyring::Status;
+use callveil::keyring::key::Status;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -2,13 +2,15 @@
 
 use callveil::{
     ids::Context,
+    item::{ItemError, Mode},
     keyring::{
         KeyRing,
         rotation::{self, Export},
     },
+    mapped::Mapped,
     number::Number,
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
-    tokenizer::{self, ItemError, Mapped, Mode, Tokenizer},
+    tokenizer::{self, Tokenizer},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -17,7 +19,7 @@ const REGIONS: [&str; 8] = ["CN", "US", "IT", "DE", "AR", "MX", "HU", "SG"];
 
 fn tokenizer(region: &str, trunk_zero: &[&str]) -> Tokenizer {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], Export::Never).unwrap();
-    let ring = KeyRing::from_note(&ring, tokenizer::knows, &[]).unwrap();
+    let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
     Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap())
 }
 

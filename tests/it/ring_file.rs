@@ -8,7 +8,8 @@ use std::{
 
 use callveil::{
     keyring::{
-        KeyRing, Status,
+        KeyRing,
+        key::Status,
         rotation::{self, Export},
     },
     phone::NUMBERS_NEWEST,
@@ -48,7 +49,7 @@ fn a_killed_rotation_leaves_the_old_ring_or_the_new_one() {
         let _ = child.kill();
         child.wait().unwrap();
         let found = fs::read_to_string(folder.ring()).unwrap();
-        let ring = KeyRing::from_note(found.as_bytes(), tokenizer::knows, &[]).expect("the ring loads");
+        let ring = KeyRing::from_note(found.as_bytes(), tokenizer::supports, &[]).expect("the ring loads");
         if found != old {
             let parent = ring.parent().expect("it was made of one").to_string();
             assert_eq!((ring.generation(), &*parent), (2, &sha256_hex(rings::text(old.as_bytes()))[..16]));
@@ -82,7 +83,7 @@ fn writers_in_a_crowd_lose_no_update() {
 fn writers_in_a_crowd_lose_none_of_their_updates() {
     const WRITERS: usize = 20;
     let folder = Folder::new();
-    let read = || KeyRing::from_note(&fs::read(folder.ring()).unwrap(), tokenizer::knows, &[]).unwrap();
+    let read = || KeyRing::from_note(&fs::read(folder.ring()).unwrap(), tokenizer::supports, &[]).unwrap();
     let mut ring = read();
     let begin = Timestamp::now();
     // As if they were made one after another, in the hours to come.

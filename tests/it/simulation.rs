@@ -32,8 +32,10 @@ use callveil::{
     config::KeyringConfig,
     ids::KeyId,
     keyring::{
-        Key, KeyRing, NotASuccessor, Status,
+        KeyRing,
+        key::{Key, Status},
         rotation::{self, ChangeError, Export, Haste},
+        successor::NotASuccessor,
     },
 };
 use jiff::Timestamp;

@@ -6,14 +6,19 @@ use callveil::{
     audit::{
         ItemKey,
         chain::{Head, LineHash, Link},
-        verify::{Chains, Facts, Place, Wrong},
+        verify::{
+            Chains, Facts,
+            fault::{Location, Wrong},
+        },
     },
     ids::Context,
+    item::ItemError,
     keyring::{KeyRing, note::Verifier},
+    mapped::Mapped,
     number::{E164, Number, Text},
     phone::{NUMBERS_NEWEST, Numbering, TrunkZeroRegions},
     siv::Cipher,
-    tokenizer::{self, ItemError, Mapped, Tokenizer},
+    tokenizer::{self, Tokenizer},
     uid::{self, Plaintext, Sealed, Uid},
 };
 use jiff::Timestamp;
@@ -49,7 +54,7 @@ fn time(row: &Value) -> Timestamp {
 }
 
 fn ring(note: &str) -> KeyRing {
-    KeyRing::from_note(note.as_bytes(), tokenizer::knows, &[]).unwrap()
+    KeyRing::from_note(note.as_bytes(), tokenizer::supports, &[]).unwrap()
 }
 
 /// The number of a row, as [`tokenizer::Batch::canonical`] writes it.
@@ -144,7 +149,7 @@ fn rings() {
     let approvers: Vec<Verifier> =
         rows(&vectors["approvers"]).iter().map(|key| Verifier::parse(key.as_str().unwrap()).unwrap()).collect();
     for row in rows(&vectors["read"]) {
-        let read = KeyRing::from_note(text(row, "note").as_bytes(), tokenizer::knows, &approvers);
+        let read = KeyRing::from_note(text(row, "note").as_bytes(), tokenizer::supports, &approvers);
         let approvals = read.map(|ring| ring.approvals().iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(approvals.is_ok(), row["taken"], "{}", row["why"]);
         assert_eq!(json!(approvals.unwrap_or_default()), row.get("approvals").cloned().unwrap_or(json!([])), "{row}");
@@ -176,7 +181,7 @@ fn audit_logs() {
         for (line, number) in lines.iter().zip(1..) {
             let link = Link::of(line.as_bytes()).unwrap();
             let is_end = line.contains("\"event\":\"stop\"");
-            chains.add(link, Facts { place: Place { file: 0, line: number }, time: "", is_end });
+            chains.add(link, Facts { location: Location { file: 0, line: number }, time: "", is_end });
         }
         let faults = chains.finish().faults.into_iter().map(|fault| {
             let wrong = match fault.wrong {

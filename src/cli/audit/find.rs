@@ -11,15 +11,21 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::{
-    Heads, Name, Period, plain,
-    reading::{Line, Outcome, Reading, Sense, quantity},
+    Heads, Name, Period,
+    outcome::Outcome,
+    plain,
+    reading::{Line, Reading, Sense, quantity},
 };
 use crate::{
     audit::{ItemHash, ItemKey},
-    cli::{Failure, RingArgs, print, read_item_key, tell, warn_of_arguments},
+    cli::{
+        failure::Failure,
+        ring::{RingArgs, read_item_key},
+        say::{print, tell, warn_of_arguments},
+    },
+    disk::exposure::FileMode,
     ids::Context,
-    keyring::file::FileMode,
-    tokenizer::Mode,
+    item::Mode,
 };
 
 /// The name that means stdin.

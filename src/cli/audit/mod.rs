@@ -1,14 +1,19 @@
 //! `callveil audit`: ask audit logs who decoded what, and how much; and whether they are whole.
 //!
 //! ```text
-//! input -> reading (is it a line of ours? its chain) -> find / sum / verify -> what was found, and what is wrong
+//! source -> lines (unwrap, prefix) -> reading (is it a line of ours? its chain) -> find / sum / verify -> outcome
 //! ```
 
+mod bar;
 mod find;
-mod input;
+mod heads;
+mod lines;
+mod outcome;
 mod prefix;
 mod reading;
+mod source;
 mod sum;
+mod unwrap;
 mod verify;
 
 use std::{fmt, path::PathBuf};
@@ -16,7 +21,7 @@ use std::{fmt, path::PathBuf};
 use clap::Subcommand;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::Failure;
+use super::failure::Failure;
 
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {

@@ -10,7 +10,10 @@ use super::{
     Period, plain,
     reading::{Line, Reading, Sense},
 };
-use crate::cli::{Failure, print, tell};
+use crate::cli::{
+    failure::Failure,
+    say::{print, tell},
+};
 
 /// Columns of the table.
 const WIDTH: usize = 80;
@@ -40,7 +43,7 @@ pub(in crate::cli) struct SumArgs {
 
 /// What is read of a line; but those of requests lack some of it.
 #[derive(Deserialize)]
-struct Counts<'l> {
+struct LineCounts<'l> {
     client: Option<String>,
     #[serde(default)]
     mode: &'l str,
@@ -89,7 +92,7 @@ impl Sums {
         if !matches!(line.event, "request" | "strangers" | "dropped") {
             return Ok(Sense::Made);
         }
-        let Ok(counts) = serde_json::from_slice::<Counts<'_>>(line.text) else { return Ok(Sense::None) };
+        let Ok(counts) = serde_json::from_slice::<LineCounts<'_>>(line.text) else { return Ok(Sense::None) };
         if line.event == "dropped" {
             self.unrecorded += counts.requests;
             return Ok(Sense::Made);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::verify::Found,
-    cli::{Failure, print},
+    cli::{failure::Failure, say::print},
 };
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub(in crate::cli) struct VerifyArgs {
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let outcome = Reading::of(&args.logs, &args.heads.heads, |_| Ok(Sense::Made))?;
     let open = |found: &Found| {
-        let (place, name) = (outcome.at(found.place), Name(&found.instance));
+        let (place, name) = (outcome.at(found.location), Name(&found.instance));
         let (last, until) = (found.last, &found.until);
         let but = if found.has_head { "" } else { ", or its end was cut off (--heads would tell)" };
         format!("{place}: {name} has no end after line {last}, of {until}: it runs, or a crash ended it{but}")

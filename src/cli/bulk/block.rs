@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::{
-    report::{Counts, RowError},
-    scan::Label,
-};
+use super::{counts::Counts, row_error::RowError, scan::Label};
+
+/// Bytes of the longest row.
+pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
 
 /// Whole rows, and what became of them.
 #[derive(Default)]

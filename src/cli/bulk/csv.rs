@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::{
+    block::ROW_BYTES_MAX,
     delimiter::Delimiter,
-    input::ROW_BYTES_MAX,
     layout::{self, Cell, Finds, Form, Found, Layout, Source},
-    report::RowError,
+    row_error::RowError,
     scan::{Label, Labelled},
 };
 

@@ -10,8 +10,8 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
+    block::ROW_BYTES_MAX,
     disguise::{DISGUISE, NO_CHARACTER, find_disguise, push_disguised, push_no_character},
-    input::ROW_BYTES_MAX,
 };
 
 /// How characters are written in a file.

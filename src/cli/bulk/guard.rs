@@ -8,13 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BulkArgs, STDIN, output::partial_path};
+use super::{BulkArgs, STDIN, output::unfinished_path};
 use crate::{
-    cli::{Failure, RingArgs},
-    keyring::{
-        disk::{Disk as _, RealDisk, folder_of},
-        file::{COMPANIONS, with_suffix},
-    },
+    cli::{failure::Failure, ring::RingArgs},
+    disk::{Disk as _, RealDisk, folder_of, with_suffix},
+    keyring::file::COMPANIONS,
 };
 
 /// A file that a run must leave alone.
@@ -41,7 +39,7 @@ pub(super) fn check(args: &BulkArgs) -> Result<InPlace, Failure> {
     let kept = kept(&args.ring)?;
     for (at, (flag, path)) in written.iter().enumerate() {
         // What is written first has another name.
-        for path in [path.to_path_buf(), partial_path(&real(path))] {
+        for path in [path.to_path_buf(), unfinished_path(&real(path))] {
             if let Some(kept) = kept.iter().find(|kept| is_same(&kept.path, &path)) {
                 return Err(Failure::usage(format_args!("{flag} is {}: {}", kept.what, kept.path.display())));
             }

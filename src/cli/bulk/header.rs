@@ -4,8 +4,8 @@ use std::num::NonZero;
 
 use zeroize::Zeroizing;
 
-use super::{csv::Csv, input::Input, layout::Layout as _, names::Names, report::RowError, scan::Scan};
-use crate::{cli::Failure, phone::Numbering};
+use super::{csv::Csv, input::Input, layout::Layout as _, names::Names, row_error::RowError, scan::Scan};
+use crate::{cli::failure::Failure, phone::Numbering};
 
 /// A column of CSV.
 pub(super) enum Column {
@@ -27,7 +27,7 @@ pub(super) fn locate(
     if rows.is_empty() {
         return Ok(Zeroizing::default());
     }
-    if rows.len() > super::input::ROW_BYTES_MAX {
+    if rows.len() > super::block::ROW_BYTES_MAX {
         return Err(wrong(RowError::TooLong));
     }
     let (fields, row_end) = csv.first_row(rows).map_err(wrong)?;

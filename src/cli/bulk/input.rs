@@ -12,14 +12,11 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    block::{Block, Holds},
+    block::{Block, Holds, ROW_BYTES_MAX},
     encoding::{Decoder, Encoding},
     layout::Layout,
     sniff::{self, NotText},
 };
-
-/// Bytes of the longest row.
-pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, ops::Range};
 use memchr::memchr;
 use smallvec::SmallVec;
 
-use super::report::RowError;
+use super::row_error::RowError;
 
 /// Walks over one JSON value, and refuses what is not JSON by RFC 8259. Bytes that are no UTF-8 are refused elsewhere.
 pub(super) struct Scanner<'a> {

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use super::{
     json_scanner::{Places, Scanner},
     layout::{Cell, Finds, Form, Found, Layout, Source},
-    report::RowError,
+    row_error::RowError,
     scan::{Label, Labelled},
 };
-use crate::tokenizer::ItemError;
+use crate::item::ItemError;
 
 /// How many names or places a pointer may have.
 const POINTER_TOKENS_MAX: usize = 128;

@@ -3,9 +3,9 @@
 use memchr::memchr2;
 
 use crate::{
+    item::Mode,
     number::{Number, trim},
     phone::Numbering,
-    tokenizer::Mode,
     uid,
 };
 

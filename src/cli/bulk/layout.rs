@@ -5,7 +5,7 @@ use std::ops::Range;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    report::RowError,
+    row_error::RowError,
     scan::{Label, Labelled},
 };
 

@@ -4,7 +4,7 @@ use memchr::{memchr, memrchr};
 
 use super::{
     layout::{Cell, Finds, Form, Found, Layout, Source},
-    report::RowError,
+    row_error::RowError,
     scan::{Label, Labelled},
 };
 

@@ -6,18 +6,21 @@ use memchr::memchr;
 
 use super::{
     block::{Block, Done, Fault, Holds},
+    counts::Counts,
     form,
     kind::{self, Kind},
     layout::{self, Cell, Finds, Found, Layout, Row, Source},
     patch::Patch,
-    report::{Counts, RowError},
+    row_error::RowError,
     scan::{Label, Labelled, Scan},
     task::{OnError, Style, Task},
 };
 use crate::{
     ids::KeyId,
+    item::{ItemError, Mode},
+    mapped::Mapped,
     phone::Numbering,
-    tokenizer::{Batch, ItemError, Mapped, Mode},
+    tokenizer::batch::Batch,
     uid::Uid,
     wire,
 };

@@ -7,6 +7,7 @@
 //! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
 
 mod block;
+mod counts;
 mod csv;
 mod delimiter;
 mod disguise;
@@ -29,6 +30,7 @@ mod pipeline;
 mod progress;
 mod record;
 mod report;
+mod row_error;
 mod run;
 mod scan;
 mod screen;
@@ -57,22 +59,23 @@ use self::{
     interrupt::Litter,
     jsonl::{Jsonl, NotAPointer},
     lines::Lines,
-    output::Partial,
+    output::UnfinishedFile,
     run::Run,
     task::{OnError, Style, Task},
 };
-use super::{Failure, RingArgs, container::Container, tell, warn_of_arguments};
-use crate::{
-    ids::Context,
-    phone::TrunkZeroRegions,
-    tokenizer::{Mode, Tokenizer},
+use super::{
+    container::Container,
+    failure::Failure,
+    ring::RingArgs,
+    say::{tell, warn_of_arguments},
 };
+use crate::{ids::Context, item::Mode, phone::TrunkZeroRegions, tokenizer::Tokenizer};
 
 /// Writes a whole file, which has its name only once it is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let litter = Litter::clear_on_signals()
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
-    let mut file = Partial::create(path, Encoding::Utf8, &litter)?;
+    let mut file = UnfinishedFile::create(path, Encoding::Utf8, &litter)?;
     file.write(bytes)?;
     file.finish()
 }
@@ -192,7 +195,7 @@ struct Extent {
 }
 
 /// Where the values are in each row.
-enum Place {
+enum Selection {
     Lines,
     Csv(Vec<Column>),
     Jsonl(Jsonl),
@@ -200,7 +203,7 @@ enum Place {
 
 /// Maps every row, and tells what failed by its place.
 pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
-    let place = args.place()?;
+    let selection = args.selection()?;
     // Before anything is opened, so that a file in the wrong place is named for what it is.
     let in_place = guard::check(args)?;
     if !args.value.is_empty() && !args.quiet {
@@ -226,16 +229,16 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     };
     let (mut input, extent, encoding) = args.input()?;
     let run = Run::begin(args, task, extent, in_place, encoding)?;
-    match place {
-        Place::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
-        Place::Lines => {
+    match selection {
+        Selection::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
+        Selection::Lines => {
             // Results are other lines, which need no mark in UTF-8.
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             let mark = if encoding.wants_mark() { mark } else { b"" };
             let end = if input.has_cr_alone().map_err(Failure::failed)? { b'\r' } else { b'\n' };
             run.map(input, &Lines { end }, &[mark], 0)
         }
-        Place::Csv(columns) => {
+        Selection::Csv(columns) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             let mut csv =
                 Csv { delimiter: args.delimiter, columns: Vec::new(), cells: 0, quoted_lines: args.quoted_lines };
@@ -244,7 +247,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
             let names = header::names(&csv, &header);
             run.with_names(names).map(input, &csv, &[mark, &header], u64::from(!header.is_empty()))
         }
-        Place::Jsonl(jsonl) => {
+        Selection::Jsonl(jsonl) => {
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             run.map(input, &jsonl, &[mark], 0)
         }
@@ -268,7 +271,7 @@ impl BulkArgs {
     }
 
     /// Where the values are, if what was asked for goes together.
-    fn place(&self) -> Result<Place, Failure> {
+    fn selection(&self) -> Result<Selection, Failure> {
         if self.json && self.format != Format::Lines && !self.dry_run {
             return Err(Failure::usage(
                 "--json is for --format lines and --dry-run: the other formats keep their rows",
@@ -280,7 +283,7 @@ impl BulkArgs {
             return Err(Failure::usage("--delimiter, --no-header and --quoted-lines are for --format csv"));
         }
         match (self.format, &self.column[..]) {
-            (Format::Lines, []) => Ok(Place::Lines),
+            (Format::Lines, []) => Ok(Selection::Lines),
             (Format::Lines, _) => Err(Failure::usage("--column is for --format csv and jsonl")),
             (Format::Csv, []) => {
                 Err(Failure::usage("--format csv needs --column: a name in its first row, or a number"))
@@ -289,13 +292,13 @@ impl BulkArgs {
                 let numbers = columns.iter().map(|column| column.parse().map(Column::Number));
                 let numbers: Result<_, _> = numbers.collect();
                 let numbers = numbers.map_err(|_| Failure::usage("--no-header needs a number as --column, from 1"));
-                Ok(Place::Csv(numbers?))
+                Ok(Selection::Csv(numbers?))
             }
-            (Format::Csv, columns) => Ok(Place::Csv(columns.iter().cloned().map(Column::Header).collect())),
+            (Format::Csv, columns) => Ok(Selection::Csv(columns.iter().cloned().map(Column::Header).collect())),
             (Format::Jsonl, []) => Err(Failure::usage(format_args!("--format jsonl needs --column: {NotAPointer}"))),
             (Format::Jsonl, columns) => {
                 let pointers: Result<_, _> = columns.iter().map(|column| column.parse()).collect();
-                Ok(Place::Jsonl(Jsonl { pointers: pointers.map_err(Failure::usage)? }))
+                Ok(Selection::Jsonl(Jsonl { pointers: pointers.map_err(Failure::usage)? }))
             }
         }
     }

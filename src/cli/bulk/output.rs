@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     cli::{
-        Failure,
         container::{Container, Packer},
+        failure::Failure,
     },
-    keyring::disk::folder_of,
+    disk::folder_of,
 };
 
 /// What is behind the name of a file that is not complete; before it stands a dot.
@@ -32,7 +32,7 @@ const ATTEMPTS_MAX: usize = 16;
 /// Where results go.
 pub(super) enum Output {
     Stdout(io::Stdout, Encoder),
-    File(Partial),
+    File(UnfinishedFile),
     /// Nowhere: somebody wants to know what would happen.
     Nowhere,
 }
@@ -57,7 +57,7 @@ impl Output {
 
 /// A file beside the one that it is to become, for its owner alone. It is locked, so that two runs never write one
 /// file; it is removed where it is not completed, and the next run removes what a crash left.
-pub(super) struct Partial {
+pub(super) struct UnfinishedFile {
     file: File,
     /// Writes into `file`, compressed as the ending of its name says.
     packer: Packer,
@@ -67,7 +67,7 @@ pub(super) struct Partial {
     litter: Litter,
 }
 
-impl Partial {
+impl UnfinishedFile {
     pub(super) fn create(path: &Path, encoding: Encoding, litter: &Litter) -> Result<Self, Failure> {
         let failed = |reason: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {reason}", path.display()));
         // Where the name is a link, what it stands for is replaced.
@@ -78,14 +78,14 @@ impl Partial {
         if complete.file_name().is_none() {
             return Err(failed(&"it is no file's name"));
         }
-        let path = partial_path(&complete);
+        let path = unfinished_path(&complete);
         let file = create_locked(&path).map_err(|error| failed(&error))?;
         litter.file(&path);
         let packer = file.try_clone().and_then(|file| Container::of(&complete).pack(file));
         let packer = packer.map_err(|error| failed(&error))?;
-        let partial = Self { file, packer, encoder: Encoder::new(encoding), path, complete, litter: litter.clone() };
-        partial.take_owner().map_err(|error| failed(&format_args!("its owner cannot be kept: {error}")))?;
-        Ok(partial)
+        let unfinished = Self { file, packer, encoder: Encoder::new(encoding), path, complete, litter: litter.clone() };
+        unfinished.take_owner().map_err(|error| failed(&format_args!("its owner cannot be kept: {error}")))?;
+        Ok(unfinished)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -125,7 +125,7 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         // Once it has its name nothing is left here to be removed.
         let _ = self
@@ -135,7 +135,7 @@ impl Drop for Partial {
 }
 
 /// Where a file is written until it is complete.
-pub(super) fn partial_path(complete: &Path) -> PathBuf {
+pub(super) fn unfinished_path(complete: &Path) -> PathBuf {
     let name = complete.file_name().unwrap_or_default();
     let name: OsString = [".".as_ref(), name, PARTIAL_SUFFIX.as_ref()].into_iter().collect();
     complete.with_file_name(name)

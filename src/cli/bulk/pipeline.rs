@@ -16,7 +16,7 @@ use super::{
     map::Mapper,
     task::Task,
 };
-use crate::{cli::Failure, lock::lock};
+use crate::{cli::failure::Failure, lock::lock};
 
 /// Bytes of the usual block; less where there are many threads, so that what is under way fits [`BYTES_UNDER_WAY_MAX`].
 const BLOCK_BYTES: usize = 128 * 1024;

@@ -13,7 +13,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::{input::Position, interrupt::Litter, screen::Screen};
-use crate::cli::tell;
+use crate::cli::say::tell;
 
 /// What is over sooner needs no bar.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);

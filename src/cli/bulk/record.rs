@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{BulkArgs, report::Counts};
-use crate::{audit::journal::Journal, cli::Failure, keyring::KeyRing, tokenizer::Mode};
+use super::{BulkArgs, counts::Counts};
+use crate::{audit::journal::Journal, cli::failure::Failure, item::Mode, keyring::KeyRing};
 
 /// Where a run is recorded; nowhere, if it opens nothing.
 pub(super) struct Record(Option<Entry>);

@@ -11,14 +11,17 @@ use super::{
     interrupt::Litter,
     layout::Layout,
     names::{LeftOver, Names},
-    output::{Output, Partial},
+    output::{Output, UnfinishedFile},
     pipeline::{self, Stop},
     progress::{Audience, Progress},
     record::Record,
-    report::{Report, Values},
+    report::{RowReport, Values},
     task::Task,
 };
-use crate::cli::{Failure, print, tell};
+use crate::cli::{
+    failure::Failure,
+    say::{print, tell},
+};
 
 /// What is told at the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub(super) struct Run<'a> {
     task: Task<'a>,
     threads: NonZero<usize>,
     output: Output,
-    report: Report,
+    report: RowReport,
     progress: Progress,
     closing: Closing,
     /// Whether somebody said what becomes of rows that fail.
@@ -62,13 +65,13 @@ impl<'a> Run<'a> {
             .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
         let output = match &args.output {
             _ if args.dry_run => Output::Nowhere,
-            Some(path) => Output::File(Partial::create(path, encoding, &litter)?),
+            Some(path) => Output::File(UnfinishedFile::create(path, encoding, &litter)?),
             None => Output::Stdout(std::io::stdout(), Encoder::new(encoding)),
         };
-        let create = |path: &PathBuf, encoding| Partial::create(path, encoding, &litter);
+        let create = |path: &PathBuf, encoding| UnfinishedFile::create(path, encoding, &litter);
         let report = args.report.as_ref().map(|path| create(path, Encoding::Utf8)).transpose()?;
         let rejects = args.rejects.as_ref().map(|path| create(path, encoding)).transpose()?;
-        let report = Report::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
+        let report = RowReport::new(report, rejects, if args.show_values { Values::Shown } else { Values::Hidden });
         let audience = if args.quiet { Audience::Nobody } else { Audience::of_stderr() };
         let closing = match args.dry_run {
             true if args.json => Closing::CensusAsJson,

@@ -131,7 +131,7 @@ impl<'t> Scan<'t> {
             return false;
         }
         let digits: Vec<u8> = text.iter().copied().filter(|byte| byte.is_ascii_digit() || *byte == b'+').collect();
-        str::from_utf8(&digits).is_ok_and(|digits| self.numbering.is_usual(digits))
+        str::from_utf8(&digits).is_ok_and(|digits| self.numbering.is_common(digits))
     }
 }
 

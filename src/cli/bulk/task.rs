@@ -3,11 +3,7 @@
 use jiff::Timestamp;
 
 use super::form::NumberForm;
-use crate::{
-    ids::Context,
-    phone::Numbering,
-    tokenizer::{Mode, Tokenizer},
-};
+use crate::{ids::Context, item::Mode, phone::Numbering, tokenizer::Tokenizer};
 
 /// What becomes of a row that cannot be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::Fleet;
 use crate::{
-    cli::{Failure, RingArgs, countdown},
+    cli::{failure::Failure, ring::RingArgs, say::countdown},
     keyring::KeyRing,
+    operate::ring_in_use::RingInUse,
 };
 
 /// The ring at hand.
@@ -66,11 +67,10 @@ impl Fleet {
         }
         // One that no replica has is in no answer.
         for key in ring.pending(Timestamp::now()) {
-            let key_id = key.id.to_string();
-            let is_known = |keys: &[super::ReplicaKey]| keys.iter().any(|theirs| theirs.id == key_id);
-            if !self.replicas.is_empty() && !self.replicas.iter().any(|(_, replica)| is_known(&replica.keys)) {
+            let is_known = |replica: &RingInUse| replica.keys.iter().any(|theirs| theirs.id == key.id);
+            if !self.replicas.is_empty() && !self.replicas.iter().any(|(_, replica)| is_known(replica)) {
                 let left = countdown(self.asked, key.activates);
-                problems.push(format!("key {key_id} of {path} activates in {left}, and no replica has it"));
+                problems.push(format!("key {} of {path} activates in {left}, and no replica has it", key.id));
             }
         }
         self.problems.append(&mut problems);

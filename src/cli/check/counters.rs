@@ -1,11 +1,11 @@
 //! Whether a key is still used: what replicas decoded with it, and since when they would know.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Fleet;
-use crate::{cli::countdown, ids::KeyId};
+use crate::{cli::say::countdown, ids::KeyId};
 
 /// How long nobody may have decoded with a key that may be disabled.
 #[derive(Clone, Copy)]
@@ -27,18 +27,14 @@ impl Fleet {
         if matches!(quiet, Quiet::Since(_)) || disable.is_some() {
             self.tell_who_forgot(from);
         }
-        let ids: HashSet<String> =
-            self.replicas.iter().flat_map(|(_, replica)| replica.retirable().map(str::to_owned)).collect();
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        ids.sort_unstable();
-        let disable = disable.map(|id| id.to_string());
-        if let Some(id) = disable.as_ref().filter(|id| !ids.contains(id)) {
+        let ids: BTreeSet<KeyId> = self.replicas.iter().flat_map(|(_, replica)| replica.retirable()).collect();
+        if let Some(id) = disable.filter(|id| !ids.contains(id)) {
             self.problems
                 .push(format!("key {id} may not be disabled: it is unknown, not enabled, pending, or the primary"));
         }
         for id in ids {
-            let (is_in_use, told) = self.judge(&id, from, latest_start);
-            if is_in_use && disable.as_ref() == Some(&id) { self.problems.push(told) } else { self.notes.push(told) }
+            let (is_in_use, told) = self.judge(id, from, latest_start);
+            if is_in_use && disable == Some(id) { self.problems.push(told) } else { self.notes.push(told) }
         }
     }
 
@@ -50,13 +46,13 @@ impl Fleet {
     }
 
     /// How many UIDs of the key `id` the replicas decoded since they started, and when the last of them was.
-    pub(super) fn decoded(&self, id: &str) -> (u64, Option<Timestamp>) {
+    pub(super) fn decoded(&self, id: KeyId) -> (u64, Option<Timestamp>) {
         let keys = self.replicas.iter().flat_map(|(_, replica)| &replica.keys).filter(|key| key.id == id);
         keys.fold((0, None), |(count, last), key| (count.saturating_add(key.decoded), key.last_decoded.max(last)))
     }
 
     /// Whether this key is in use, and what is to be told of it.
-    fn judge(&self, id: &str, from: Timestamp, latest_start: Timestamp) -> (bool, String) {
+    fn judge(&self, id: KeyId, from: Timestamp, latest_start: Timestamp) -> (bool, String) {
         let (count, last) = self.decoded(id);
         let told = match last {
             Some(last) if last >= from => {

@@ -1,19 +1,19 @@
 //! `keys check --html FILE`: what was found, as a page.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use http::Uri;
 use jiff::Timestamp;
 
-use super::{Fleet, Replica, ReplicaKey, SKEW_MAX};
+use super::{Fleet, SKEW_MAX, primary_of};
 use crate::{
-    cli::{Failure, bulk},
-    keyring::{State, Status, file::COMPANIONS},
-    operate::page::{self, Answer, FleetKey, Lag, Span},
+    cli::{bulk, failure::Failure},
+    disk::reading,
+    keyring::{file::COMPANIONS, key::Status},
+    operate::{
+        page::{self, Answer, FleetKey, Lag, Span},
+        ring_in_use::{KeyInUse, RingInUse},
+    },
     version::VERSION,
 };
 
@@ -33,19 +33,14 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     if COMPANIONS.iter().any(|suffix| name.ends_with(suffix.as_bytes())) {
         return refuse("files of this name belong to a key ring");
     }
-    let is_file = match fs::metadata(path) {
-        Ok(metadata) => metadata.is_file(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::failed(format_args!("{}: {error}", path.display()))),
-    };
-    let mut head = Vec::new();
-    // Looked at before it is opened, since opening a pipe waits for its other end.
-    let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
-    match read.transpose() {
+    match reading::start(path, HEAD_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // An empty file may be the lock of a ring, or a log that somebody is about to write.
-        Ok(_) if page::is_page(&head) => Ok(()),
-        Ok(_) => refuse("it is there, and no page that this command wrote"),
-        Err(error) => Err(Failure::failed(format_args!("{}: {error}", path.display()))),
+        Ok(head) if page::is_page(&head) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+            Err(Failure::failed(format_args!("{}: {error}", path.display())))
+        }
+        _ => refuse("it is there, and no page that this command wrote"),
     }
 }
 
@@ -80,7 +75,7 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
 }
 
 /// What is to be done before anything else: the newest ring goes to whoever lacks it.
-fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Iterator<Item = String> + use<'f> {
+fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f RingInUse>) -> impl Iterator<Item = String> + use<'f> {
     fleet.replicas.iter().filter_map(move |(url, replica)| {
         let newest = newest.filter(|newest| newest.ring == replica.ring && newest.generation > replica.generation)?;
         let (generation, has) = (newest.generation, replica.generation);
@@ -88,7 +83,7 @@ fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f Replica>) -> impl Itera
     })
 }
 
-fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
+fn answer(replica: &RingInUse, newest: &RingInUse, asked: Timestamp) -> Answer {
     let lag = if replica.ring != newest.ring {
         Lag::OtherRing
     } else if replica.generation < newest.generation {
@@ -104,7 +99,7 @@ fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
         started: replica.started,
         generation: replica.generation,
         hash: replica.ring_hash.clone(),
-        primary: replica.primary().to_owned(),
+        primary: primary_of(replica),
         lag,
         refused: replica.refused.clone(),
         awaits: replica.awaits.clone(),
@@ -113,20 +108,13 @@ fn answer(replica: &Replica, newest: &Replica, asked: Timestamp) -> Answer {
 }
 
 /// A key of the newest ring, with what all replicas did with it.
-fn key_of(key: &ReplicaKey, fleet: &Fleet) -> FleetKey {
-    let theirs = |replica: &Replica| replica.keys.iter().any(|theirs| theirs.id == key.id);
+fn key_of(key: &KeyInUse, fleet: &Fleet) -> FleetKey {
+    let theirs = |replica: &RingInUse| replica.keys.iter().any(|theirs| theirs.id == key.id);
     let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());
-    let (opened, last_opened) = fleet.decoded(&key.id);
-    let state = match key.status {
-        Status::Enabled if key.primary => State::Primary,
-        Status::Enabled if key.is_pending(fleet.asked) => State::Pending,
-        Status::Enabled => State::Enabled,
-        Status::Disabled => State::Disabled,
-        Status::Destroyed => State::Destroyed,
-    };
+    let (opened, last_opened) = fleet.decoded(key.id);
     let span = Span {
-        id: key.id.clone(),
-        state,
+        id: key.id.to_string(),
+        state: key.state(fleet.asked),
         created: key.created,
         activates: key.activates,
         retired: key.disabled.filter(|_| key.status != Status::Enabled),

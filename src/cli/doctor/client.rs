@@ -9,7 +9,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,9 +19,11 @@ use zeroize::Zeroizing;
 
 use super::{
     old_tls,
+    reply::{Envelope, Kind, Reply},
     target::Target,
-    trouble::{self, Kind, Trouble},
+    trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// Bytes of the longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -37,90 +38,6 @@ const TOTAL_MAX: Duration = Duration::from_secs(120);
 const NO_HTTP: &str =
     "something else listens there, or a proxy cuts the connection: compare the port, and look at its log";
 
-/// The direction of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    PhoneToUid,
-    UidToPhone,
-}
-
-impl Mode {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::PhoneToUid => "PhoneToUID",
-            Self::UidToPhone => "UIDToPhone",
-        }
-    }
-}
-
-/// The envelope, as far as CCC reads it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Answer {
-    pub(super) code: i64,
-    #[serde(default)]
-    pub(super) results: Option<Vec<Item>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Item {
-    pub(super) key: String,
-    #[serde(default)]
-    pub(super) value: Option<String>,
-}
-
-impl Item {
-    /// What it was mapped to; nothing, where it was refused.
-    pub(super) fn value(&self) -> Option<&str> {
-        self.value.as_deref().filter(|value| !value.is_empty())
-    }
-}
-
-/// What came back.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    /// How it says to log in: the header, where there is one.
-    pub(super) challenge: Option<HeaderValue>,
-    /// What its body is.
-    pub(super) kind: Kind,
-    /// Where the body was an envelope.
-    pub(super) answer: Option<Answer>,
-    pub(super) took: Duration,
-}
-
-impl Reply {
-    /// The results of a request that was taken, with its `Code`.
-    ///
-    /// # Errors
-    /// What it was instead.
-    pub(super) fn results(self) -> Result<(i64, Vec<Item>), Trouble> {
-        if let Some(trouble) = trouble::of_reply(&self) {
-            return Err(trouble);
-        }
-        let granted = "grant this user both modes: `modes` of its [[clients]] in callveil's configuration";
-        match self.status {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => {
-                return Err(Trouble::of(
-                    "the user name or the password is refused (HTTP 401)",
-                    "compare both with the endpoint's: callveil has the password's SHA-256 (`callveil clients new-password`)",
-                ));
-            }
-            StatusCode::FORBIDDEN => return Err(Trouble::of("the mode is refused (HTTP 403)", granted)),
-            status => return Err(Trouble::only(format!("HTTP {}", status.as_u16()))),
-        }
-        let envelope = "answer {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]} as JSON";
-        let answer = self.answer.ok_or_else(|| Trouble::of("not the JSON of an answer", envelope))?;
-        match answer.results {
-            Some(results) => Ok((answer.code, results)),
-            None if answer.code == 0 => Err(Trouble::of("Code 0, and no Results", envelope)),
-            None if answer.code == 403 => Err(Trouble::of("the mode is refused (Code 403)", granted)),
-            None => Err(Trouble::only(format!("Code {}", answer.code))),
-        }
-    }
-}
-
 /// Status, `WWW-Authenticate`, and the body.
 type Received = (StatusCode, Option<HeaderValue>, Bytes);
 
@@ -130,7 +47,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A client of one endpoint.
-pub(super) struct Client {
+pub(super) struct EndpointClient {
     target: Target,
     connector: Option<TlsConnector>,
     kept: Option<Sender>,
@@ -154,7 +71,7 @@ pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, &'static 
     Ok(value)
 }
 
-impl Client {
+impl EndpointClient {
     /// A client of `target`, by TLS with `connector`.
     pub(super) fn new(target: Target, connector: Option<TlsConnector>) -> Self {
         Self { target, connector, kept: None, connections: 0, deadline: Instant::now() + TOTAL_MAX }
@@ -186,9 +103,9 @@ impl Client {
                 return Err(Trouble::of_waiting(patience));
             }
         };
-        let answer: Option<Answer> = serde_json::from_slice(&body).ok();
-        let kind = if answer.is_some() { Kind::Envelope } else { Kind::of(&body) };
-        Ok(Reply { status, challenge, kind, answer, took: begun.elapsed() })
+        let envelope: Option<Envelope> = serde_json::from_slice(&body).ok();
+        let kind = if envelope.is_some() { Kind::Envelope } else { Kind::of(&body) };
+        Ok(Reply { status, challenge, kind, envelope, took: begun.elapsed() })
     }
 
     /// What is there instead of an endpoint, where that can be told by asking otherwise: a port of TLS, or an admin

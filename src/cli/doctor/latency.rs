@@ -4,10 +4,11 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    client::{Client, Mode},
+    client::EndpointClient,
     mapping::Pair,
     report::{Check, Latency, Report},
 };
+use crate::item::Mode;
 
 /// What products like CCC wait for an answer on the way of a call. CCC's pages do not say how long it waits for this one; for
 /// its sibling, the callback of inbound calls, they say 5 s and two more tries.
@@ -23,7 +24,7 @@ const TOTAL_MAX: Duration = Duration::from_secs(30);
 const REQUESTS_PER_CONNECTION_MIN: usize = 10;
 
 /// Asks over and over for `pair`, in one direction and the other.
-pub(super) async fn check(client: &mut Client, report: &mut Report, login: &HeaderValue, pair: &Pair) {
+pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pair: &Pair) {
     let (begun, connections) = (Instant::now(), client.connections);
     let mut samples = Vec::with_capacity(REQUESTS);
     let mut trouble = None;

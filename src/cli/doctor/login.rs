@@ -4,11 +4,13 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 
 use super::{
-    client::{self, Client, Mode, Reply},
+    client::{self, EndpointClient},
     numbers::Numbers,
+    reply::{Kind, Reply},
     report::{Check, Report},
-    trouble::{self, Kind, Trouble},
+    trouble::Trouble,
 };
+use crate::item::Mode;
 
 const REMEDY: &str = "answer 401 with WWW-Authenticate: Basic, before anything else of the request is looked at";
 
@@ -16,7 +18,7 @@ const REMEDY: &str = "answer 401 with WWW-Authenticate: Basic, before anything e
 pub(super) struct NoEndpoint;
 
 /// How a request without the right credentials was met, from good to bad.
-enum Refusal {
+enum Challenge {
     Proper,
     Lax(String),
     None(String),
@@ -27,7 +29,7 @@ enum Refusal {
 /// # Errors
 /// There is no use in asking on: what answers is no endpoint, or none that can be reached.
 pub(super) async fn check(
-    client: &mut Client,
+    client: &mut EndpointClient,
     report: &mut Report,
     user: &str,
     numbers: &Numbers,
@@ -39,15 +41,15 @@ pub(super) async fn check(
         report.trouble(Check::MissingCredentials, &trouble, REMEDY);
         return Err(NoEndpoint);
     }
-    tell(report, Check::MissingCredentials, refusal(missing));
+    tell(report, Check::MissingCredentials, challenge_of(missing));
     let mut guess = [0; 16];
     let _ = getrandom::fill(&mut guess);
     let guess = HEXLOWER.encode(&guess);
     // A wrong password, an empty one, and another user.
     for (user, password) in [(user, &*guess), (user, ""), (&guess, &guess)] {
         let Ok(login) = client::basic(user, password) else { continue };
-        let wrong = refusal(client.ask(Some(&login), Mode::PhoneToUid, &[number]).await);
-        let is_proper = matches!(wrong, Refusal::Proper);
+        let wrong = challenge_of(client.ask(Some(&login), Mode::PhoneToUid, &[number]).await);
+        let is_proper = matches!(wrong, Challenge::Proper);
         tell(report, Check::WrongCredentials, wrong);
         if !is_proper {
             break;
@@ -70,30 +72,30 @@ fn no_endpoint(reply: &Result<Reply, Trouble>) -> Option<Trouble> {
                     "compare host, port and path with the endpoint's",
                 )
             });
-            trouble::of_reply(reply).or(strange)
+            reply.trouble().or(strange)
         }
     }
 }
 
-fn refusal(reply: Result<Reply, Trouble>) -> Refusal {
+fn challenge_of(reply: Result<Reply, Trouble>) -> Challenge {
     match reply {
-        Err(trouble) => Refusal::None(trouble.to_string()),
+        Err(trouble) => Challenge::None(trouble.to_string()),
         Ok(reply) => match reply.status {
-            StatusCode::UNAUTHORIZED if reply.challenge.is_some() => Refusal::Proper,
-            StatusCode::UNAUTHORIZED => Refusal::Lax("401, without WWW-Authenticate".to_owned()),
-            StatusCode::FORBIDDEN => Refusal::Lax("403 instead of 401".to_owned()),
-            StatusCode::OK if reply.answer.is_some_and(|answer| answer.code == 0) => {
-                Refusal::None("taken: anybody can turn UIDs into numbers".to_owned())
+            StatusCode::UNAUTHORIZED if reply.challenge.is_some() => Challenge::Proper,
+            StatusCode::UNAUTHORIZED => Challenge::Lax("401, without WWW-Authenticate".to_owned()),
+            StatusCode::FORBIDDEN => Challenge::Lax("403 instead of 401".to_owned()),
+            StatusCode::OK if reply.envelope.is_some_and(|envelope| envelope.code == 0) => {
+                Challenge::None("taken: anybody can turn UIDs into numbers".to_owned())
             }
-            status => Refusal::None(format!("HTTP {} instead of 401", status.as_u16())),
+            status => Challenge::None(format!("HTTP {} instead of 401", status.as_u16())),
         },
     }
 }
 
-fn tell(report: &mut Report, check: Check, refusal: Refusal) {
-    match refusal {
-        Refusal::Proper => report.good(check, "yes (HTTP 401)"),
-        Refusal::Lax(found) => report.warn(check, found, REMEDY),
-        Refusal::None(found) => report.bad(check, found, REMEDY),
+fn tell(report: &mut Report, check: Check, challenge: Challenge) {
+    match challenge {
+        Challenge::Proper => report.good(check, "yes (HTTP 401)"),
+        Challenge::Lax(found) => report.warn(check, found, REMEDY),
+        Challenge::None(found) => report.bad(check, found, REMEDY),
     }
 }

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use http::HeaderValue;
 
 use super::{
-    client::{Client, Item, Mode},
+    client::EndpointClient,
     numbers::{Number, Numbers},
+    reply::Item,
     report::{Check, Report},
     trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// What nobody's UID is.
 const NO_UID: &str = "no-such-uid-callveil-doctor";
@@ -27,7 +29,7 @@ pub(super) struct Pair {
 
 /// Judges the mapping. Gives a pair that works, for whoever goes on.
 pub(super) async fn check(
-    client: &mut Client,
+    client: &mut EndpointClient,
     report: &mut Report,
     login: &HeaderValue,
     numbers: &Numbers,
@@ -55,7 +57,12 @@ pub(super) async fn check(
 }
 
 /// One number, alone in its requests, so that its UID is known for sure.
-async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, written: String) -> Result<Pair, Trouble> {
+async fn learn(
+    client: &mut EndpointClient,
+    login: &HeaderValue,
+    number: &Number,
+    written: String,
+) -> Result<Pair, Trouble> {
     let uid = one(client, login, Mode::PhoneToUid, &written).await?;
     let phone = one(client, login, Mode::UidToPhone, &uid).await?;
     if phone.ends_with(&number.national()) {
@@ -68,7 +75,7 @@ async fn learn(client: &mut Client, login: &HeaderValue, number: &Number, writte
     }
 }
 
-async fn one(client: &mut Client, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, Trouble> {
+async fn one(client: &mut EndpointClient, login: &HeaderValue, mode: Mode, input: &str) -> Result<String, Trouble> {
     let results = client.ask(Some(login), mode, &[input]).await.and_then(|reply| reply.results());
     let (code, results) = results.map_err(|trouble| trouble.of_request(mode.name()))?;
     if results.first().is_some_and(|item| item.key != input && item.value() == Some(input)) {
@@ -120,14 +127,13 @@ struct Faults {
 }
 
 /// A batch with a repetition, in both modes.
-async fn check_batches(client: &mut Client, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
+async fn check_batches(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
     const BATCH: [usize; 4] = [2, 0, 1, 0];
     let mut faults = Faults::default();
-    for mode in [Mode::PhoneToUid, Mode::UidToPhone] {
-        let known: Vec<(&str, &str)> = match mode {
-            Mode::PhoneToUid => pairs.iter().map(|pair| (&*pair.written, &*pair.uid)).collect(),
-            Mode::UidToPhone => pairs.iter().map(|pair| (&*pair.uid, &*pair.phone)).collect(),
-        };
+    let to_uids: fn(&Pair) -> (&str, &str) = |pair| (&pair.written, &pair.uid);
+    let to_phones: fn(&Pair) -> (&str, &str) = |pair| (&pair.uid, &pair.phone);
+    for (mode, expected) in [(Mode::PhoneToUid, to_uids), (Mode::UidToPhone, to_phones)] {
+        let known: Vec<(&str, &str)> = pairs.iter().map(expected).collect();
         let inputs = BATCH.map(|at| known[at].0);
         match client.ask(Some(login), mode, &inputs).await.and_then(|reply| reply.results()) {
             Ok((_, results)) => {
@@ -189,7 +195,13 @@ fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
     seen
 }
 
-async fn check_spellings(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers, uid: &str) {
+async fn check_spellings(
+    client: &mut EndpointClient,
+    report: &mut Report,
+    login: &HeaderValue,
+    numbers: &Numbers,
+    uid: &str,
+) {
     const REMEDY: &str =
         "read every spelling as the number it means (libphonenumber does), with the region that --region names";
     let groups = numbers.groups();
@@ -219,7 +231,7 @@ async fn check_spellings(client: &mut Client, report: &mut Report, login: &Heade
 }
 
 /// What nobody's UID is, and a UID with one character changed where that is nobody's either, beside a good one.
-async fn check_unknown(client: &mut Client, report: &mut Report, login: &HeaderValue, good: &Pair) {
+async fn check_unknown(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, good: &Pair) {
     let forged = (good.uid.chars().count() >= UNGUESSABLE_CHARS_MIN).then(|| forge(&good.uid));
     let mut inputs = vec![good.uid.as_str(), NO_UID];
     inputs.extend(forged.as_deref());

@@ -11,12 +11,13 @@ mod mapping;
 mod more;
 mod numbers;
 mod old_tls;
+mod reply;
 mod report;
 mod target;
 mod tls;
 mod trouble;
 
-use std::{fs::File, io::Read as _, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use http::{HeaderValue, Uri};
@@ -24,13 +25,14 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use self::{
-    client::Client,
+    client::EndpointClient,
     numbers::{Numbers, Region},
     report::{Check, Report},
     target::Target,
     tls::Trust,
 };
-use super::{Failure, tell};
+use super::{failure::Failure, say::tell};
+use crate::disk::reading;
 
 /// Bytes of the longest password that is read.
 const PASSWORD_BYTES_MAX: usize = 1024;
@@ -94,12 +96,12 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
 /// The password, from where it was said to be.
 fn password(args: &DoctorArgs) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = &args.password_file {
-        let failed = |error: std::io::Error| Failure::usage(format_args!("{}: {error}", path.display()));
-        let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 1));
-        let limit = u64::try_from(PASSWORD_BYTES_MAX + 1).expect("it is small");
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
-        let text = str::from_utf8(&bytes).ok().filter(|_| bytes.len() <= PASSWORD_BYTES_MAX);
-        let text = text.ok_or_else(|| Failure::usage(format_args!("{} holds no password", path.display())))?;
+        let no_password = || Failure::usage(format_args!("{} holds no password", path.display()));
+        let bytes = reading::file(path, PASSWORD_BYTES_MAX).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => no_password(),
+            _ => Failure::usage(format_args!("{}: {error}", path.display())),
+        })?;
+        let text = str::from_utf8(&bytes).map_err(|_| no_password())?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
     }
     if let Some(password) = std::env::var_os(PASSWORD_VARIABLE) {
@@ -132,7 +134,7 @@ async fn examine(mut target: Target, trust: &Trust, user: &str, login: &HeaderVa
             report.not_applicable(check, "plain HTTP");
         }
     }
-    let mut client = Client::new(target, connector);
+    let mut client = EndpointClient::new(target, connector);
     if login::check(&mut client, &mut report, user, numbers).await.is_err() {
         report.leave_the_rest("no endpoint answered");
         return report;

@@ -3,14 +3,16 @@
 use http::HeaderValue;
 
 use super::{
-    client::{Client, Item, Mode},
+    client::EndpointClient,
     numbers::{HOTLINE, Numbers},
+    reply::Item,
     report::{Check, Report},
     trouble::Trouble,
 };
+use crate::item::Mode;
 
 /// Judges these, each by itself.
-pub(super) async fn check(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
+pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
     check_batch(client, report, login, numbers).await;
     if numbers.are_chinese() {
         check_hotline(client, report, login).await;
@@ -22,7 +24,7 @@ pub(super) async fn check(client: &mut Client, report: &mut Report, login: &Head
 
 /// The values of `inputs`, in their order.
 async fn values(
-    client: &mut Client,
+    client: &mut EndpointClient,
     login: &HeaderValue,
     mode: Mode,
     inputs: &[&str],
@@ -35,7 +37,7 @@ async fn values(
     Ok(inputs.iter().enumerate().map(value).collect())
 }
 
-async fn check_batch(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
+async fn check_batch(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
     let batch = numbers.batch();
     let remedy = "map a hundred numbers in one request, as CCC sends them when a page of records is opened";
     let written: Vec<&str> = batch.iter().map(|(written, _)| &**written).collect();
@@ -58,7 +60,7 @@ async fn check_batch(client: &mut Client, report: &mut Report, login: &HeaderVal
     }
 }
 
-async fn check_hotline(client: &mut Client, report: &mut Report, login: &HeaderValue) {
+async fn check_hotline(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue) {
     let mut ask = async |mode, input: &str| {
         let values = values(client, login, mode, &[input]).await?;
         values.into_iter().next().flatten().ok_or_else(|| Trouble::only("no Value"))
@@ -77,7 +79,7 @@ async fn check_hotline(client: &mut Client, report: &mut Report, login: &HeaderV
 }
 
 /// What UIDToPhone does with a number, which agents who dial by hand send.
-async fn check_plain_number(client: &mut Client, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
+async fn check_plain_number(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
     let [(number, _), ..] = numbers.as_ccc_writes_them();
     let dialled = number.dialled();
     match values(client, login, Mode::UidToPhone, &[&dialled]).await.map(|mut values| values.pop().flatten()) {

@@ -7,7 +7,7 @@ use http::Uri;
 use serde_json::{Value, json};
 
 use super::{Failure, Numbers, trouble::Trouble};
-use crate::cli::print;
+use crate::cli::say::print;
 
 /// One thing that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 //! connection has too.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -28,9 +28,10 @@ use super::{
     report::{Check, Report},
     target::Target,
 };
+use crate::disk::reading;
 
 /// Bytes of the largest file of CAs.
-const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const CA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const DAY: u64 = 86_400;
 
@@ -58,11 +59,10 @@ impl Trust {
         let mut all = machine.clone();
         if let Some(path) = ca {
             let failed = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
-            let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
-            if length > CA_BYTES_MAX {
-                return Err(failed(&"it is too large"));
-            }
-            let pem = fs::read(path).map_err(|error| failed(&error))?;
+            let pem = reading::file(path, CA_BYTES_MAX).map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge => failed(&"it is too large"),
+                _ => failed(&error),
+            })?;
             let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
             let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
             for certificate in certificates.ok_or_else(|| failed(&"it holds no certificate as PEM"))? {

@@ -2,10 +2,6 @@
 
 use std::{fmt, io};
 
-use http::StatusCode;
-
-use super::client::Reply;
-
 /// What was found instead of an answer, and a remedy, where its cause tells one.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -61,79 +57,4 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.found)
     }
-}
-
-/// What the body of an answer is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Envelope,
-    OtherJson,
-    Html,
-    Other,
-}
-
-impl Kind {
-    /// The kind of a body that is no envelope.
-    pub(super) fn of(body: &[u8]) -> Self {
-        let begin = body.trim_ascii_start();
-        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
-            Self::OtherJson
-        } else if begin.first() == Some(&b'<') {
-            Self::Html
-        } else {
-            Self::Other
-        }
-    }
-}
-
-/// The trouble that an answer is, whatever was asked; `None` where it is one of an endpoint, good or bad.
-pub(super) fn of_reply(reply: &Reply) -> Option<Trouble> {
-    let status = reply.status;
-    let found = |what: &str| format!("{what} (HTTP {})", status.as_u16());
-    let is_envelope = reply.kind == Kind::Envelope;
-    let trouble = match status {
-        status if status.is_redirection() => Trouble::of(
-            found("a redirect"),
-            "CCC follows none: tell it the URL where the endpoint itself is, with that scheme, host and path",
-        ),
-        StatusCode::NOT_FOUND => Trouble::of(
-            found("nothing at this path"),
-            "compare the URL's path with `path` of the configuration, and with the rules of a proxy before it",
-        ),
-        StatusCode::METHOD_NOT_ALLOWED => Trouble::of(
-            found("no POST here"),
-            "something else answers: compare host, port and path with the endpoint's",
-        ),
-        StatusCode::TOO_MANY_REQUESTS => Trouble::of(
-            found("over a limit"),
-            "wait a minute; then raise the limits of this user, or of the proxy or firewall before the endpoint",
-        ),
-        StatusCode::BAD_GATEWAY => Trouble::of(
-            found("a proxy gets no answer from the endpoint"),
-            "look at the proxy's log: is the endpoint started, on that port, and spoken to with TLS if it has [tls]?",
-        ),
-        StatusCode::SERVICE_UNAVAILABLE if !is_envelope => Trouble::of(
-            found("a proxy has no endpoint to ask"),
-            "look at the proxy's health checks and at the endpoint's /readyz",
-        ),
-        StatusCode::GATEWAY_TIMEOUT => Trouble::of(
-            found("a proxy waited in vain for the endpoint"),
-            "is the endpoint stopped or overloaded, or does a firewall stand between it and the proxy?",
-        ),
-        StatusCode::FORBIDDEN if !is_envelope => {
-            Trouble::of(found("forbidden"), "a proxy or its firewall refuses it: let CCC's requests through")
-        }
-        status if status.is_server_error() => {
-            Trouble::of(found("the endpoint failed"), "look at its log: the cause stands there")
-        }
-        StatusCode::OK if reply.kind == Kind::Html => {
-            Trouble::of(found("a web page"), "the URL leads to a web site: compare host and path with the endpoint's")
-        }
-        StatusCode::OK if reply.kind == Kind::OtherJson => Trouble::of(
-            found("JSON of something else"),
-            "is that another service? The endpoint answers {\"Code\": 0, \"Results\": [{\"Key\", \"Value\"}]}",
-        ),
-        _ => return None,
-    };
-    Some(trouble)
 }

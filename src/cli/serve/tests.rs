@@ -8,7 +8,13 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::keyring::disk::{Access, Disk, Lock};
+use crate::{
+    audit::{Destination, OnFull, Writer},
+    cli::ring::trunk_zero_default,
+    disk::{Access, Disk, Lock},
+    keyring::{KeyRing, rotation},
+    phone, tokenizer,
+};
 
 /// Set for a process that a test starts of itself, to see it end.
 const CHILD: &str = "CALLVEIL_TEST_CHILD";
@@ -59,7 +65,7 @@ impl io::Write for Broken {
 }
 
 fn broken_audit() -> (Audit, Writer) {
-    Audit::new(Destination::Other(Box::new(Broken)), crate::audit::OnFull::Block, None, 1)
+    Audit::new(Destination::Other(Box::new(Broken)), OnFull::Block, None, 1)
 }
 
 /// Runs the test `name` in a process of its own; `None` within that.
@@ -107,10 +113,10 @@ async fn lose_the_reloader() {
     let hangup = signal(SignalKind::hangup()).expect("signals");
     let plain =
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
-    let ring = crate::keyring::KeyRing::from_note(&plain, crate::tokenizer::knows, &[]).expect("a ring");
+    let ring = KeyRing::from_note(&plain, tokenizer::supports, &[]).expect("a ring");
     let tokenizer = Tokenizer::new(ring, trunk_zero_default());
     let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
-    let ring = RingFile::new("ring", Default::default(), crate::tokenizer::knows, None).on(Arc::new(Broken));
+    let ring = RingFile::new("ring", Default::default(), tokenizer::supports, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
     let (live, audit, trunk_zero) = (Arc::new(live), Arc::new(audit), trunk_zero_default());
     let reloader = Reloader { live, ring, trunk_zero, config: None, tls: Vec::new(), audit, seen: None };

@@ -2,8 +2,11 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{Exposure, READ};
-use crate::keyring::{NotASuccessor, disk::FILE_BYTES_MAX, fault::Faults, rotation::ChangeError, sealed::SealError};
+use super::READ;
+use crate::{
+    disk::{FILE_BYTES_MAX, exposure::Exposure},
+    keyring::{fault::Faults, rotation::ChangeError, sealed::SealError, successor::NotASuccessor},
+};
 
 /// Why a ring file could not be read or written.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Answer, AuditFacts, Client, Fleet, FleetKey, Key, Lag, LimitUse, Replica, RingFacts, Span, fleet, is_page, replica,
 };
-use crate::{keyring::State, lately::Lately};
+use crate::{keyring::key::KeyState, lately::Lately};
 
 #[track_caller]
 fn check(name: &str, page: &str) {
@@ -34,11 +34,11 @@ fn keys() -> [Span; 3] {
         activates: at(activates),
         retired: None,
     };
-    let mut old = span("c402", State::Disabled, "2025-06-01T00:00:00Z", "2025-06-02T00:00:00Z");
+    let mut old = span("c402", KeyState::Disabled, "2025-06-01T00:00:00Z", "2025-06-02T00:00:00Z");
     old.retired = Some(at("2026-10-01T00:00:00Z"));
     [
-        span("3fa1", State::Primary, "2026-09-01T00:00:00Z", "2026-09-02T00:00:00Z"),
-        span("0b7e", State::Pending, "2026-11-26T00:00:00Z", "2026-11-29T04:00:00Z"),
+        span("3fa1", KeyState::Primary, "2026-09-01T00:00:00Z", "2026-09-02T00:00:00Z"),
+        span("0b7e", KeyState::Pending, "2026-11-26T00:00:00Z", "2026-11-29T04:00:00Z"),
         old,
     ]
 }
@@ -127,7 +127,7 @@ fn the_page_of_all_replicas_is_what_was_agreed() {
         ring: Some(("e25908c5".to_owned(), 3, "26916f0fb924e90e".to_owned())),
         keys: keys()
             .map(|span| FleetKey {
-                missing_on: if span.state == State::Pending {
+                missing_on: if span.state == KeyState::Pending {
                     vec!["http://10.0.0.8:9640/".to_owned(); 7]
                 } else {
                     Vec::new()

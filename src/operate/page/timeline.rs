@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 
 use super::look::{At, Text, Words, many};
-use crate::keyring::State;
+use crate::keyring::key::KeyState;
 
 /// Keys that are shown. More than these no one can tell apart at a glance.
 pub(super) const KEYS_MAX: usize = 40;
@@ -27,7 +27,7 @@ pub struct Span {
     /// Its name, as it came.
     pub id: String,
     /// What it is good for now.
-    pub state: State,
+    pub state: KeyState,
     /// When it was made.
     pub created: Timestamp,
     /// When it becomes the primary, or became it.
@@ -40,11 +40,11 @@ impl Span {
     /// The most useful first: the one that is to come, the primary, and the others from new to old.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let state = match self.state {
-            State::Pending => 0,
-            State::Primary => 1,
-            State::Enabled => 2,
-            State::Disabled => 3,
-            State::Destroyed => 4,
+            KeyState::Pending => 0,
+            KeyState::Primary => 1,
+            KeyState::Enabled => 2,
+            KeyState::Disabled => 3,
+            KeyState::Destroyed => 4,
         };
         (state, std::cmp::Reverse(self.activates))
     }
@@ -52,13 +52,13 @@ impl Span {
     /// What it is and since when, or how long it takes, as HTML.
     pub(super) fn says(&self, now: Timestamp) -> String {
         match (self.state, self.retired) {
-            (State::Primary, _) if self.activates > now => "primary, being the first".to_owned(),
-            (State::Primary, _) => format!("primary<small>since {}</small>", At(self.activates)),
-            (State::Pending, _) => {
+            (KeyState::Primary, _) if self.activates > now => "primary, being the first".to_owned(),
+            (KeyState::Primary, _) => format!("primary<small>since {}</small>", At(self.activates)),
+            (KeyState::Pending, _) => {
                 let (left, when) = (Words(now, self.activates), At(self.activates));
                 format!("pending<small>primary in {left}, on {when}</small>")
             }
-            (State::Enabled, _) => "opens UIDs".to_owned(),
+            (KeyState::Enabled, _) => "opens UIDs".to_owned(),
             (state, Some(retired)) => format!("{}<small>since {}</small>", state.name(), At(retired)),
             (state, None) => state.name().to_owned(),
         }
@@ -72,7 +72,7 @@ pub(super) fn last_opened(last: Option<Timestamp>) -> String {
 
 /// What comes next, in words.
 pub(super) fn next_activation(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Result {
-    let next = spans.iter().filter(|span| span.state == State::Pending).min_by_key(|span| span.activates);
+    let next = spans.iter().filter(|span| span.state == KeyState::Pending).min_by_key(|span| span.activates);
     match next {
         Some(next) => {
             let (id, left, when) = (Text(&next.id), Words(now, next.activates), At(next.activates));
@@ -168,7 +168,7 @@ fn draw_key(out: &mut String, spans: &[Span], span: &Span, y: usize, (scale, now
         write!(out, "<line class=\"{class}\" x1=\"{}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>", Percent(x1), Percent(x2))
     };
     line("made", span.created, span.activates)?;
-    let is_over = matches!(span.state, State::Disabled | State::Destroyed);
+    let is_over = matches!(span.state, KeyState::Disabled | KeyState::Destroyed);
     // It made UIDs until the next one came, whatever became of that one later.
     let later = spans.iter().filter(|other| (other.activates, &other.id) > (span.activates, &span.id));
     let next = later.map(|other| other.activates).min().map_or(now, |next| next.min(now));
@@ -178,7 +178,7 @@ fn draw_key(out: &mut String, spans: &[Span], span: &Span, y: usize, (scale, now
     line("open", span.activates, end)?;
     line("seal", span.activates, next)?;
     let x = Percent(scale.place(span.activates));
-    if span.state == State::Pending {
+    if span.state == KeyState::Pending {
         write!(out, "<circle class=\"seal\" cx=\"{x}\" cy=\"{y}\" r=\"2\"/>")?;
     }
     if is_over && span.retired.is_some() {
@@ -224,7 +224,7 @@ fn legend(out: &mut String) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn span(id: &str, state: State, created: &str, activates: &str) -> Span {
+    fn span(id: &str, state: KeyState, created: &str, activates: &str) -> Span {
         let at = |day: &str| format!("{day}T00:00:00Z").parse().expect("a time");
         Span { id: id.to_owned(), state, created: at(created), activates: at(activates), retired: None }
     }
@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn keys_stand_where_their_times_are() {
         let spans = [
-            span("0b7e", State::Pending, "2026-10-08", "2026-10-11"),
-            span("3fa1", State::Primary, "2026-10-01", "2026-10-01"),
+            span("0b7e", KeyState::Pending, "2026-10-08", "2026-10-11"),
+            span("3fa1", KeyState::Primary, "2026-10-01", "2026-10-01"),
         ];
         let svg = drawn(&spans, "2026-10-09T00:00:00Z");
         let x = |place| format!("x1=\"{place}\"");
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn a_key_ends_where_it_was_disabled_and_was_followed() {
-        let mut old = span("3fa1", State::Disabled, "2026-10-01", "2026-10-01");
+        let mut old = span("3fa1", KeyState::Disabled, "2026-10-01", "2026-10-01");
         old.retired = Some("2026-10-07T00:00:00Z".parse().expect("a time"));
-        let spans = [old, span("0b7e", State::Primary, "2026-10-03", "2026-10-05")];
+        let spans = [old, span("0b7e", KeyState::Primary, "2026-10-03", "2026-10-05")];
         let svg = drawn(&spans, "2026-10-11T00:00:00Z");
         assert!(svg.contains("<line class=\"open\" x1=\"1.0%\" x2=\"59.8%\" y1=\"52\""), "{svg}");
         assert!(svg.contains("<line class=\"seal\" x1=\"1.0%\" x2=\"40.2%\" y1=\"52\""), "{svg}");
@@ -265,9 +265,9 @@ mod tests {
 
     #[test]
     fn a_new_ring_and_absurd_times_are_drawn() {
-        let one = drawn(&[span("3fa1", State::Primary, "2026-10-01", "2026-10-01")], "2026-10-01T00:00:00Z");
+        let one = drawn(&[span("3fa1", KeyState::Primary, "2026-10-01", "2026-10-01")], "2026-10-01T00:00:00Z");
         assert!(one.contains("<line class=\"now\" x1=\"99.0%\""), "{one}");
-        let wide = drawn(&[span("<b>", State::Primary, "0001-01-01", "9999-12-30")], "2026-10-01T00:00:00Z");
+        let wide = drawn(&[span("<b>", KeyState::Primary, "0001-01-01", "9999-12-30")], "2026-10-01T00:00:00Z");
         assert!(wide.contains("&lt;b&gt; primary") && !wide.contains("<b>"), "{wide}");
         drawn(&[], "2026-10-01T00:00:00Z");
     }

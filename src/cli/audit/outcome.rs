@@ -1,0 +1,103 @@
+//! What came of reading logs: what is wrong with them, for people.
+
+use super::Name;
+use crate::{
+    audit::verify::{
+        Found,
+        fault::{Fault, Location, Wrong},
+    },
+    cli::{failure::Failure, say::tell},
+};
+
+/// Locations that are shown of each kind of trouble.
+const SHOWN: usize = 10;
+
+/// One kind of trouble, and where it is.
+#[derive(Default)]
+pub(super) struct Trouble {
+    pub(super) count: u64,
+    pub(super) locations: Vec<Location>,
+}
+
+impl Trouble {
+    pub(super) fn note(&mut self, location: Location) {
+        self.count += 1;
+        if self.locations.len() < SHOWN {
+            self.locations.push(location);
+        }
+    }
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    /// What is wrong, for people.
+    pub(super) wrong: Vec<String>,
+    /// What was torn by a crash.
+    pub(super) torn: Vec<String>,
+    /// How many things are wrong.
+    pub(super) count: u64,
+    pub(super) chains: Vec<Found>,
+    pub(super) lines: u64,
+    pub(super) in_no_chain: u64,
+    pub(super) names: Vec<String>,
+}
+
+impl Outcome {
+    /// Where something stands, for people.
+    pub(super) fn at(&self, location: Location) -> String {
+        format!("{}:{}", self.names[location.file], location.line)
+    }
+
+    /// Notes the starts of which the logs of stderr tell nothing.
+    pub(super) fn miss_heads(&mut self) {
+        let unknown = self.chains.iter().filter(|found| !found.has_head);
+        let told: Vec<_> = unknown
+            .map(|found| {
+                let (location, name) = (self.at(found.location), Name(&found.instance));
+                format!("{location}: {name} is a start of which the logs of stderr tell nothing")
+            })
+            .collect();
+        self.count += told.len() as u64;
+        self.wrong.extend(told);
+    }
+
+    /// Starts of which no end was found: each may go on, or a crash may have cut it off.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Found> {
+        self.chains.iter().filter(|found| !found.is_ended)
+    }
+
+    /// Tells what is wrong, on stderr, and fails where anything is.
+    pub(super) fn judge(&self) -> Result<(), Failure> {
+        for what in self.torn.iter().chain(&self.wrong) {
+            tell(what);
+        }
+        match self.count + self.torn.len() as u64 {
+            0 => Ok(()),
+            1 => Err(Failure::failed("these logs do not tell all: see above (`callveil audit verify` tells more)")),
+            count => Err(Failure::failed(format_args!(
+                "these logs do not tell all, for {count} reasons: see above (`callveil audit verify` tells more)"
+            ))),
+        }
+    }
+}
+
+/// A fault, for people.
+pub(super) fn told(fault: &Fault, at: &impl Fn(Location) -> String) -> String {
+    let location = fault.location.map(|location| format!("{}: ", at(location))).unwrap_or_default();
+    let lines = if fault.first == fault.last {
+        format!("line {} of {}", fault.first, Name(&fault.instance))
+    } else {
+        format!("lines {} to {} of {}", fault.first, fault.last, Name(&fault.instance))
+    };
+    let what = match fault.wrong {
+        Wrong::Altered => "does not fit the one before: one of them was altered",
+        Wrong::Repeated => "is there twice",
+        Wrong::Reordered => "stands behind one that follows it",
+        Wrong::Moved => "not here, but in another file",
+        Wrong::Missing => "missing before this",
+        Wrong::Cut => "missing, though the log on stderr tells of the last of them",
+        Wrong::Remade => "is not the line that the log on stderr tells of: the chain was made anew",
+        Wrong::TooMuch => "and more: too much is out of order to be told",
+    };
+    format!("{location}{lines}: {what}")
+}

@@ -1,0 +1,187 @@
+//! Which ring a command is about, and how it is opened.
+
+use std::{
+    cell::OnceCell,
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
+
+use age::{NoCallbacks, secrecy::SecretString};
+use clap::Args;
+
+use super::{failure::Failure, say::tell};
+use crate::{
+    audit::{
+        ItemKey,
+        journal::{Journal, NotRecorded},
+    },
+    config::{Config, KeyringConfig, Overrides},
+    disk::{
+        Disk as _, RealDisk,
+        exposure::{AtRest, FileMode},
+        reading::open_at_once,
+        writing::make_folder_of,
+    },
+    keyring::{KeyRing, file::RingFile, identity, sealed::Identities},
+    phone::TrunkZeroRegions,
+    tokenizer::{self, Tokenizer},
+};
+
+/// Where the key ring is, unless told.
+const KEYRING_DEFAULT: &str = "keys/keyring.json";
+
+/// Which key ring to use.
+#[derive(Args)]
+pub(super) struct RingArgs {
+    /// The key ring file [default: keys/keyring.json]
+    #[arg(long, value_name = "FILE")]
+    pub(super) keyring: Option<PathBuf>,
+    /// The age identity that opens an encrypted key ring
+    #[arg(long, value_name = "FILE")]
+    pub(super) identity: Option<PathBuf>,
+    /// Take the key ring, its identity, and how numbers are dialled, from this configuration
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// What it says, once it was read: all of one command is done by the same.
+    #[arg(skip)]
+    read: OnceCell<Config>,
+}
+
+impl RingArgs {
+    /// The configuration, where there is one, with what the other flags say instead of it.
+    pub(super) fn configuration(&self) -> Result<Option<&Config>, Failure> {
+        let Some(path) = &self.config else { return Ok(None) };
+        if self.read.get().is_none() {
+            // A service may get its configuration through a pipe. A command waits for none.
+            open_at_once(path)
+                .map_err(|error| Failure::config(format_args!("configuration: {}: {error}", path.display())))?;
+            let overrides = Overrides { listen: None, keyring: self.keyring.clone(), identity: self.identity.clone() };
+            // Nobody else could have set it.
+            let _ = self.read.set(Config::read(path, overrides)?);
+        }
+        Ok(self.read.get())
+    }
+
+    /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
+    pub(super) fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
+        if let Some(config) = self.configuration()? {
+            return Ok((config.keyring.clone(), config.trunk_zero_regions.clone()));
+        }
+        let path = self.keyring.clone().unwrap_or_else(|| KEYRING_DEFAULT.into());
+        let identity = self.identity.clone();
+        Ok((KeyringConfig { identity, ..KeyringConfig::at(path) }, trunk_zero_default()))
+    }
+
+    /// The ring file, and what the configuration says of it. A passphrase is asked for here, and only here.
+    pub(super) fn file(&self) -> Result<(RingFile, KeyringConfig), Failure> {
+        let config = self.locate()?.0;
+        Ok((ring_file(&config, Asking::OnTheTerminal)?, config))
+    }
+
+    /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
+    /// beside the ring.
+    pub(super) fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
+        Ok(self.open_journal(command)??)
+    }
+
+    /// The same, with what the system says where there can be none.
+    pub(super) fn open_journal(&self, command: &'static str) -> Result<Result<Journal, NotRecorded>, Failure> {
+        match self.configuration()?.and_then(|config| config.audit.to.clone()) {
+            Some(log) => {
+                make_folder_of(&log).map_err(Failure::failed)?;
+                Ok(Journal::open(command, log))
+            }
+            None => {
+                let ring = self.locate()?.0.path;
+                make_folder_of(&ring).map_err(Failure::failed)?;
+                Ok(Journal::beside(command, &ring))
+            }
+        }
+    }
+
+    /// The ring, if it is one that the configuration allows, whether or not it is approved of.
+    pub(super) fn ring(&self) -> Result<KeyRing, Failure> {
+        let (file, config) = self.file()?;
+        let ring = file.read()?;
+        config.check_pins(&ring)?;
+        Ok(ring)
+    }
+
+    /// What maps as replicas do, with a ring that they would use.
+    pub(super) fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        let (config, trunk_zero) = self.locate()?;
+        let ring = self.ring()?;
+        config.check_approval(&ring)?;
+        Ok(Tokenizer::new(ring, trunk_zero))
+    }
+}
+
+/// Whether there is somebody to ask for a passphrase.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    OnTheTerminal,
+    Nobody,
+}
+
+/// Where plugins of age talk to people, and ask them for PINs.
+#[derive(Clone, Copy)]
+pub(super) struct Terminal;
+
+impl age::Callbacks for Terminal {
+    fn display_message(&self, message: &str) {
+        tell(message.replace(|c: char| c.is_control(), " "));
+    }
+
+    fn confirm(&self, _message: &str, _yes: &str, _no: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn request_public_string(&self, _description: &str) -> Option<String> {
+        None
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let prompt = description.replace(|c: char| c.is_control(), " ");
+        rpassword::prompt_password(format!("{prompt}: ")).ok().map(SecretString::from)
+    }
+}
+
+/// The ring file of `config`. Without an identity there, systemd's credential of that name is one.
+pub(super) fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure> {
+    let credential = || {
+        let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("identity");
+        // One that is there and cannot be used must be told of, not passed over.
+        let missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        (!missing).then_some(path)
+    };
+    let identity = config.identity.clone().or_else(credential);
+    let identities = identity.map(|path| read_identities(&path, config.mode, asking)).transpose()?;
+    let file = RingFile::new(&config.path, config.mode, tokenizer::supports, identities);
+    let waiting = |lock: &Path| tell(format_args!("waiting for {}, which another command holds", lock.display()));
+    Ok(file.approved_by(config.approval.clone()).telling_of_waiting(waiting))
+}
+
+pub(super) fn read_identities(path: &Path, mode: FileMode, asking: Asking) -> Result<Identities, Failure> {
+    let ask = || rpassword::prompt_password("Passphrase of the identity: ").map(SecretString::from);
+    let identities = match asking {
+        Asking::OnTheTerminal => identity::read(path, mode, Some(&ask), Terminal),
+        Asking::Nobody => identity::read(path, mode, None, NoCallbacks),
+    };
+    identities.map_err(Failure::config)
+}
+
+/// The key under which the audit log hashes items.
+pub(super) fn read_item_key(path: &Path, mode: FileMode) -> Result<ItemKey, Failure> {
+    let failed = |reason: &dyn Display| Failure::config(format_args!("hmac_key {}: {reason}", path.display()));
+    let (file, access) = RealDisk.read(path).map_err(|error| failed(&error))?;
+    if let Some(how) = mode.exposure(access, AtRest::Plain) {
+        return Err(failed(&format_args!("it {how}")));
+    }
+    let bytes = file.first_chunk().filter(|bytes| bytes.len() == file.len());
+    Ok(ItemKey::new(bytes.ok_or_else(|| failed(&"it is not a file of 32 bytes (head -c 32 /dev/urandom makes one)"))?))
+}
+
+pub(super) fn trunk_zero_default() -> TrunkZeroRegions {
+    TrunkZeroRegions::new(["CN"]).expect("China is a region")
+}

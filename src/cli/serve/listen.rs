@@ -1,0 +1,51 @@
+//! The sockets of both listeners.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
+use tracing::{error, info};
+
+use crate::{
+    cli::failure::Failure,
+    limits::Limits,
+    server::{self, Access, admin::Admin, tls::Tls, workers::Workers},
+};
+
+/// Connections of the admin listener: probes, scrapes and a few people.
+pub(super) const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// Connections that wait to be taken, as far as the system allows it: in a flood, one more would wait for a second.
+const BACKLOG: u32 = 65_535;
+
+/// Listens on `address`.
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| Failure::failed(format_args!("cannot listen on {address}: {error}")))
+}
+
+/// The admin listener goes on through the drain, for the probes that watch it, and ends with the process.
+pub(super) fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<Tls>>) -> Result<(), Failure> {
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    info!(%address, "admin listening");
+    let limits =
+        Limits { connections: ADMIN_CONNECTIONS_MAX, connections_per_peer: ADMIN_CONNECTIONS_MAX, ..Limits::default() };
+    let (own, access) = (Workers::this_thread(), Access { tls, ..Access::default() });
+    tokio::spawn(async move {
+        let (_never, terminations) = watch::channel(0);
+        let unused = AtomicBool::new(false);
+        server::run(listener, Arc::new(admin), limits, access, &own, &unused, terminations).await;
+        error!("the admin listener ended");
+    });
+    Ok(())
+}

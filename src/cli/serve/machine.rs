@@ -1,0 +1,45 @@
+//! What the machine allows this process: memory and open files.
+
+use std::num::NonZeroUsize;
+
+use tracing::{info, warn};
+
+use super::listen::ADMIN_CONNECTIONS_MAX;
+use crate::{
+    config::Config,
+    limits::{Limits, Load},
+    server::process::memory_limit,
+};
+
+/// Files that are open beside connections: logs, the ring, sockets of the runtime.
+const FILES_OF_OUR_OWN: usize = 64;
+
+/// Says how much memory the configuration may take, and warns where there is less.
+pub(super) fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
+    let load = Load { threads: threads.get(), over_tls: config.tls.is_some(), keys };
+    let memory_max_bytes = config.limits.memory_max(&load);
+    match memory_limit() {
+        Some(limit) if limit < memory_max_bytes => warn!(
+            memory_max_bytes,
+            memory_limit_bytes = limit,
+            "less memory than the configuration may take: lower limits.connections or limits.buffered_bytes"
+        ),
+        limit => info!(memory_max_bytes, memory_limit_bytes = limit, "memory"),
+    }
+}
+
+/// Lets the process have as many files open as the system allows it, and takes no more connections than that leaves
+/// room for: out of files, it could not even take one to refuse it.
+pub(super) fn raise_open_files(limits: &mut Limits) {
+    let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) else { return };
+    let room =
+        usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(ADMIN_CONNECTIONS_MAX + FILES_OF_OUR_OWN).max(1);
+    if room < limits.connections {
+        warn!(
+            open_files = files,
+            connections = room,
+            "fewer connections than configured: raise the limit of open files"
+        );
+        limits.connections = room;
+    }
+}

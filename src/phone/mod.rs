@@ -1,0 +1,391 @@
+//! Text to canonical number, and canonical number to what is dialled: section 2 of the specification, and the only user of
+//! libphonenumber.
+//!
+//! The rules belong to a key and never change under it. What decides them is a file of this repository, the phone
+//! metadata of one libphonenumber release, so that neither a newer crate nor a newer release moves a UID; a second
+//! file can stand beside the first.
+
+mod ascii;
+pub(crate) mod digits;
+mod fast_path;
+mod short;
+mod spelling;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+};
+
+use prost::Message as _;
+use rlibphonenumber::{
+    NumberLengthType, PhoneMetadataCollection, PhoneNumber, PhoneNumberFormat, PhoneNumberType, PhoneNumberUtil,
+    Region, get_national_significant_number_owned,
+};
+use zeroize::Zeroizing;
+
+use self::{
+    fast_path::{FastPath, FastPaths, Written},
+    short::ShortNumbers,
+    spelling::{Prefix, Spelling},
+};
+use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
+
+/// The rules that a new key gets.
+pub const NUMBERS_NEWEST: &str = "callveil-2/libphonenumber-9.0.42";
+
+/// A way to read and write numbers, which a key keeps for as long as it lives.
+struct Rules {
+    name: &'static str,
+    /// The metadata that it was released with.
+    util: LazyLock<PhoneNumberUtil>,
+    short: LazyLock<ShortNumbers>,
+    /// What all that says of numbers in their usual spellings.
+    fast_path: LazyLock<FastPaths>,
+}
+
+/// All rules that this program knows.
+static RULES: [Rules; 1] = [Rules {
+    name: NUMBERS_NEWEST,
+    util: LazyLock::new(|| load(include_bytes!("libphonenumber-9.0.42.bin"))),
+    short: LazyLock::new(|| ShortNumbers::new(include_str!("short-numbers-9.0.42.tsv"))),
+    fast_path: LazyLock::new(|| FastPaths::new(include_bytes!("fast-path-9.0.42.bin"))),
+}];
+
+fn load(metadata: &[u8]) -> PhoneNumberUtil {
+    let metadata = PhoneMetadataCollection::decode(metadata).expect("the metadata is a file of this repository");
+    PhoneNumberUtil::new_for_metadata(metadata).expect("the metadata names regions that the crate knows")
+}
+
+/// Digits in the longest number that fits E.164.
+const E164_DIGITS_MAX: usize = 15;
+
+/// Zeros before 16 digits, of which the first is one too: a number of 15 is dialled behind two, and may have a trunk zero.
+const ZEROS: usize = 2;
+
+/// Digits of a number in a region that has no mobile ones.
+const DIGITS_MIN: usize = 7;
+
+/// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
+/// number names no country.
+pub struct Numbering {
+    util: &'static PhoneNumberUtil,
+    region: Region,
+    country_code: i32,
+    /// The region's short numbers, where it has any.
+    short: Option<&'static short::OfRegion>,
+    /// What is read and written without libphonenumber.
+    fast_path: Option<&'static FastPath>,
+}
+
+impl Numbering {
+    /// The numbering of a key with these `numbers` and this `region`; `None` where this program does not know them.
+    pub fn new(numbers: &str, region: &str) -> Option<Self> {
+        let rules = RULES.iter().find(|rules| rules.name == numbers)?;
+        let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
+        let fast_path = rules.fast_path.of_region(region);
+        let (region, country_code) = known_region(util, region)?;
+        Some(Self { util, region, country_code, short, fast_path })
+    }
+
+    /// The same, with libphonenumber alone: what the fast path must agree with.
+    #[must_use]
+    pub fn without_fast_path(self) -> Self {
+        Self { fast_path: None, ..self }
+    }
+
+    /// The number that `text` means.
+    ///
+    /// # Errors
+    /// [`InvalidNumber`] where the text can be no number at all, or where libphonenumber panicked over it: a UID made
+    /// in spite of that might not be the one that a mended program makes.
+    #[inline]
+    pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
+        match self.fast_path.and_then(|fast_path| fast_path.read(text)) {
+            Some(number) => Ok(Number::E164(number)),
+            None => self.normalize_slowly(text),
+        }
+    }
+
+    /// The same by libphonenumber.
+    #[cold]
+    fn normalize_slowly<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
+        let text = Text::strip(text).ok_or(InvalidNumber)?;
+        let number = catch_unwind(AssertUnwindSafe(|| self.read(text.as_str())));
+        Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
+    }
+
+    /// Whether `text` is a valid number in one of its usual spellings. Says no to others, which takes longer to find out.
+    pub fn is_common(&self, text: &str) -> bool {
+        self.fast_path.as_ref().is_some_and(|fast_path| fast_path.read(text).is_some())
+    }
+
+    /// The country code of the region.
+    pub fn country_code(&self) -> i32 {
+        self.country_code
+    }
+
+    /// About as few digits as the region's own numbers have, when they are dialled from another town.
+    pub fn digits_min(&self) -> usize {
+        let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);
+        example.map_or(DIGITS_MIN, |example| get_national_significant_number_owned(&example).len() - 1)
+    }
+
+    /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
+    /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
+    /// text, that text, unless it is a hotline.
+    #[inline]
+    pub fn dial(&self, number: &Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+        match number {
+            Number::E164(number) => self.dial_e164(*number, trunk_zero, dialled),
+            Number::Hotline(hotline) => self.dial_hotline(hotline, dialled),
+            Number::Verbatim(text) => {
+                match catch_unwind(AssertUnwindSafe(|| self.hotline(text.as_str()))).ok().flatten() {
+                    Some(hotline) => self.dial_hotline(&hotline, dialled),
+                    None => dialled.push_str(text.as_str()),
+                }
+            }
+        }
+    }
+
+    fn dial_hotline(&self, hotline: &Hotline, dialled: &mut String) {
+        dialled.extend(["00", itoa::Buffer::new().format(self.country_code), hotline.as_str()]);
+    }
+
+    fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
+        // That these do not wait for the digits' text is worth a sixth of the time that dialling takes.
+        let (count, code_digits) = trunk_zero.code_digits(number);
+        let written = match code_digits {
+            0 => Some(Written::Plain),
+            _ => self.fast_path.and_then(|fast_path| fast_path.written(number, count)),
+        };
+        // All in one place, and added at once: each text that is added takes as long as much else here.
+        let mut text = [b'0'; ZEROS + ascii::INTEGER_DIGITS_MAX];
+        text[ZEROS..].copy_from_slice(&ascii::digits(number.digits()));
+        let begin = text.len() - count;
+        // At least two zeros are before the digits, since there are no more than 15.
+        let text = match written {
+            Some(Written::Plain) => &text[begin - 2..],
+            Some(Written::BehindZero) => {
+                text.copy_within(begin - 2..begin + code_digits, begin - 3);
+                text[begin + code_digits - 1] = b'0';
+                &text[begin - 3..]
+            }
+            None => return self.dial_slowly(number, dialled),
+        };
+        dialled.push_str(str::from_utf8(text).expect("digits are ASCII"));
+    }
+
+    /// The same by libphonenumber, of a number that may have a trunk prefix.
+    #[cold]
+    fn dial_slowly(&self, number: E164, dialled: &mut String) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
+        match found.ok().flatten().map(Zeroizing::new) {
+            Some(found) => dialled.push_str(&found),
+            None => dialled.extend(["00", itoa::Buffer::new().format(number.digits())]),
+        }
+    }
+
+    /// Has libphonenumber compile what numbers of this region need, which it otherwise does at the first of them.
+    pub fn warm_up(&self) {
+        for kind in [PhoneNumberType::FixedLine, PhoneNumberType::Mobile, PhoneNumberType::TollFree] {
+            let Ok(example) = self.util.get_example_number_for_type_and_region(self.region, kind) else { continue };
+            let national = self.util.format(&example, PhoneNumberFormat::National);
+            if let Some(Number::E164(number)) = self.read(&national) {
+                self.with_trunk_prefix(number);
+            }
+        }
+        self.hotline("112");
+    }
+
+    /// The number that `text` means, unless it is verbatim: section 2, steps 2 to 4.
+    fn read(&self, text: &str) -> Option<Number<'static>> {
+        let spelling = Spelling::of(text)?;
+        let with_plus = spelling.with_plus().and_then(|spelling| self.decide(&spelling));
+        with_plus.or_else(|| self.decide(&spelling))
+    }
+
+    /// What `spelling` means as it stands: the first of the rules a to d of step 4 that holds.
+    fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
+        let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
+        if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed, &spelling.text)) {
+            return Some(Number::E164(valid));
+        }
+        if spelling.has_plus_inside {
+            return None;
+        }
+        let has_plus = spelling.prefix == Prefix::Plus;
+        let country_code = self.country_code.to_string();
+        let at_home = if has_plus { digits.strip_prefix(&country_code) } else { Some(digits.as_str()) };
+        if let Some(hotline) = at_home.and_then(|digits| self.hotline(digits)) {
+            return Some(Number::Hotline(hotline));
+        }
+        let parsed = parsed?;
+        let is_of_a_new_range = match spelling.prefix {
+            Prefix::Plus => parsed.is_possible(self.util) && *digits == parsed.digits,
+            Prefix::DoubleZero => false,
+            Prefix::None => self.is_like_a_mobile(&parsed, &digits) && self.comes_back(&parsed),
+        };
+        is_of_a_new_range.then_some(Number::E164(parsed.e164))
+    }
+
+    /// The number that `parsed`, read of `text`, is, if it is a valid one, or the one that its digits are. No number is taken
+    /// that its own digits are not read as.
+    fn valid(&self, parsed: &Parsed, text: &str) -> Option<E164> {
+        if text.strip_prefix('+') == Some(&parsed.digits) {
+            return parsed.is_valid(self.util).then_some(parsed.e164);
+        }
+        let again = self.parse(&format!("+{}", parsed.digits))?;
+        let comes_back = again.e164 == parsed.e164 || (!parsed.is_valid(self.util) && self.comes_back(&again));
+        (comes_back && again.is_valid(self.util)).then_some(again.e164)
+    }
+
+    /// Whether its digits are read as `parsed`.
+    fn comes_back(&self, parsed: &Parsed) -> bool {
+        self.parse(&format!("+{}", parsed.digits)).is_some_and(|again| again.e164 == parsed.e164)
+    }
+
+    /// The hotline of these digits in this region. Where they would be another number behind the country code, they are
+    /// none, since UIDToPhone writes them so.
+    fn hotline(&self, digits: &str) -> Option<Hotline> {
+        let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
+        let text = format!("+{}{digits}", self.country_code);
+        let explicit = self.parse(&text)?;
+        self.valid(&explicit, &text).is_none().then_some(hotline)
+    }
+
+    /// Whether `digits`, with or without the region's country code, have the length and the first digit of its mobile
+    /// numbers, of which new ones come into use before the metadata know them.
+    fn is_like_a_mobile(&self, parsed: &Parsed, digits: &str) -> bool {
+        let national = parsed.national();
+        if parsed.number.country_code != self.country_code || (digits != national && digits != parsed.digits) {
+            return false;
+        }
+        let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);
+        example.is_ok_and(|example| {
+            let example = get_national_significant_number_owned(&example);
+            example.len() == national.len() && example.as_bytes().first() == national.as_bytes().first()
+        })
+    }
+
+    fn parse(&self, text: &str) -> Option<Parsed> {
+        let number = self.util.parse(text, Some(self.region)).ok().filter(|number| number.extension.is_none())?;
+        let digits = format!("{}{}", number.country_code, get_national_significant_number_owned(&number));
+        if digits.len() > E164_DIGITS_MAX {
+            return None;
+        }
+        let e164 = digits.parse().ok().and_then(E164::new)?;
+        Some(Parsed { number, digits, e164 })
+    }
+
+    /// `number` with its trunk prefix, where it is valid, has one to add, and the result means `number` again.
+    fn with_trunk_prefix(&self, number: E164) -> Option<String> {
+        let parsed = self.parse(&format!("+{}", number.digits())).filter(|parsed| parsed.is_valid(self.util))?;
+        let national = self.util.format(&parsed.number, PhoneNumberFormat::National);
+        let national: String = national.chars().filter(char::is_ascii_digit).collect();
+        let dialled = format!("00{}{national}", parsed.number.country_code);
+        (self.read(&dialled) == Some(Number::E164(number))).then_some(dialled)
+    }
+}
+
+/// A number as libphonenumber reads it, without an extension, and of at most [`E164_DIGITS_MAX`] digits.
+struct Parsed {
+    number: PhoneNumber,
+    /// The country code and the national number.
+    digits: String,
+    e164: E164,
+}
+
+impl Parsed {
+    fn is_valid(&self, util: &PhoneNumberUtil) -> bool {
+        util.is_valid_number(&self.number)
+    }
+
+    fn is_possible(&self, util: &PhoneNumberUtil) -> bool {
+        util.is_possible_number_with_reason(&self.number) == Ok(NumberLengthType::IsPossible)
+    }
+
+    fn national(&self) -> String {
+        get_national_significant_number_owned(&self.number)
+    }
+}
+
+/// The regions whose numbers UIDToPhone gives with their trunk prefix.
+#[derive(Clone, Default)]
+pub struct TrunkZeroRegions {
+    /// By the first three digits of a number, how many of them are the country code of one of these regions, if it is the
+    /// main one there. No country code begins with another.
+    code_digits: Vec<u8>,
+}
+
+impl TrunkZeroRegions {
+    /// The regions of these codes (ISO 3166-1 alpha-2, upper case).
+    ///
+    /// # Errors
+    /// [`UnknownRegion`] where libphonenumber knows no region of such a code.
+    pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownRegion> {
+        let newest = &RULES.last().expect("there are rules").util;
+        let mut code_digits = vec![0; 1000];
+        for code in codes {
+            let (region, country_code) = known_region(newest, code).ok_or(UnknownRegion)?;
+            if newest.get_region_for_country_code(country_code) == Some(region) {
+                let code = country_code.to_string();
+                for (three, digits) in code_digits.iter_mut().enumerate() {
+                    if format!("{three:03}").starts_with(&code) {
+                        *digits = u8::try_from(code.len()).map_err(|_| UnknownRegion)?;
+                    }
+                }
+            }
+        }
+        Ok(Self { code_digits })
+    }
+
+    /// How many digits `number` has, and how many of them are its country code, if that is one of a region of these.
+    #[inline]
+    fn code_digits(&self, number: E164) -> (usize, usize) {
+        match ascii::count_and_first_three(number.digits()) {
+            Some((count, three)) => (count, self.code_digits.get(three).map_or(0, |digits| usize::from(*digits))),
+            None => (number.digits().to_string().len(), 0),
+        }
+    }
+}
+
+/// A region code that libphonenumber has no metadata for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownRegion;
+
+impl fmt::Display for UnknownRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a region is two upper-case letters (ISO 3166-1), such as CN, that libphonenumber knows")
+    }
+}
+
+impl std::error::Error for UnknownRegion {}
+
+/// The region of this code, and its country code.
+fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<(Region, i32)> {
+    if code.len() != 2 || !code.bytes().all(|c| c.is_ascii_uppercase()) {
+        return None;
+    }
+    let region = Region::from_code(code).ok()?;
+    Some((region, util.get_country_code_for_region(region)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_stands_between_the_digits_of_explicit_numbers_says_nothing(
+            text in r"\+[- ]{0,2}(8[- ]?6|44|1|3-9|852|54 9)?([- ]{0,2}[0-9]){0,14}[- ]{0,2}",
+        ) {
+            let numbering = Numbering::new(NUMBERS_NEWEST, "CN").expect("known");
+            let joined: String = text.chars().filter(|c| *c == '+' || c.is_ascii_digit()).collect();
+            let read = |text: &str| numbering.parse(text).map(|parsed| (parsed.e164.digits(), parsed.digits, parsed.number));
+            prop_assert_eq!(read(&text), read(&joined));
+        }
+    }
+}

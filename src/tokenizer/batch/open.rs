@@ -1,0 +1,182 @@
+//! UIDs to numbers: those of one key are opened together.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{super::Tokenizer, Batch};
+use crate::{
+    item::{ItemError, PlainNumbers},
+    mapped::Mapped,
+    memory,
+    number::{InvalidNumber, NUMBER_BYTES, Number},
+    phone::Numbering,
+    siv::{NotAuthentic, SEALED_NUMBER_BYTES},
+    uid::{self, Sealed, Uid},
+};
+
+/// Items that are opened together: more, so that each of many keys finds several of its UIDs among them.
+const OPEN_WINDOW: usize = 512;
+
+impl Batch<'_> {
+    /// Adds the number in each of the `uids`, as CCC dials it.
+    pub(super) fn open(&mut self, uids: &[impl AsRef<str>], plain_numbers: PlainNumbers, mapped: &mut Mapped) {
+        let trunk_zero = &self.tokenizer.trunk_zero;
+        self.open_with(uids, plain_numbers, mapped, |numbering, number, text| numbering.dial(number, trunk_zero, text));
+    }
+
+    /// Opens `uids`, those of one key together, and has `write` add the number of each to the texts of `mapped`.
+    pub(super) fn open_with(
+        &mut self,
+        uids: &[impl AsRef<str>],
+        plain_numbers: PlainNumbers,
+        mapped: &mut Mapped,
+        write: impl Fn(&Numbering, &Number<'_>, &mut String),
+    ) {
+        let window = uids.len().min(OPEN_WINDOW);
+        let mut indexes: SmallVec<[usize; 1]> = SmallVec::with_capacity(window);
+        let mut sealed: SmallVec<[_; 1]> = smallvec![[0; SEALED_NUMBER_BYTES]; window];
+        let mut numbers: SmallVec<[Option<[u8; NUMBER_BYTES]>; 1]> = smallvec![None; window];
+        // Each with how many that are opened together come before it.
+        let mut others: SmallVec<[(usize, &str, NotShortUid); 1]> = SmallVec::new();
+        for uids in uids.chunks(OPEN_WINDOW) {
+            for uid in uids.iter().map(AsRef::as_ref) {
+                match self.tokenizer.find(uid, &mut sealed[indexes.len()]) {
+                    Ok(index) => indexes.push(index),
+                    Err(other) => others.push((indexes.len(), uid, other)),
+                }
+            }
+            let numbers = &mut numbers[..indexes.len()];
+            self.open_short(&indexes, &sealed[..indexes.len()], numbers);
+            let mut written = 0;
+            for (before, text, other) in others.drain(..) {
+                self.push_numbers(&indexes[written..before], &numbers[written..before], mapped, &write);
+                written = before;
+                mapped.push(|dialled| {
+                    self.open_other(text, other, plain_numbers, |numbering, number| write(numbering, number, dialled))
+                });
+            }
+            self.push_numbers(&indexes[written..], &numbers[written..], mapped, &write);
+            indexes.clear();
+        }
+        memory::wipe(&mut numbers);
+    }
+
+    /// Opens what short UIDs sealed with the keys at `indexes`, those of one key together: the number of each is put into
+    /// `numbers`.
+    fn open_short(
+        &self,
+        indexes: &[usize],
+        sealed: &[[u8; SEALED_NUMBER_BYTES]],
+        numbers: &mut [Option<[u8; NUMBER_BYTES]>],
+    ) {
+        let open = |index: usize, sealed: &[_], numbers: &mut [_]| {
+            if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[index].cipher, self.prefix(index)) {
+                cipher.open(prefix, sealed, numbers);
+            } else {
+                numbers.fill(None);
+            }
+        };
+        let Some(first) = indexes.first() else { return };
+        if indexes.iter().all(|index| index == first) {
+            return open(*first, sealed, numbers);
+        }
+        let mut by_key: Vec<(usize, usize)> =
+            indexes.iter().copied().enumerate().map(|(at, index)| (index, at)).collect();
+        by_key.sort_unstable();
+        let (mut of_key, mut opened): (Vec<_>, Vec<_>) = Default::default();
+        for one_key in by_key.chunk_by(|(one, _), (next, _)| one == next) {
+            of_key.extend(one_key.iter().map(|(_, at)| sealed[*at]));
+            opened.resize(one_key.len(), None);
+            open(one_key[0].0, &of_key, &mut opened);
+            of_key.clear();
+            for ((_, at), number) in one_key.iter().zip(&mut opened) {
+                numbers[*at] = number.take();
+            }
+        }
+        memory::wipe(&mut opened);
+    }
+
+    /// Notes the `numbers` that the keys at `indexes` opened.
+    fn push_numbers(
+        &mut self,
+        indexes: &[usize],
+        numbers: &[Option<[u8; NUMBER_BYTES]>],
+        mapped: &mut Mapped,
+        write: impl Fn(&Numbering, &Number<'_>, &mut String),
+    ) {
+        for (index, number) in indexes.iter().zip(numbers) {
+            mapped.push(|text| {
+                let plaintext = number.as_ref().ok_or(ItemError::NotAuthentic)?;
+                let number = uid::from_plaintext(plaintext).map_err(|_| ItemError::MalformedUid)?;
+                write(&self.tokenizer.mappers[*index].numbering, &number, text);
+                self.uses[*index].opened += 1;
+                Ok(())
+            });
+        }
+    }
+
+    /// Has `write` add the number in `text`, which is no short UID.
+    fn open_other(
+        &mut self,
+        text: &str,
+        other: NotShortUid,
+        plain_numbers: PlainNumbers,
+        write: impl FnOnce(&Numbering, &Number<'_>),
+    ) -> Result<(), ItemError> {
+        match other {
+            NotShortUid::Long(index, sealed) => {
+                let plaintext = self.reference(index)?.open(&sealed).map_err(|NotAuthentic| ItemError::NotAuthentic)?;
+                let number = uid::from_plaintext(&plaintext).map_err(|_| ItemError::MalformedUid)?;
+                write(&self.tokenizer.mappers[index].numbering, &number);
+                self.uses[index].opened += 1;
+            }
+            NotShortUid::Failed(ItemError::MalformedUid) => {
+                let numbering = &self.tokenizer.mappers[self.primary].numbering;
+                write(numbering, &plain_number(numbering, text, plain_numbers)?);
+                self.passed += 1;
+            }
+            NotShortUid::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// What is not opened with others.
+enum NotShortUid {
+    /// A UID that is longer than that of a number: the index of its key, and what that sealed.
+    Long(usize, Vec<u8>),
+    Failed(ItemError),
+}
+
+/// The number that stands where a UID is wanted, if there stands one that may pass.
+fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers) -> Result<Number<'t>, ItemError> {
+    match (numbering.normalize(text), passing) {
+        (Ok(number @ (Number::E164(_) | Number::Hotline(_))), PlainNumbers::Pass) => Ok(number),
+        (Ok(Number::E164(_) | Number::Hotline(_)), PlainNumbers::Refuse) => Err(ItemError::PlainNumber),
+        (Ok(Number::Verbatim(_)) | Err(InvalidNumber), _) => Err(ItemError::MalformedUid),
+    }
+}
+
+impl Tokenizer {
+    /// The index of the key that made the UID `text`, if it is enabled, and puts what that sealed into `sealed`.
+    #[inline]
+    fn find(&self, text: &str, sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
+        match uid::read_short(text, sealed) {
+            Some(key_id) => self.find_enabled(key_id).map_err(NotShortUid::Failed),
+            None => self.find_other(text, sealed),
+        }
+    }
+
+    /// The same of a text that is not just a short UID.
+    #[cold]
+    fn find_other(&self, text: &str, short: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
+        let uid = Uid::parse(text).map_err(|_| NotShortUid::Failed(ItemError::MalformedUid))?;
+        let index = self.find_enabled(uid.key_id).map_err(NotShortUid::Failed)?;
+        match uid.sealed {
+            Sealed::Long(sealed) => Err(NotShortUid::Long(index, sealed)),
+            Sealed::Short(sealed) => {
+                *short = sealed;
+                Ok(index)
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A batch of strings to a batch of results, over one snapshot of the ring and one `now`. Pure.
+//!
+//! One bad item never spoils the others: it fails by itself, with an [`ItemError`].
+
+pub mod batch;
+mod prefixes;
+pub mod self_test;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+pub use self::batch::KeyUse; // until the merge
+use self::{
+    batch::Batch,
+    prefixes::{ContextPrefixes, PrefixCache},
+};
+pub use crate::item::ItemError; // until the merge
+use crate::{
+    ids::{Context, KeyId},
+    keyring::{
+        KeyRing,
+        key::{Key, Status},
+    },
+    number::InvalidNumber,
+    phone::{Numbering, TrunkZeroRegions},
+    siv::NumberCipher,
+    uid::{self, Uid},
+};
+pub use crate::{
+    item::{Mode, PlainNumbers},
+    mapped::{Failures, Mapped},
+}; // until the merge
+
+/// Whether `text` has a UID's form, whoever made it. What has it is never taken for a number.
+pub fn has_uid_form(text: &str) -> bool {
+    text.len() >= uid::CHARS_MIN && Uid::parse(text).is_ok()
+}
+
+/// Whether this program supports a key's `numbers` and `region`: what every ring is read with.
+pub fn supports(numbers: &str, region: &str) -> bool {
+    Numbering::new(numbers, region).is_some()
+}
+
+/// A key ring, ready to map.
+pub struct Tokenizer {
+    ring: KeyRing,
+    /// One for each key of the ring, in its order.
+    mappers: Vec<KeyMapper>,
+    trunk_zero: TrunkZeroRegions,
+    prefixes: PrefixCache,
+}
+
+/// What one key maps with.
+struct KeyMapper {
+    numbering: Numbering,
+    /// That of a key that is enabled.
+    cipher: Option<NumberCipher>,
+}
+
+impl Tokenizer {
+    /// A tokenizer over `ring`, which was read with [`supports`].
+    ///
+    /// # Panics
+    /// Where the ring was read with anything else, and has a key whose numbering this program does not know.
+    pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Self {
+        let mapper = |key: &Key| KeyMapper {
+            numbering: Numbering::new(&key.numbers, &key.region).expect("a ring was read with `supports`"),
+            cipher: key.material().map(|material| NumberCipher::new(material.expose(), key.id)),
+        };
+        let mappers = ring.keys().iter().map(mapper).collect();
+        Self { ring, mappers, trunk_zero, prefixes: PrefixCache::default() }
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// The same, but for the regions whose numbers have their trunk prefix.
+    #[must_use]
+    pub fn dialling(self, trunk_zero: TrunkZeroRegions) -> Self {
+        Self { trunk_zero, ..self }
+    }
+
+    /// How numbers that are sealed at `now` are read.
+    pub fn numbering(&self, now: Timestamp) -> &Numbering {
+        let index = self.ring.index_of(self.ring.primary(now).id).expect("the primary is a key of the ring");
+        &self.mappers[index].numbering
+    }
+
+    /// How numbers are read and written by the key of `uid`, where that is a UID of this ring.
+    pub fn numbering_of(&self, uid: &str) -> Option<&Numbering> {
+        let index = self.ring.index_of(Uid::parse(uid).ok()?.key_id)?;
+        Some(&self.mappers[index].numbering)
+    }
+
+    /// Whether its keys have one region and one set of rules.
+    pub fn has_one_numbering(&self) -> bool {
+        let mut keys = self.ring.keys().iter().map(|key| (&key.region, &key.numbers));
+        let first = keys.next();
+        keys.all(|other| Some(other) == first)
+    }
+
+    /// `text` as each key of the ring, also one that opens nothing any more, reads it, in the form of [`Batch::canonical`].
+    ///
+    /// # Errors
+    /// [`InvalidNumber`].
+    pub fn canonical(&self, text: &str) -> Result<BTreeSet<String>, InvalidNumber> {
+        let mut readings = BTreeSet::new();
+        for mapper in &self.mappers {
+            let mut reading = String::new();
+            mapper.numbering.normalize(text)?.push_canonical(&mut reading);
+            readings.insert(reading);
+        }
+        Ok(readings)
+    }
+
+    /// Does now what the first numbers of each region would otherwise have to wait for.
+    pub fn warm_up(&self) {
+        let mut warm: Vec<(&str, &str)> = Vec::new();
+        for (key, mapper) in self.ring.keys().iter().zip(&self.mappers) {
+            if mapper.cipher.is_some() && !warm.contains(&(&*key.numbers, &*key.region)) {
+                mapper.numbering.warm_up();
+                warm.push((&key.numbers, &key.region));
+            }
+        }
+    }
+
+    /// A batch for `context` at `now`, to which items are given one by one.
+    pub fn batch<'t>(&'t self, context: &'t Context, now: Timestamp) -> Batch<'t> {
+        Batch::new(self, context, now)
+    }
+
+    /// The S2V prefixes of `context`.
+    fn prefixes(&self, context: &Context) -> ContextPrefixes {
+        self.prefixes
+            .of(context, || self.mappers.iter().map(|mapper| Some(mapper.cipher.as_ref()?.prefix(context))).collect())
+    }
+
+    /// The index of this key, if it is enabled.
+    fn find_enabled(&self, key_id: KeyId) -> Result<usize, ItemError> {
+        let index = self.ring.index_of(key_id).ok_or(ItemError::UnknownKey)?;
+        if self.mappers[index].cipher.is_some() { Ok(index) } else { Err(self.unusable(index)) }
+    }
+
+    /// Why the key at `index` maps nothing.
+    fn unusable(&self, index: usize) -> ItemError {
+        match self.ring.keys()[index].status {
+            Status::Destroyed => ItemError::KeyDestroyed,
+            Status::Enabled | Status::Disabled => ItemError::KeyDisabled,
+        }
+    }
+}
