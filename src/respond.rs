@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::budget::Share;
 
 /// Headers of an answer, but for those that hyper adds.
-const HEADERS: usize = 3;
+const HEADERS: usize = 4;
 
 /// Something that answers the requests of a listener.
 pub trait Respond: Send + Sync + 'static {
