@@ -26,7 +26,7 @@
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //! let ring = init(now, phone::NUMBERS_NEWEST, "CN", &[], Export::Never)?;
 //! let ring = KeyRing::from_note(&ring, tokenizer::supports, &[])?;
-//! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
+//! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?)?;
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);
 //! let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());

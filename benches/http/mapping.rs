@@ -54,7 +54,7 @@ impl Mapping {
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (HeaderName::from_static("x-request-id"), HeaderValue::from_static("00000000000000000000000000000000")),
         ];
-        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap();
         Self { clients: Clients::new(vec![client]), tokenizer, headers: headers.into_iter().collect() }
     }
 }

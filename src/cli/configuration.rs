@@ -20,10 +20,8 @@ use crate::{
     config::{self, Config, Fault},
     keyring::{KeyRing, file::RingFileError},
     limits::Load,
-    server::{
-        process::memory_limit,
-        tls::{Tls, TlsFiles},
-    },
+    operate::process::memory_limit,
+    server::tls::{Tls, TlsFiles},
 };
 
 #[derive(Subcommand)]

@@ -22,13 +22,11 @@ pub mod successor;
 
 use jiff::Timestamp;
 
-pub use self::key::Status; // until the merge
 use self::{
     fingerprint::Fingerprint,
     key::{Key, KeyState},
     note::{Name, Signer},
 };
-pub use crate::disk; // until the merge
 use crate::ids::{KeyId, RingId};
 
 /// Value of a ring file's `format`.

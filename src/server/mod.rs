@@ -1,14 +1,9 @@
 //! Sockets: accepting, bounds on connections, and the drain. Knows nothing of phones.
 
 mod activity;
-pub mod admin;
 mod connection;
 mod connections;
-pub mod exposition;
 mod handshake;
-mod overview;
-pub mod process;
-pub mod reload;
 mod seldom;
 mod socket;
 pub mod tls;
@@ -101,28 +96,6 @@ pub struct Access {
     pub tls: Option<Arc<Tls>>,
     /// What became of them.
     pub counts: Arc<Counts>,
-}
-
-/// Whether this replica wants requests, as its probes are told.
-#[derive(Default)]
-pub struct Readiness {
-    /// It has done what the first requests would otherwise wait for.
-    pub warm: AtomicBool,
-    /// It is about to end.
-    pub draining: AtomicBool,
-}
-
-impl Readiness {
-    /// Why it wants none now, if it does not.
-    fn lack(&self) -> Option<&'static str> {
-        if self.draining.load(Ordering::Relaxed) {
-            Some("draining")
-        } else if !self.warm.load(Ordering::Relaxed) {
-            Some("warming up")
-        } else {
-            None
-        }
-    }
 }
 
 /// What became of connections.

@@ -82,7 +82,7 @@ fn uids() {
         let sealed = Sealed::Long(Cipher::new(material.expose(), key_id, &context).seal(&plaintext));
         assert_eq!(Uid { key_id, sealed }.to_string(), text(row, "uid"), "{row}");
     }
-    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::default());
+    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::default()).unwrap();
     let opened = |row: &Value| {
         let (context, mut mapped): (Context, _) = (text(row, "context").parse().unwrap(), Mapped::default());
         tokenizer.batch(&context, Timestamp::UNIX_EPOCH).canonical(&[text(row, "uid")], &mut mapped);

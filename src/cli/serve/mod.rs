@@ -51,13 +51,13 @@ use crate::{
     keyring::file::{ContentHash, RingFile},
     live::Live,
     memory,
-    server::{
-        self, Access, Counts, Readiness,
+    operate::{
         admin::Admin,
         exposition::State,
+        readiness::Readiness,
         reload::{ConfigFile, Reloader},
-        workers::Workers,
     },
+    server::{self, Access, Counts, workers::Workers},
     tokenizer::Tokenizer,
 };
 
@@ -147,7 +147,7 @@ fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash
     let (ring, seen) = found.expect("a ring is other than none");
     config.keyring.check_pins(&ring)?;
     config.keyring.check_approval(&ring)?;
-    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
+    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone()).map_err(Failure::config)?;
     tokenizer.self_test().map_err(Failure::failed)?;
     Ok((tokenizer, seen))
 }

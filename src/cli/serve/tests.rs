@@ -114,7 +114,7 @@ async fn lose_the_reloader() {
     let plain =
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
     let ring = KeyRing::from_note(&plain, tokenizer::supports, &[]).expect("a ring");
-    let tokenizer = Tokenizer::new(ring, trunk_zero_default());
+    let tokenizer = Tokenizer::new(ring, trunk_zero_default()).expect("a known numbering");
     let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
     let ring = RingFile::new("ring", Default::default(), tokenizer::supports, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();

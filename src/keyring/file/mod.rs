@@ -33,7 +33,6 @@ use super::{
     fault::Faults,
     sealed::{Identities, SealError, at_rest},
 };
-pub use crate::disk::exposure::{AtRest as Content, FileMode}; // until the merge
 use crate::disk::{Access, Disk, RealDisk, exposure::AtRest};
 
 /// What was being done when a ring could not be read.

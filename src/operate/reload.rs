@@ -129,7 +129,10 @@ impl Reloader {
                 if ring.hash() == current.ring().hash() {
                     return self.note(None);
                 }
-                let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
+                let tokenizer = match Tokenizer::new(ring, self.trunk_zero.clone()) {
+                    Ok(tokenizer) => tokenizer,
+                    Err(error) => return self.refuse(error),
+                };
                 if let Err(error) = tokenizer.self_test() {
                     return self.refuse(error);
                 }

@@ -4,13 +4,17 @@ use std::{sync::atomic::Ordering, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{exposition::State, process::Figures, tls::refusals};
 use crate::{
     audit::PLACES,
     auth,
-    keyring::Status,
-    operate::page::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, Span},
-    tokenizer::Mode,
+    item::Mode,
+    keyring::key::Status,
+    operate::{
+        exposition::State,
+        page::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, Span},
+        process::Figures,
+    },
+    server::tls::refusals,
     usage::{Limit, Outcome},
     version::VERSION,
 };

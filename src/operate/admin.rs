@@ -15,20 +15,20 @@ use hyper::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use sha2::Sha256;
 use tracing::warn;
 
+use super::ring_in_use::{AuditHead, KeyInUse, RingInUse};
 use crate::{
     allowance::Failures,
     auth::{self, HASH_BYTES},
-    operate::page::{self, POLICY},
+    operate::{
+        exposition::{Format, State},
+        page::{self, POLICY},
+    },
     peer,
     respond::{Answer, Patience, Respond, json_response, response},
-    server::{
-        exposition::{Format, State},
-        tls::refusals,
-    },
+    server::tls::refusals,
     strict, version, wire,
 };
 
@@ -71,7 +71,7 @@ impl Admin {
             }
             "/openapi.yaml" => return response(StatusCode::OK, "application/yaml", OPENAPI),
             "/readyz" => self.readyz(),
-            "/keyring" => (StatusCode::OK, self.keyring()),
+            "/keyring" => (StatusCode::OK, json!(self.keyring())),
             _ => (StatusCode::OK, json!({"status": "alive", "version": version::VERSION, "commit": version::COMMIT})),
         };
         json_response(status, body.to_string().into_bytes())
@@ -145,38 +145,38 @@ impl Admin {
         (status, body)
     }
 
-    fn keyring(&self) -> Value {
+    fn keyring(&self) -> RingInUse {
         let (now, tokenizer) = (Timestamp::now(), self.state.live.tokenizer());
         let ring = tokenizer.ring();
         let (primary, head, reloads) = (ring.primary(now).id, self.state.audit.head(), self.state.live.reloads());
         let keys = ring.keys().iter().map(|key| {
             let decoded = self.state.live.decoded(key.id);
-            json!({
-                "id": key.id.to_string(),
-                "status": key.status,
-                "created": key.created.to_string(),
-                "activates": key.activates.to_string(),
-                "disabled": key.disabled.map(|disabled| disabled.to_string()),
-                "check": key.check.to_string(),
-                "primary": key.id == primary,
-                "decoded": decoded.count,
-                "last_decoded": decoded.last.map(|last| last.to_string()),
-            })
+            KeyInUse {
+                id: key.id,
+                status: key.status,
+                created: key.created,
+                activates: key.activates,
+                disabled: key.disabled,
+                check: key.check.to_string(),
+                primary: key.id == primary,
+                decoded: decoded.count,
+                last_decoded: decoded.last,
+            }
         });
-        json!({
-            "instance": self.state.live.instance,
-            "started": self.state.live.started.to_string(),
-            "now": now.to_string(),
-            "since": reloads.ring_since.map(|since| since.to_string()),
-            "refused": reloads.ring_refused(),
-            "awaits": reloads.ring_awaits(),
-            "ring": ring.ring().to_string(),
-            "ring_hash": ring.hash().to_string(),
-            "generation": ring.generation(),
-            "recipients": ring.recipients(),
-            "audit_head": {"lines": head.lines, "hash": head.hash.to_string()},
-            "keys": keys.collect::<Vec<_>>(),
-        })
+        RingInUse {
+            instance: self.state.live.instance.clone(),
+            started: self.state.live.started,
+            now,
+            since: reloads.ring_since,
+            refused: reloads.ring_refused().map(str::to_owned),
+            awaits: reloads.ring_awaits().map(str::to_owned),
+            ring: ring.ring().to_string(),
+            ring_hash: ring.hash().to_string(),
+            generation: ring.generation(),
+            recipients: ring.recipients().to_vec(),
+            audit_head: AuditHead { lines: head.lines, hash: head.hash.to_string() },
+            keys: keys.collect(),
+        }
     }
 }
 

@@ -20,17 +20,17 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{
-    Counts, Readiness,
-    process::Figures,
-    tls::{Tls, refusals},
-};
 use crate::{
     audit::Audit,
-    keyring::Status,
+    item::{ItemError, Mode},
+    keyring::key::Status,
     live::Live,
     metrics::{BOUNDS, Metrics, STATUSES},
-    tokenizer::{ItemError, Mode},
+    operate::{process::Figures, readiness::Readiness},
+    server::{
+        Counts,
+        tls::{Tls, refusals},
+    },
     usage::{Limit, Outcome},
     version,
 };
@@ -347,7 +347,7 @@ fn gauge_of<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::server::*;
 
     #[test]
     fn the_older_format() {

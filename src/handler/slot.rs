@@ -1,0 +1,39 @@
+//! Requests at once of one peer behind a proxy.
+
+use std::{collections::HashMap, net::IpAddr, sync::Mutex};
+
+use crate::{
+    lock::lock,
+    peer::{self, Network},
+};
+
+/// A place for a request of `peer`, one of those behind a proxy.
+fn place_for(&self, peer: IpAddr) -> Result<Place<'_>, TooManyOfPeer> {
+    let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
+    let under_way = proxied.entry(peer).or_default();
+    if *under_way >= self.limits.connections_per_peer {
+        return Err(TooManyOfPeer);
+    }
+    *under_way += 1;
+    Ok(Place { peer, proxied: &self.proxied })
+}
+
+/// The place of one request among those of its peer.
+pub(super) struct Place<'h> {
+    peer: Network,
+    proxied: &'h Mutex<HashMap<Network, usize>>,
+}
+
+pub(super) struct TooManyOfPeer;
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut proxied = lock(self.proxied);
+        if let Some(under_way) = proxied.get_mut(&self.peer) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                proxied.remove(&self.peer);
+            }
+        }
+    }
+}
