@@ -8,7 +8,7 @@
 //! them, and import downwards only:
 //!
 //! ```text
-//! bytes -> server -> handler -> strict / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
+//! bytes -> server -> handler -> ambiguity / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
 //! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
@@ -51,13 +51,13 @@ pub mod handler;
 
 pub mod respond;
 
-pub mod live;
+pub mod state;
 
 pub mod audit;
 
 pub mod metrics;
 
-pub mod strict;
+pub mod ambiguity;
 
 pub mod auth;
 

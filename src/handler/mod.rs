@@ -28,17 +28,17 @@ use self::{
     slot::TooManyOfPeer,
 };
 use crate::{
-    allowance::{Failures, Refused},
+    allowance::{LoginThrottle, Refused},
+    ambiguity,
     audit::{Audit, Entry},
-    auth::{Client, Clients, Partial, Username},
+    auth::{Client, Clients, OnPartial, Username},
     budget::{Budget, Share},
     item::{Mode, PlainNumbers},
     limits::Limits,
-    live::Live,
     mapped::Mapped,
     peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
-    strict,
+    state::ReplicaState,
     tokenizer::{Tokenizer, has_uid_form},
     usage::{Limit, Outcome},
     wire::{self, Call},
@@ -55,20 +55,26 @@ pub struct Handler {
     path: String,
     limits: Limits,
     trusted_proxies: Vec<IpNet>,
-    live: Arc<Live>,
+    state: Arc<ReplicaState>,
     audit: Arc<Audit>,
     budget: Arc<Budget>,
-    failures: Failures,
+    logins: LoginThrottle,
     /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
     proxied: Mutex<HashMap<Network, usize>>,
 }
 
 impl Handler {
     /// A handler of requests for `path`.
-    pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
+    pub fn new(
+        path: String,
+        limits: Limits,
+        trusted_proxies: Vec<IpNet>,
+        state: Arc<ReplicaState>,
+        audit: Arc<Audit>,
+    ) -> Self {
         let budget = Budget::new(limits.buffered_bytes);
-        let (failures, proxied) = (Failures::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, live, audit, budget, failures, proxied }
+        let (logins, proxied) = (LoginThrottle::default(), Mutex::default());
+        Self { path, limits, trusted_proxies, state, audit, budget, logins, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -79,7 +85,7 @@ impl Handler {
         clients: &'c Clients,
         entry: &mut Entry<'c>,
     ) -> Result<(Vec<u8>, Share), Refusal> {
-        let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
+        let clear = ambiguity::check(request).map_err(|_| Refusal::Ambiguous)?;
         self.check_route(request)?;
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(&client.username);
@@ -88,7 +94,7 @@ impl Handler {
         let body = self.read(request.body_mut(), patience, &mut share).await?;
         let call = body.call(self.limits.numbers)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
-        let tokenizer = self.live.tokenizer();
+        let tokenizer = self.state.tokenizer();
         let size = Size::of(&call, &tokenizer);
         self.check(&call, &size, client)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
@@ -99,8 +105,8 @@ impl Handler {
         let failed = entry.record.failures.total();
         let code = match client.partial {
             _ if failed == 0 => 0,
-            Partial::Lenient if failed < mapped.len() => 0,
-            Partial::Lenient | Partial::Strict => 207,
+            OnPartial::Lenient if failed < mapped.len() => 0,
+            OnPartial::Lenient | OnPartial::Strict => 207,
         };
         entry.record.code = code;
         let json = wire::answer(code, call.mode, &call.numbers, &mapped);
@@ -141,7 +147,7 @@ impl Handler {
     /// the same address as an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
         self.audit.metrics().count_auth_failure();
-        self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
+        self.logins.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
     }
 
     fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
@@ -167,12 +173,12 @@ impl Handler {
         entry: &mut Entry<'_>,
     ) -> Mapped {
         let mut done = Done::map(&tokenizer, call, client).await;
-        if done.mapped.failures().are_about_keys() && self.live.look().await {
-            tokenizer = self.live.tokenizer();
+        if done.mapped.failures().are_about_keys() && self.state.look().await {
+            tokenizer = self.state.tokenizer();
             done = Done::map(&tokenizer, call, client).await;
         }
         let Done { mapped, uses, passed, now } = done;
-        self.live.count_decoded(&uses, &client.usage, now);
+        self.state.count_decoded(&uses, &client.usage, now);
         let record = &mut entry.record;
         record.time = Some(now);
         record.failures = mapped.failures();
@@ -211,10 +217,10 @@ impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
         let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
         // They outlive the entry, which refers to one of them.
-        let clients = self.live.clients();
+        let clients = self.state.clients();
         let mut entry = self.audit.begin(peer);
-        let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
-        let answer = match &place {
+        let slot = if peer == socket { Ok(None) } else { self.slot_for(peer).map(Some) };
+        let answer = match &slot {
             Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };

@@ -7,26 +7,26 @@ use crate::{
     peer::{self, Network},
 };
 
-/// A place for a request of `peer`, one of those behind a proxy.
-fn place_for(&self, peer: IpAddr) -> Result<Place<'_>, TooManyOfPeer> {
+/// A slot for a request of `peer`, one of those behind a proxy.
+fn slot_for(&self, peer: IpAddr) -> Result<PeerSlot<'_>, TooManyOfPeer> {
     let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
     let under_way = proxied.entry(peer).or_default();
     if *under_way >= self.limits.connections_per_peer {
         return Err(TooManyOfPeer);
     }
     *under_way += 1;
-    Ok(Place { peer, proxied: &self.proxied })
+    Ok(PeerSlot { peer, proxied: &self.proxied })
 }
 
-/// The place of one request among those of its peer.
-pub(super) struct Place<'h> {
+/// The slot of one request among those of its peer.
+pub(super) struct PeerSlot<'h> {
     peer: Network,
     proxied: &'h Mutex<HashMap<Network, usize>>,
 }
 
 pub(super) struct TooManyOfPeer;
 
-impl Drop for Place<'_> {
+impl Drop for PeerSlot<'_> {
     fn drop(&mut self) {
         let mut proxied = lock(self.proxied);
         if let Some(under_way) = proxied.get_mut(&self.peer) {

@@ -78,8 +78,8 @@ impl KeyRing {
         Self { signer, generation, hash, parent: None, recipients, approvals, claims, keys, index, by_activation }
     }
 
-    /// The name of this ring.
-    pub fn ring(&self) -> RingId {
+    /// The id of this ring.
+    pub fn id(&self) -> RingId {
         RingId::new(*self.signer.verifier().key())
     }
 

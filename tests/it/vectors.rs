@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, process::Command};
 use callveil::{
     audit::{
         ItemKey,
-        chain::{Head, LineHash, Link},
+        chain::{ChainedLine, Head, LineHash},
         verify::{
             Chains, Facts,
             fault::{Location, Wrong},
@@ -179,7 +179,7 @@ fn audit_logs() {
         let mut chains = Chains::new(HashMap::from_iter(known));
         let lines: Vec<&str> = rows(&row["lines"]).iter().map(|line| line.as_str().unwrap()).collect();
         for (line, number) in lines.iter().zip(1..) {
-            let link = Link::of(line.as_bytes()).unwrap();
+            let link = ChainedLine::of(line.as_bytes()).unwrap();
             let is_end = line.contains("\"event\":\"stop\"");
             chains.add(link, Facts { location: Location { file: 0, line: number }, time: "", is_end });
         }

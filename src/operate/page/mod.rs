@@ -12,6 +12,10 @@ mod timeline;
 pub use self::{
     fleet::{Answer, Fleet, FleetKey, Lag, fleet},
     look::{POLICY, is_page},
-    replica::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, replica},
+    replica::{LimitUse, Replica, replica},
     timeline::Span,
 };
+pub use crate::operate::page::replica::AuditFigures;
+pub use crate::operate::page::replica::ClientFigures;
+pub use crate::operate::page::replica::KeyFigures;
+pub use crate::operate::page::replica::RingFigures;
