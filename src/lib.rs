@@ -40,12 +40,12 @@
 
 // The program around a request.
 pub mod cli;
+pub mod operate;
+
 pub mod config;
 
 // The way of a request, from the socket down.
 pub mod server;
-
-pub mod operate;
 
 pub mod handler;
 

@@ -16,7 +16,7 @@ use arc_swap::Guard;
 use http::{HeaderValue, Method, StatusCode, header::HeaderName};
 use hyper::{
     Request, Response,
-    body::{Body as _, Bytes, Incoming},
+    body::{Bytes, Incoming},
 };
 use ipnet::IpNet;
 use tracing::debug;

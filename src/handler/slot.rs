@@ -2,20 +2,23 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Mutex};
 
+use super::Handler;
 use crate::{
     lock::lock,
     peer::{self, Network},
 };
 
-/// A slot for a request of `peer`, one of those behind a proxy.
-fn slot_for(&self, peer: IpAddr) -> Result<PeerSlot<'_>, TooManyOfPeer> {
-    let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
-    let under_way = proxied.entry(peer).or_default();
-    if *under_way >= self.limits.connections_per_peer {
-        return Err(TooManyOfPeer);
+impl Handler {
+    /// A slot for a request of `peer`, one of those behind a proxy.
+    pub(super) fn slot_for(&self, peer: IpAddr) -> Result<PeerSlot<'_>, TooManyOfPeer> {
+        let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
+        let under_way = proxied.entry(peer).or_default();
+        if *under_way >= self.limits.connections_per_peer {
+            return Err(TooManyOfPeer);
+        }
+        *under_way += 1;
+        Ok(PeerSlot { peer, proxied: &self.proxied })
     }
-    *under_way += 1;
-    Ok(PeerSlot { peer, proxied: &self.proxied })
 }
 
 /// The slot of one request among those of its peer.

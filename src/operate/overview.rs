@@ -61,7 +61,7 @@ impl Telemetry {
             let decoded = self.state.decoded(key.id);
             let span = Span {
                 id: key.id.to_string(),
-                telemetry: ring.telemetry(key, now),
+                state: ring.state(key, now),
                 created: key.created,
                 activates: key.activates,
                 retired: key.disabled.filter(|_| key.status != Status::Enabled),

@@ -12,10 +12,6 @@ mod timeline;
 pub use self::{
     fleet::{Answer, Fleet, FleetKey, Lag, fleet},
     look::{POLICY, is_page},
-    replica::{LimitUse, Replica, replica},
+    replica::{AuditFigures, ClientFigures, KeyFigures, LimitUse, Replica, RingFigures, replica},
     timeline::Span,
 };
-pub use crate::operate::page::replica::AuditFigures;
-pub use crate::operate::page::replica::ClientFigures;
-pub use crate::operate::page::replica::KeyFigures;
-pub use crate::operate::page::replica::RingFigures;
