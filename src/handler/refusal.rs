@@ -8,7 +8,6 @@ use http::{
 };
 use hyper::{Response, body::Bytes};
 
-use super::slot::TooManyOfPeer;
 use crate::{item::Mode, respond::json_response, wire};
 
 /// Why a request was not mapped at all.

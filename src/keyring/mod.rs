@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use self::{
     fingerprint::Fingerprint,
-    key::{Key, KeyState},
+    key::{Key, KeyState, Status},
     note::{Name, Signer},
 };
 use crate::ids::{KeyId, RingId};
@@ -158,7 +158,6 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::{
-        key::Status,
         samples::{at, key, ring},
         *,
     };

@@ -15,18 +15,19 @@ use hyper::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tracing::warn;
 
-use super::ring_in_use::{AuditHead, KeyInUse, RingInUse};
+use super::{
+    exposition::{Format, Telemetry},
+    page::{self, POLICY},
+    ring_in_use::{AuditHead, KeyInUse, RingInUse},
+};
 use crate::{
     allowance::LoginThrottle,
     ambiguity,
     auth::{self, HASH_BYTES},
-    operate::{
-        exposition::{Format, Telemetry},
-        page::{self, POLICY},
-    },
     peer,
     respond::{Answer, Patience, Respond, json_response, response},
     server::tls::refusals,

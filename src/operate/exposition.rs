@@ -347,7 +347,7 @@ fn gauge_of<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use crate::server::*;
+    use super::*;
 
     #[test]
     fn the_older_format() {
