@@ -31,7 +31,7 @@ const NUMBER: u64 = 8_613_988_888_888;
 fn tokenizer() -> Tokenizer {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, phone::NUMBERS_NEWEST, "CN", &[], Export::Never).unwrap();
     let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
-    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap())
+    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap()
 }
 
 fn parts(criterion: &mut Criterion) {
@@ -159,7 +159,7 @@ fn keys(criterion: &mut Criterion) {
             let (_, revision) =
                 rotation::rotate(tokenizer.ring(), now, now, phone::NUMBERS_NEWEST, "CN", Export::Never).unwrap();
             let ring = KeyRing::from_note(&revision.next, tokenizer::supports, &[]).unwrap();
-            tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+            tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap();
         }
         let phones: Vec<_> = (0..BATCH / keys).map(|at| format!("139{:08}", at * 61_803 % 100_000_000)).collect();
         let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());

@@ -205,9 +205,9 @@ const ADDRESSES_MAX: usize = 10_000;
 
 /// Failed logins, by address.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<Network, (Instant, u32)>>);
+pub struct LoginThrottle(Mutex<HashMap<Network, (Instant, u32)>>);
 
-impl Failures {
+impl LoginThrottle {
     /// Counts a failed login of `peer` at `now`, and gives how many there were since the first, at most a minute ago.
     ///
     /// # Errors
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn guesses_are_counted_by_address_within_a_bound() {
-        let (failures, start) = (Failures::default(), Instant::now());
+        let (failures, start) = (LoginThrottle::default(), Instant::now());
         let peer: IpAddr = "2001:db8::1".parse().expect("an address");
         let neighbour: IpAddr = "2001:db8::2".parse().expect("an address");
         assert!((0..100).all(|_| failures.count(peer, start).is_ok()));

@@ -38,7 +38,7 @@ pub struct Client {
     /// What this client may ask for.
     pub modes: Vec<Mode>,
     /// What `Code` an answer has in which some items failed.
-    pub partial: Partial,
+    pub partial: OnPartial,
     /// What UIDToPhone does with numbers.
     pub plain_numbers: PlainNumbers,
     /// How many numbers may become UIDs.
@@ -61,7 +61,7 @@ impl Client {
 
 /// What `Code` an answer has in which some items failed and others did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
+pub enum OnPartial {
     /// 0, as long as at least one was mapped.
     Lenient,
     /// 207.
@@ -245,7 +245,7 @@ mod tests {
             password_sha256: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
             context: Context::default(),
             modes: Vec::new(),
-            partial: Partial::Lenient,
+            partial: OnPartial::Lenient,
             plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),

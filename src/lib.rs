@@ -8,7 +8,7 @@
 //! them, and import downwards only:
 //!
 //! ```text
-//! bytes -> server -> handler -> strict / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
+//! bytes -> server -> handler -> ambiguity / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
 //! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
@@ -26,7 +26,7 @@
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //! let ring = init(now, phone::NUMBERS_NEWEST, "CN", &[], Export::Never)?;
 //! let ring = KeyRing::from_note(&ring, tokenizer::supports, &[])?;
-//! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?);
+//! let tokenizer = Tokenizer::new(ring, phone::TrunkZeroRegions::new(["CN"])?)?;
 //! let context = Context::default();
 //! let mut batch = tokenizer.batch(&context, now);
 //! let (mut uids, mut numbers) = (Mapped::default(), Mapped::default());
@@ -40,24 +40,24 @@
 
 // The program around a request.
 pub mod cli;
+pub mod operate;
+
 pub mod config;
 
 // The way of a request, from the socket down.
 pub mod server;
 
-pub mod operate;
-
 pub mod handler;
 
 pub mod respond;
 
-pub mod live;
+pub mod state;
 
 pub mod audit;
 
 pub mod metrics;
 
-pub mod strict;
+pub mod ambiguity;
 
 pub mod auth;
 

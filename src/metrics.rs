@@ -1,7 +1,7 @@
 //! What became of the requests, in numbers.
 //!
 //! Whoever answers a request only adds to numbers that are there from the start: no label is looked up and no lock taken
-//! on its way. `server/exposition.rs` tells Prometheus of them.
+//! on its way. `operate/exposition.rs` tells Prometheus of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

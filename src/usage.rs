@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::{
     ids::KeyId,
+    item::Mode,
     lately::{Lately, Opened},
     lock::lock,
-    tokenizer::Mode,
 };
 
 /// What becomes of an item, as the client's metrics tell it.

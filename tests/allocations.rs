@@ -33,7 +33,7 @@ fn allocations(tokenizer: &Tokenizer, mode: Mode, items: &[String]) -> (u64, Vec
 fn a_number_costs_no_allocation() {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).unwrap();
     let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
-    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap();
     let phones: Vec<_> = (0..10_000).map(|at| (13_000_000_000_u64 + at * 99_991).to_string()).collect();
     // The first of a context computes what all others use.
     let (_, answer) = allocations(&tokenizer, Mode::PhoneToUid, &phones);

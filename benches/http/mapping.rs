@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use callveil::{
     allowance::Allowance,
-    auth::{Client, Clients, Partial, Username},
+    auth::{Client, Clients, OnPartial, Username},
     ids::Context,
     item::PlainNumbers,
     keyring::KeyRing,
@@ -42,7 +42,7 @@ impl Mapping {
             password_sha256: vec![Sha256::digest(PASSWORD).into()],
             context: Context::default(),
             modes: Vec::new(),
-            partial: Partial::Lenient,
+            partial: OnPartial::Lenient,
             plain_numbers: PlainNumbers::Refuse,
             tokenize: Arc::new(Allowance::new(None)),
             detokenize: Arc::new(Allowance::new(None)),
@@ -54,7 +54,7 @@ impl Mapping {
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (HeaderName::from_static("x-request-id"), HeaderValue::from_static("00000000000000000000000000000000")),
         ];
-        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap();
         Self { clients: Clients::new(vec![client]), tokenizer, headers: headers.into_iter().collect() }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use callveil::{
     allowance::Allowance,
-    auth::{Client, Clients, Partial, Username},
+    auth::{Client, Clients, OnPartial, Username},
     ids::Context,
     item::PlainNumbers,
 };
@@ -26,7 +26,7 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         password_sha256: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         context: Context::default(),
         modes: Vec::new(),
-        partial: Partial::Lenient,
+        partial: OnPartial::Lenient,
         plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),

@@ -26,7 +26,7 @@ const RING: &[u8] = include_bytes!("../../tests/golden/keyring.json");
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let ring = KeyRing::from_note(RING, tokenizer::supports, &[]).expect("a valid ring");
-    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region"))
+    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region")).expect("known rules")
 });
 
 /// `data` is a request's body, and strings of an answer.

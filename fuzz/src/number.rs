@@ -67,7 +67,7 @@ impl Region {
         Self {
             numbering: numbering(),
             obvious: numbering().without_fast_path(),
-            tokenizer: Tokenizer::new(ring, TRUNK_ZERO[1].clone()),
+            tokenizer: Tokenizer::new(ring, TRUNK_ZERO[1].clone()).expect("known rules"),
         }
     }
 }

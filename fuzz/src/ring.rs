@@ -148,7 +148,7 @@ fn mended(mut ring: Value) -> Value {
 fn check_ring(ring: &KeyRing, note: &[u8]) {
     let text = Note::parse(note).expect("what was read is a note").text;
     let value: Value = serde_json::from_slice(text).expect("what was read is JSON");
-    assert_eq!(value["ring"], ring.ring().to_string());
+    assert_eq!(value["ring"], ring.id().to_string());
     assert_eq!(value["generation"], ring.generation());
     assert!((1..=GENERATION_MAX).contains(&ring.generation()));
     assert_eq!(ring.hash().to_string(), HEXLOWER.encode(&Sha256::digest(text)[..8]));

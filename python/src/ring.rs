@@ -56,7 +56,7 @@ impl Open {
         ring.check_successor(&next, Timestamp::now()).map_err(|reason| {
             Failure::ring(format_args!("key ring {}: {reason}; the one before stays in use", self.path().display()))
         })?;
-        *in_use = Arc::new(Tokenizer::new(next, self.trunk_zero.clone()));
+        *in_use = Arc::new(Tokenizer::new(next, self.trunk_zero.clone()).map_err(Failure::ring)?);
         Ok(true)
     }
 }
@@ -92,7 +92,7 @@ impl How {
         let (mode, ring_id, min_generation) = (self.mode, self.ring_id, self.min_generation);
         let config = KeyringConfig { mode, ring_id, min_generation, ..KeyringConfig::at(self.path.clone()) };
         let file = RingFile::new(self.path, mode, tokenizer::supports, identities);
-        let tokenizer = Tokenizer::new(read(&file, &config)?, self.trunk_zero.clone());
+        let tokenizer = Tokenizer::new(read(&file, &config)?, self.trunk_zero.clone()).map_err(Failure::ring)?;
         tokenizer.self_test().map_err(Failure::ring)?;
         Ok(Open { file, config, trunk_zero: self.trunk_zero, in_use: RwLock::new(Arc::new(tokenizer)) })
     }
@@ -150,7 +150,7 @@ impl Ring {
     /// The name of the ring.
     #[getter]
     fn ring_id(&self) -> String {
-        self.open.tokenizer().ring().ring().to_string()
+        self.open.tokenizer().ring().id().to_string()
     }
 
     /// How often it was written.

@@ -120,7 +120,7 @@ impl Content {
 
 /// What a line says of its place in a chain.
 #[derive(Clone)]
-pub struct Link {
+pub struct ChainedLine {
     /// The name of the start.
     pub instance: Instance,
     /// Which line of the chain it is.
@@ -131,7 +131,7 @@ pub struct Link {
     pub content: Content,
 }
 
-impl Link {
+impl ChainedLine {
     /// The link at the end of `line`, which has no line end.
     pub fn of(line: &[u8]) -> Option<Self> {
         let (content, hash) = line.strip_suffix(END)?.split_last_chunk::<{ 2 * HASH_BYTES }>()?;
@@ -166,7 +166,7 @@ mod tests {
         let mut before = LineHash::default();
         for (line, number) in log.lines().zip(1..) {
             let _: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let link = Link::of(line.as_bytes()).expect("a link");
+            let link = ChainedLine::of(line.as_bytes()).expect("a link");
             assert_eq!((link.number, &link.instance), (number, b"0123456789abcdef"));
             assert_eq!(link.content.after(before), link.hash);
             before = link.hash;
@@ -183,12 +183,12 @@ mod tests {
     fn what_is_no_link_is_refused() {
         let hash = "0123456789abcdef0123456789abcdef";
         let good = format!("{{\"a\":1,\"chain\":\"0123456789abcdef/7/{hash}\"}}");
-        assert!(Link::of(good.as_bytes()).is_some());
+        assert!(ChainedLine::of(good.as_bytes()).is_some());
         for (from, to) in [("/7/", "/07/"), ("/7/", "/0/"), ("/7/", "/+7/"), ("/7/", "//"), ("chain", "Chain")] {
-            assert!(Link::of(good.replace(from, to).as_bytes()).is_none(), "{to}");
+            assert!(ChainedLine::of(good.replace(from, to).as_bytes()).is_none(), "{to}");
         }
         for line in [&good[1..], &good[..good.len() - 1], "", "}", "\"}"] {
-            assert!(Link::of(line.as_bytes()).is_none(), "{line}");
+            assert!(ChainedLine::of(line.as_bytes()).is_none(), "{line}");
         }
     }
 }

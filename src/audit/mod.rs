@@ -15,15 +15,18 @@
 //! first has the counts. The lines of a start are a [`chain`], whose first line is the `start`.
 
 pub mod chain;
+mod entry;
 mod items;
 pub mod journal;
+mod queue;
 mod record;
 mod strangers;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 mod writer;
 
 use std::{
-    cell::RefCell,
     net::IpAddr,
     path::PathBuf,
     sync::{
@@ -39,33 +42,21 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tracing::info;
 
-use self::{
-    chain::Head,
-    record::{Recent, lines_of},
-    strangers::Strangers,
-};
+use self::chain::Head;
 pub use self::{
+    entry::Entry,
     items::{ItemHash, ItemKey, ItemKeyId, KEY_BYTES},
     record::{Record, RequestId, event_line},
     writer::{Destination, Writer, open},
 };
+use self::{entry::Room, queue::Shared};
 use crate::{lock::lock, metrics::Metrics};
 
 /// Places of lines that are not written yet. That of a request is about 400 bytes.
 pub const PLACES: usize = 8192;
 
-/// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
-/// can no longer wait.
-const PLACES_AT_THE_END: usize = 2 * PLACES;
-
 /// How long the writer may be in one system call.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
-
-/// Hashed items that take up about as much room as a line without.
-const ITEMS_A_PLACE: usize = 4;
-
-/// Bytes of a buffer that is kept for the next lines; a larger one is given back.
-const KEPT_BYTES: usize = 1024 * 1024;
 
 /// How the log is kept: `[audit]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,40 +91,6 @@ pub struct Audit {
     requests: AtomicU64,
     /// Lines of which the log on stderr tells.
     told: AtomicU64,
-}
-
-/// What requests and the writer share.
-struct Shared {
-    queue: Mutex<Queue>,
-    /// Tells the writer that there is something to write.
-    wake: Condvar,
-    /// Tells requests that there are places again.
-    room: Notify,
-    /// Places taken: by requests under way, in the queue, and by what the writer has not yet written.
-    taken: AtomicUsize,
-    /// Lines that are not written yet.
-    unwritten: AtomicUsize,
-    dropped: AtomicU64,
-    /// Whether the last write failed.
-    failed: AtomicBool,
-    /// Since when the writer is in a system call, where it is in one.
-    busy_since: Mutex<Option<Instant>>,
-    strangers: Mutex<Strangers>,
-    /// Requests that went into sums.
-    summed: AtomicU64,
-    /// The last line that is written.
-    head: Mutex<Head>,
-}
-
-#[derive(Default)]
-struct Queue {
-    lines: Vec<u8>,
-    /// Places that these lines hold.
-    places: usize,
-    reopen: bool,
-    stop: bool,
-    /// Whether the writer waits to be woken.
-    idle: bool,
 }
 
 impl Audit {
@@ -270,320 +227,5 @@ impl Audit {
             }
             room.await;
         }
-    }
-}
-
-impl Shared {
-    /// Queues `text`, which is so many `lines`.
-    fn push(&self, text: &[u8], lines: usize, places: usize) {
-        // Counted first: the writer may have written it before this returns.
-        self.unwritten.fetch_add(lines, Ordering::Relaxed);
-        let mut queue = lock(&self.queue);
-        queue.lines.extend_from_slice(text);
-        queue.places += places;
-        if queue.idle {
-            queue.idle = false;
-            drop(queue);
-            self.wake.notify_one();
-        }
-    }
-
-    /// Sums up a request of `peer`, who is no client. No place is taken, since the lines of sums are few.
-    fn count_stranger(&self, peer: IpAddr, status: u16) {
-        let now = Timestamp::now();
-        self.summed.fetch_add(1, Ordering::Relaxed);
-        let first = lock(&self.strangers).count(peer, status, now);
-        if let Some(sum) = first {
-            self.push(&sum.line(now), 1, 0);
-        }
-    }
-
-    /// Queues the sums of all requests of strangers that no line tells of yet.
-    fn tell_strangers(&self) {
-        let (sums, now) = (lock(&self.strangers).tell(), Timestamp::now());
-        sums.iter().for_each(|sum| self.push(&sum.line(now), 1, 0));
-    }
-
-    /// Takes `places`, where fewer than `max` are taken so far.
-    fn take(&self, places: usize, max: usize) -> bool {
-        let take = |taken: usize| (taken < max).then_some(taken + places);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-
-    fn give_back(&self, places: usize) {
-        let before = self.taken.fetch_sub(places, Ordering::Relaxed);
-        if before >= PLACES && before - places < PLACES {
-            self.room.notify_one();
-        }
-    }
-}
-
-/// Takes everything out of `buffer`, and gives a very large one back.
-fn empty(buffer: &mut Vec<u8>) {
-    buffer.clear();
-    buffer.shrink_to(KEPT_BYTES);
-}
-
-/// The record of one request under way. Dropping it notes the request, so that none goes unnoted, however it ends.
-pub struct Entry<'a> {
-    audit: &'a Audit,
-    started: Instant,
-    room: Room,
-    /// What is known so far.
-    pub record: Record<'a>,
-}
-
-/// What a request has in the log.
-#[derive(Clone, Copy)]
-enum Room {
-    /// Nothing yet: a stranger never has more.
-    Wanted,
-    /// So many places.
-    Places(usize),
-    /// Nothing: it goes on unrecorded.
-    Refused,
-}
-
-impl Entry<'_> {
-    /// Waits for a place in the log, with room for so many `hashes` where items are hashed. All is taken at once: requests
-    /// that had some of it, and waited for the rest, could wait for each other.
-    pub async fn make_room(&mut self, hashes: usize) {
-        if !self.is_settled() {
-            let hashes = self.audit.item_key.as_ref().map_or(0, |_| hashes);
-            let places = lines_of(hashes, 0) + hashes / ITEMS_A_PLACE;
-            self.room = if self.audit.take(places).await { Room::Places(places) } else { Room::Refused };
-        }
-    }
-
-    /// Whether places were taken, or are refused, so that there is nothing to wait for.
-    pub fn is_settled(&self) -> bool {
-        !matches!(self.room, Room::Wanted)
-    }
-
-    /// The key of the items' hashes, where items are to be hashed and there is room for that.
-    pub fn item_key(&self) -> Option<&ItemKey> {
-        self.audit.item_key.as_ref().filter(|_| matches!(self.room, Room::Places(_)))
-    }
-
-    /// The places for its line; `None` where there are none even now.
-    fn places_at_the_end(&self) -> Option<usize> {
-        match self.room {
-            Room::Places(places) => Some(places),
-            Room::Refused => None,
-            Room::Wanted => self.audit.shared.take(1, PLACES_AT_THE_END).then_some(1),
-        }
-    }
-
-    fn note(&self, places: usize, Scratch { line, recent }: &mut Scratch) {
-        let lines = self.record.write(line, recent);
-        self.audit.shared.push(line, lines, places);
-        empty(line);
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        let microseconds = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.audit.metrics.count_request(self.record.mode, self.record.status, microseconds);
-        if let Some(mode) = self.record.mode {
-            self.audit.metrics.count_items(mode, self.record.mapped, self.record.passed, &self.record.failures);
-        }
-        if self.record.client.is_none() {
-            return self.audit.shared.count_stranger(self.record.peer, self.record.status);
-        }
-        let Some(places) = self.places_at_the_end() else {
-            self.audit.shared.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        self.record.time.get_or_insert_with(Timestamp::now);
-        self.record.microseconds = microseconds;
-        if SCRATCH.try_with(|scratch| self.note(places, &mut scratch.borrow_mut())).is_err() {
-            // This thread is about to end.
-            self.note(places, &mut Scratch::default());
-        }
-    }
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Where a thread writes its lines: one that many requests share would have them wait for each other.
-#[derive(Default)]
-struct Scratch {
-    line: Vec<u8>,
-    recent: Recent,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{io, sync::mpsc};
-
-    use super::*;
-    use crate::auth::Username;
-
-    /// A file that fails while it is full.
-    struct Valve {
-        full: Arc<AtomicBool>,
-        written: mpsc::Sender<Vec<u8>>,
-    }
-
-    impl io::Write for Valve {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.full.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            let _ = self.written.send(bytes.to_vec());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn full(on_full: OnFull) -> (Arc<Audit>, Arc<AtomicBool>, mpsc::Receiver<Vec<u8>>, std::thread::JoinHandle<usize>) {
-        let (written, lines) = mpsc::channel();
-        let valve = Arc::new(AtomicBool::new(true));
-        let destination = Destination::Other(Box::new(Valve { full: valve.clone(), written }));
-        let (audit, writer) = Audit::new(destination, on_full, None, 1);
-        (Arc::new(audit), valve, lines, std::thread::spawn(move || writer.run()))
-    }
-
-    /// How many lines were written, no piece of which ends in the midst of one.
-    fn lines(written: &mpsc::Receiver<Vec<u8>>) -> usize {
-        let pieces: Vec<_> = written.iter().collect();
-        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
-        writer::lines(&pieces.concat())
-    }
-
-    /// A request of a client, up to where it is to be mapped.
-    async fn call<'a>(audit: &'a Audit, client: &'a Username) -> Entry<'a> {
-        let mut entry = audit.begin(IpAddr::from([192, 0, 2, 1]));
-        entry.record.client = Some(client);
-        entry.make_room(0).await;
-        entry
-    }
-
-    fn client() -> Username {
-        Username::new("ccc").expect("a username")
-    }
-
-    #[tokio::test]
-    async fn blocked_requests_wait_for_room_and_all_are_written() {
-        let (audit, valve, written, thread) = full(OnFull::Block);
-        let client = client();
-        assert!(!audit.lacks_room());
-        for _ in 0..PLACES {
-            drop(call(&audit, &client).await);
-        }
-        let waiting: Vec<_> = (0..100)
-            .map(|_| {
-                let (audit, client) = (audit.clone(), client.clone());
-                tokio::spawn(async move { drop(call(&audit, &client).await) })
-            })
-            .collect();
-        for _ in 0..1000 {
-            tokio::task::yield_now().await;
-        }
-        assert!(waiting.iter().all(|task| !task.is_finished()), "there was no room");
-        while !audit.lacks_room() {
-            tokio::task::yield_now().await;
-        }
-        // Strangers wait for nothing, and take nothing that others wait for.
-        for _ in 0..100 {
-            drop(audit.begin(IpAddr::from([192, 0, 2, 1])));
-        }
-        assert_eq!((audit.queued(), audit.unwritten(), audit.summed()), (PLACES, PLACES + 1, 100));
-        valve.store(false, Ordering::SeqCst);
-        for task in waiting {
-            task.await.expect("it does not panic");
-        }
-        audit.stop();
-        assert_eq!(thread.join().expect("it does not panic"), 0);
-        assert!(!audit.lacks_room() && audit.unwritten() == 0);
-        drop(audit);
-        // Two lines of the strangers, and that of the end.
-        assert_eq!(lines(&written), PLACES + 100 + 3);
-    }
-
-    #[tokio::test]
-    async fn dropped_requests_are_counted_and_the_others_are_written() {
-        let (audit, valve, written, thread) = full(OnFull::Drop);
-        let client = client();
-        for _ in 0..PLACES + 100 {
-            drop(call(&audit, &client).await);
-        }
-        assert_eq!((audit.dropped(), audit.queued(), audit.lacks_room()), (100, PLACES, false));
-        valve.store(false, Ordering::SeqCst);
-        audit.stop();
-        assert_eq!(thread.join().expect("it does not panic"), 0);
-        drop(audit);
-        // One more line tells how many were dropped, and one of the end.
-        assert_eq!(lines(&written), PLACES + 2);
-    }
-
-    #[tokio::test]
-    async fn a_request_that_is_broken_off_is_noted() {
-        let (audit, valve, written, thread) = full(OnFull::Block);
-        let client = client();
-        valve.store(false, Ordering::SeqCst);
-        let handled = async {
-            let mut entry = call(&audit, &client).await;
-            entry.record.items = 7;
-            std::future::pending::<()>().await;
-        };
-        let _ = tokio::time::timeout(Duration::from_millis(1), handled).await;
-        audit.stop();
-        assert_eq!(thread.join().expect("it does not panic"), 0);
-        let line: Vec<u8> = written.try_iter().flatten().take_while(|byte| *byte != b'\n').collect();
-        let line: Value = serde_json::from_slice(&line).expect("it is JSON");
-        assert_eq!((&line["items"], &line["peer"], &line["status"]), (&7.into(), &"192.0.2.1".into(), &0.into()));
-        assert!(line["id"].as_str().is_some_and(|id| id.starts_with(audit.instance())));
-    }
-
-    /// One that waits for room, or for its body, while nothing is written.
-    #[test]
-    fn requests_broken_off_before_they_had_room_are_noted_within_a_bound() {
-        let (audit, valve, written, thread) = full(OnFull::Block);
-        let client = client();
-        for _ in 0..PLACES_AT_THE_END + 7 {
-            audit.begin(IpAddr::from([192, 0, 2, 1])).record.client = Some(&client);
-        }
-        assert_eq!((audit.queued(), audit.dropped()), (PLACES_AT_THE_END, 7));
-        valve.store(false, Ordering::SeqCst);
-        audit.stop();
-        assert_eq!(thread.join().expect("it does not panic"), 0);
-        drop(audit);
-        assert_eq!(lines(&written), PLACES_AT_THE_END + 2);
-    }
-
-    #[test]
-    fn a_write_that_does_not_return_is_stuck() {
-        struct Pipe(mpsc::Receiver<()>);
-        impl io::Write for Pipe {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (read, pipe) = mpsc::channel();
-        let (audit, writer) = Audit::new(Destination::Other(Box::new(Pipe(pipe))), OnFull::Block, None, 1);
-        let thread = std::thread::spawn(move || writer.run());
-        audit.event("start", Map::new());
-        let since = Instant::now();
-        while !audit.is_stuck() {
-            assert!(since.elapsed() < 30 * STUCK_AFTER);
-            std::thread::yield_now();
-        }
-        assert!(since.elapsed() >= STUCK_AFTER / 2 && audit.unwritten() == 1);
-        drop(read);
-        audit.stop();
-        assert_eq!(thread.join().expect("it does not panic"), 0);
-        assert!(!audit.is_stuck());
     }
 }

@@ -12,12 +12,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::{ItemHash, chain::LINE_BYTES_MAX, chain::LINK_BYTES_MAX, items::ItemKeyId};
-use crate::{
-    auth::Username,
-    ids::KeyId,
-    json,
-    tokenizer::{Failures, Mode},
-};
+use crate::{auth::Username, ids::KeyId, item::Mode, json, mapped::Failures};
 
 /// The name of a request, which its answer carries too, as `X-Request-Id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,9 +17,8 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::{
-    Shared,
     chain::{Chain, Instance},
-    empty,
+    queue::{Shared, empty},
     record::event_line,
     strangers::INTERVAL,
 };

@@ -147,10 +147,10 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<(), Failure> {
 /// Tells what the ring changes, on stderr: it is for the person who signs.
 fn show(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(), Failure> {
     let (against, before) = before(args, file, ring)?;
-    if before.as_ref().is_some_and(|before| before.ring != ring.ring().to_string()) {
+    if before.as_ref().is_some_and(|before| before.ring != ring.id().to_string()) {
         return Err(Failure::failed(format_args!("{against} is of another ring")));
     }
-    tell(format_args!("ring {}  generation {}  hash {}", ring.ring(), ring.generation(), ring.hash()));
+    tell(format_args!("ring {}  generation {}  hash {}", ring.id(), ring.generation(), ring.hash()));
     match &before {
         Some(before) => tell(format_args!("against generation {}, of {against}:", before.generation)),
         None => tell("the first generation:"),

@@ -79,7 +79,7 @@ impl ChangeArgs {
         let checked = file.read()?;
         config.check_pins(&checked)?;
         // The ring that is changed is the one that was checked, however much later the lock is free.
-        let change = |ring: &KeyRing, now| match ring.ring() == checked.ring() {
+        let change = |ring: &KeyRing, now| match ring.id() == checked.id() {
             true => change(ring, now),
             false => Err(ChangeError::OtherRing),
         };
@@ -106,7 +106,7 @@ impl ChangeArgs {
 
 /// What is recorded of every change, beside what it was about.
 pub(super) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
-    about["ring"] = ring.ring().to_string().into();
+    about["ring"] = ring.id().to_string().into();
     about["generation"] = ring.generation().into();
     about["ring_hash"] = ring.hash().to_string().into();
     about

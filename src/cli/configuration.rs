@@ -16,14 +16,12 @@ use super::{
 };
 use crate::{
     audit::OnFull,
-    auth::{Client, Partial},
+    auth::{Client, OnPartial},
     config::{self, Config, Fault},
     keyring::{KeyRing, file::RingFileError},
     limits::Load,
-    server::{
-        process::memory_limit,
-        tls::{Tls, TlsFiles},
-    },
+    operate::process::memory_limit,
+    server::tls::{Tls, TlsFiles},
 };
 
 #[derive(Subcommand)]
@@ -189,10 +187,10 @@ impl Findings {
             keys += &format!(", pending {} in {}", key.id, countdown(now, key.activates));
         }
         let place = format!("{}, generation {}", config.keyring.path.display(), ring.generation());
-        self.outlook.push(("ring", vec![ring.ring().to_string(), place, keys]));
+        self.outlook.push(("ring", vec![ring.id().to_string(), place, keys]));
         if config.keyring.ring_id.is_none() {
             let pin =
-                format!("`ring_id` is not set, so a start takes any ring; this one has ring_id = \"{}\"", ring.ring());
+                format!("`ring_id` is not set, so a start takes any ring; this one has ring_id = \"{}\"", ring.id());
             self.warnings.push(pin);
         }
     }
@@ -272,8 +270,8 @@ fn tell_client(client: &Client) -> Vec<String> {
     let count = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
     let (tokenize, detokenize) = (&client.tokenize, &client.detokenize);
     let partial = match client.partial {
-        Partial::Lenient => "",
-        Partial::Strict => ", strict",
+        OnPartial::Lenient => "",
+        OnPartial::Strict => ", strict",
     };
     vec![
         format!("{}, context {}{partial}", client.username.as_str(), client.context.as_str()),

@@ -37,12 +37,12 @@ pub(super) fn run(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: 
         });
         let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         return print(json!({
-            "ring": ring.ring().to_string(), "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
+            "ring": ring.id().to_string(), "generation": ring.generation(), "ring_hash": ring.hash().to_string(),
             "recipients": ring.recipients(), "approvals": names(ring.approvals()),
             "unverified": names(ring.claims()), "keys": keys.collect::<Vec<_>>(),
         }));
     }
-    print(format_args!("ring {}  generation {}  hash {}", ring.ring(), ring.generation(), ring.hash()))?;
+    print(format_args!("ring {}  generation {}  hash {}", ring.id(), ring.generation(), ring.hash()))?;
     let approvals = ring.approvals().iter().map(|name| format!("approved by {name}"));
     let claims = ring.claims().iter().map(|name| format!("signed as {name}, which nothing here can verify"));
     approvals.chain(claims).try_for_each(print)?;

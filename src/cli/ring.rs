@@ -113,7 +113,7 @@ impl RingArgs {
         let (config, trunk_zero) = self.locate()?;
         let ring = self.ring()?;
         config.check_approval(&ring)?;
-        Ok(Tokenizer::new(ring, trunk_zero))
+        Tokenizer::new(ring, trunk_zero).map_err(Failure::config)
     }
 }
 

@@ -108,8 +108,8 @@ impl KeyringConfig {
     /// [`ConfigError`] naming the keys that forbid it.
     pub fn check_pins(&self, ring: &KeyRing) -> Result<(), ConfigError> {
         let mut faults = Vec::new();
-        if self.ring_id.is_some_and(|pinned| pinned != ring.ring()) {
-            faults.push(Fault::of_key("ring_id", format!("the key ring is another one, {}", ring.ring())));
+        if self.ring_id.is_some_and(|pinned| pinned != ring.id()) {
+            faults.push(Fault::of_key("ring_id", format!("the key ring is another one, {}", ring.id())));
         }
         if ring.generation() < self.min_generation {
             let found = format!("the key ring is older: its generation is {}", ring.generation());

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     allowance::Allowance,
     audit::{AuditConfig, OnFull},
-    auth::{Client, HASH_BYTES, Partial, Username},
+    auth::{Client, HASH_BYTES, OnPartial, Username},
     disk::exposure::FileMode,
     ids::{Context, RingId},
     item::{Mode, PlainNumbers},
@@ -257,8 +257,8 @@ fn client(mut section: Section<'_>, seen: &mut HashSet<Username>) -> Option<Clie
         });
     let modes = section.all_parsed("modes", "", Mode::from_name);
     let partial = match section.choice("partial") {
-        Some("strict") => Partial::Strict,
-        _ => Partial::Lenient,
+        Some("strict") => OnPartial::Strict,
+        _ => OnPartial::Lenient,
     };
     let plain_numbers = match section.choice("plain_numbers") {
         Some("pass") => PlainNumbers::Pass,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{auth::Partial, item::Mode, keyring::GENERATION_MAX};
+use crate::{auth::OnPartial, item::Mode, keyring::GENERATION_MAX};
 
 const CLIENT: &str = r#"
     [[clients]]
@@ -50,7 +50,7 @@ fn defaults_are_those_of_the_specification() {
     assert!(config.admin.is_none() && config.threads.is_none() && config.allow_from.is_empty());
     assert_eq!((config.limits.numbers, config.limits.idle), (10_000, Duration::from_secs(75)));
     let client = &config.clients[0];
-    assert_eq!((client.context.as_str(), client.partial), ("default", Partial::Lenient));
+    assert_eq!((client.context.as_str(), client.partial), ("default", OnPartial::Lenient));
     assert_eq!(client.modes, [Mode::PhoneToUid, Mode::UidToPhone]);
 }
 

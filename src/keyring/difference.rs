@@ -48,7 +48,7 @@ impl From<&KeyRing> for Outline {
             check: key.check.to_string(),
         });
         let recipients = ring.recipients().to_vec();
-        Self { ring: ring.ring().to_string(), generation: ring.generation(), recipients, keys: keys.collect() }
+        Self { ring: ring.id().to_string(), generation: ring.generation(), recipients, keys: keys.collect() }
     }
 }
 

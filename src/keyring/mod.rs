@@ -22,13 +22,11 @@ pub mod successor;
 
 use jiff::Timestamp;
 
-pub use self::key::Status; // until the merge
 use self::{
     fingerprint::Fingerprint,
-    key::{Key, KeyState},
+    key::{Key, KeyState, Status},
     note::{Name, Signer},
 };
-pub use crate::disk; // until the merge
 use crate::ids::{KeyId, RingId};
 
 /// Value of a ring file's `format`.
@@ -80,8 +78,8 @@ impl KeyRing {
         Self { signer, generation, hash, parent: None, recipients, approvals, claims, keys, index, by_activation }
     }
 
-    /// The name of this ring.
-    pub fn ring(&self) -> RingId {
+    /// The id of this ring.
+    pub fn id(&self) -> RingId {
         RingId::new(*self.signer.verifier().key())
     }
 
@@ -160,7 +158,6 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::{
-        key::Status,
         samples::{at, key, ring},
         *,
     };

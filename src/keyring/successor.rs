@@ -13,7 +13,7 @@ impl KeyRing {
     /// # Errors
     /// The first reason why not.
     pub fn check_successor(&self, next: &Self, now: Timestamp) -> Result<(), NotASuccessor> {
-        if next.ring() != self.ring() {
+        if next.id() != self.id() {
             return Err(NotASuccessor::OtherRing);
         }
         if next.generation < self.generation {

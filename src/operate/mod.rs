@@ -1,4 +1,10 @@
-//! What those who run callveil look at.
+//! What those who run callveil look at and do: the admin listener, metrics, pages, probes, and reloads.
 
+pub mod admin;
+pub mod exposition;
+mod overview;
 pub mod page;
+pub mod process;
+pub mod readiness;
+pub mod reload;
 pub mod ring_in_use;

@@ -73,7 +73,7 @@ static HTTP: LazyLock<http1::Builder> = LazyLock::new(|| {
 });
 
 /// Whose connection it is, who answers, and within which bounds.
-pub(super) struct Link<R> {
+pub(super) struct Session<R> {
     pub(super) peer: IpAddr,
     pub(super) admission: Admission,
     pub(super) responder: Arc<R>,
@@ -81,15 +81,15 @@ pub(super) struct Link<R> {
 }
 
 /// Serves the requests of one connection, until either side ends it. A connection is a task of its own.
-pub(super) async fn serve<S, R>(socket: S, link: Arc<Link<R>>)
+pub(super) async fn serve<S, R>(socket: S, session: Arc<Session<R>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Respond,
 {
-    let mut resting = Socket::new(socket, link.admission.activity().clone());
-    while begins(&mut resting, &link).await {
+    let mut resting = Socket::new(socket, session.admission.activity().clone());
+    while begins(&mut resting, &session).await {
         // Boxed: while it rests, a connection needs no room for it.
-        match Box::pin(speak(resting, &link)).await {
+        match Box::pin(speak(resting, &session)).await {
             Some(socket) => resting = socket,
             None => return,
         }
@@ -101,10 +101,10 @@ where
 }
 
 /// Waits for a request; whether one begins before the connection is to end.
-async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, link: &Link<R>) -> bool {
-    let patience = if link.admission.is_stranger() { link.limits.header } else { link.limits.idle };
+async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, session: &Session<R>) -> bool {
+    let patience = if session.admission.is_stranger() { session.limits.header } else { session.limits.idle };
     let told_to_end = async {
-        link.admission.activity().told_to_end().await;
+        session.admission.activity().told_to_end().await;
         // A connection that was taken just now has not heard yet of what is there to be read.
         yield_now().await;
     };
@@ -117,7 +117,7 @@ async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, link: &Link<R>)
 }
 
 /// Answers requests until the connection rests, and gives its socket back then; `None` where it ends.
-async fn speak<S, R>(socket: Socket<S>, link: &Arc<Link<R>>) -> Option<Socket<S>>
+async fn speak<S, R>(socket: Socket<S>, session: &Arc<Session<R>>) -> Option<Socket<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     R: Respond,
@@ -126,10 +126,10 @@ where
     let waker = Waker::from(wakes.clone());
     let service = service_fn(|request: Request<Incoming>| {
         // At once, not when the request is first worked on: in between it must not look idle.
-        link.admission.activity().begin_request();
-        answer(link.clone(), wakes.clone(), request)
+        session.admission.activity().begin_request();
+        answer(session.clone(), wakes.clone(), request)
     });
-    let (activity, limits) = (link.admission.activity(), &link.limits);
+    let (activity, limits) = (session.admission.activity(), &session.limits);
     let mut http = HTTP.serve_connection(TokioIo::new(socket), service);
     let mut look = interval_at(Instant::now() + REST_AFTER, REST_AFTER);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -150,7 +150,7 @@ where
             }
             Verdict::TooSlow => {
                 let socket = http.into_parts().io.into_inner();
-                let _ = timeout(FAREWELL, write_last(socket, link.responder.too_slow())).await;
+                let _ = timeout(FAREWELL, write_last(socket, session.responder.too_slow())).await;
                 return None;
             }
             Verdict::End => return None,
@@ -160,20 +160,20 @@ where
 
 /// Answers one request.
 async fn answer<R: Respond>(
-    link: Arc<Link<R>>,
+    session: Arc<Session<R>>,
     wakes: Arc<Wakes>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let activity = link.admission.activity();
+    let activity = session.admission.activity();
     let is_chunked = request.body().size_hint().exact().is_none();
     let mut request = request.map(Some);
     let answer = {
-        let mut respond = pin!(link.responder.respond(&mut request, link.peer, &activity.patience));
+        let mut respond = pin!(session.responder.respond(&mut request, session.peer, &activity.patience));
         poll_fn(|cx| wakes.hold(|| respond.as_mut().poll(cx))).await
     };
     let mut response = answer.response;
     if answer.granted {
-        link.admission.prove();
+        session.admission.prove();
     }
     let unread = request.into_body().filter(|body| !body.is_end_stream());
     if unread.is_some() {
@@ -183,12 +183,12 @@ async fn answer<R: Respond>(
     // chunked request: hyper drops a Content-Length beside it before anybody sees it, and a proxy before us may have gone
     // by that (RFC 9112 section 6.1).
     let is_last = unread.is_some() || is_chunked || activity.order() >= Order::LastAnswer;
-    if is_last || link.admission.is_stranger() {
+    if is_last || session.admission.is_stranger() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     activity.begin_answer(if unread.is_some() { Phase::Discard } else { Phase::Answer }, answer.share);
     if let Some(unread) = unread {
-        tokio::spawn(discard(unread, link.limits.clone(), activity.clone()));
+        tokio::spawn(discard(unread, session.limits.clone(), activity.clone()));
     }
     Ok(response.map(Full::new))
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Counts,
+    ConnectionCounts,
     activity::{Activity, Order},
 };
 use crate::{
@@ -31,7 +31,7 @@ const PLACES_A_FREE_ONE: usize = 8;
 pub(super) struct Connections {
     max: usize,
     per_peer_max: usize,
-    counts: Arc<Counts>,
+    counts: Arc<ConnectionCounts>,
     table: Mutex<Table>,
 }
 
@@ -65,7 +65,7 @@ struct Peer {
 type Rank = (usize, Reverse<u64>, Network);
 
 impl Connections {
-    pub(super) fn new(max: usize, per_peer_max: usize, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(max: usize, per_peer_max: usize, counts: Arc<ConnectionCounts>) -> Self {
         Self { max, per_peer_max, counts, table: Mutex::default() }
     }
 

@@ -40,27 +40,27 @@ pub(super) async fn accept(
     acceptor: TlsAcceptor,
     socket: TcpStream,
     peer: IpAddr,
-    turns: &Turns,
+    queue: &HandshakeQueue,
 ) -> io::Result<TlsStream<TcpStream>> {
     socket.readable().await?;
     let mut begin = [0; 4];
     if socket.peek(&mut begin).await.is_ok_and(|_| METHODS.contains(&&begin)) && PLAIN.is_due(Instant::now()) {
         warn!(peer = %peer::network(peer), "plain HTTP came to the port of TLS: its clients want https:// (told once a minute)");
     }
-    in_turns(acceptor.accept(socket), peer::network(peer), turns).await
+    in_turns(acceptor.accept(socket), peer::network(peer), queue).await
 }
 
 /// What `future` gives, polled only while it has the turn.
-async fn in_turns<F: Future>(future: F, peer: Network, turns: &Turns) -> F::Output {
+async fn in_turns<F: Future>(future: F, peer: Network, queue: &HandshakeQueue) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken(Notify::new()));
     let waker = Waker::from(woken.clone());
     loop {
-        let turn = turns.next(peer).await;
+        let permit = queue.next(peer).await;
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         // The runtime asks for other events before it goes on here.
         yield_now().await;
-        drop(turn);
+        drop(permit);
         if let Poll::Ready(done) = polled {
             return done;
         }
@@ -79,44 +79,44 @@ impl Wake for Woken {
 
 /// Who computes next on a thread.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<Waiting>>);
+pub(super) struct HandshakeQueue(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     is_taken: bool,
     /// Each peer's handshakes, in the order in which they came.
-    of_peer: HashMap<Network, VecDeque<oneshot::Sender<Turn>>>,
+    of_peer: HashMap<Network, VecDeque<oneshot::Sender<HandshakePermit>>>,
     /// Peers that wait: the first is the next.
     peers: VecDeque<Network>,
 }
 
 /// One handshake's turn, which the next has when this is dropped.
-struct Turn(Turns);
+struct HandshakePermit(HandshakeQueue);
 
-impl Turns {
+impl HandshakeQueue {
     /// Waits for a turn of `peer`.
-    async fn next(&self, peer: Network) -> Turn {
-        let turn = {
+    async fn next(&self, peer: Network) -> HandshakePermit {
+        let permit = {
             let mut waiting = lock(&self.0);
             if !waiting.is_taken {
                 waiting.is_taken = true;
-                return Turn(self.clone());
+                return HandshakePermit(self.clone());
             }
-            let (sender, turn) = oneshot::channel();
+            let (sender, permit) = oneshot::channel();
             let queue = waiting.of_peer.entry(peer).or_default();
             queue.push_back(sender);
             if queue.len() == 1 {
                 waiting.peers.push_back(peer);
             }
-            turn
+            permit
         };
-        turn.await.expect("a turn goes to each who waits")
+        permit.await.expect("a turn goes to each who waits")
     }
 }
 
 impl Waiting {
     /// Who is next; `None`, and the turn is free, where nobody waits.
-    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+    fn pop(&mut self) -> Option<oneshot::Sender<HandshakePermit>> {
         let Some(peer) = self.peers.pop_front() else {
             self.is_taken = false;
             return None;
@@ -132,7 +132,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let next = lock(&self.0.0).pop();
         if let Some(next) = next {
@@ -152,16 +152,16 @@ mod tests {
 
     #[tokio::test]
     async fn peers_take_turns_and_those_who_left_are_passed_over() {
-        let (turns, order) = (Turns::default(), Arc::new(Mutex::new(Vec::new())));
-        let first = turns.next(network(0)).await;
+        let (queue, order) = (HandshakeQueue::default(), Arc::new(Mutex::new(Vec::new())));
+        let first = queue.next(network(0)).await;
         let mut tasks = Vec::new();
         for (peer, name) in [(1, 'a'), (1, 'b'), (1, 'c'), (2, 'd'), (2, 'e'), (3, 'f')] {
-            let (turns, order) = (turns.clone(), order.clone());
+            let (queue, order) = (queue.clone(), order.clone());
             tasks.push(tokio::spawn(async move {
-                let turn = turns.next(network(peer)).await;
+                let permit = queue.next(network(peer)).await;
                 lock(&order).push(name);
                 yield_now().await;
-                drop(turn);
+                drop(permit);
             }));
             yield_now().await;
         }
@@ -172,6 +172,6 @@ mod tests {
             let _ = task.await;
         }
         assert_eq!(lock(&order).iter().collect::<String>(), "afbec");
-        assert!(!lock(&turns.0).is_taken && lock(&turns.0).of_peer.is_empty());
+        assert!(!lock(&queue.0).is_taken && lock(&queue.0).of_peer.is_empty());
     }
 }

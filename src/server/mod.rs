@@ -1,14 +1,9 @@
 //! Sockets: accepting, bounds on connections, and the drain. Knows nothing of phones.
 
 mod activity;
-pub mod admin;
 mod connection;
 mod connections;
-pub mod exposition;
 mod handshake;
-mod overview;
-pub mod process;
-pub mod reload;
 mod seldom;
 mod socket;
 pub mod tls;
@@ -35,7 +30,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use self::{connection::Link, connections::Connections, handshake::Turns, seldom::Seldom, tls::Tls, workers::Workers};
+use self::{
+    connection::Session, connections::Connections, handshake::HandshakeQueue, seldom::Seldom, tls::Tls,
+    workers::Workers,
+};
 use crate::{limits::Limits, memory, respond::Respond};
 
 /// First and longest wait after the operating system failed to hand over a connection.
@@ -100,34 +98,12 @@ pub struct Access {
     /// The certificate; plain HTTP where there is none.
     pub tls: Option<Arc<Tls>>,
     /// What became of them.
-    pub counts: Arc<Counts>,
-}
-
-/// Whether this replica wants requests, as its probes are told.
-#[derive(Default)]
-pub struct Readiness {
-    /// It has done what the first requests would otherwise wait for.
-    pub warm: AtomicBool,
-    /// It is about to end.
-    pub draining: AtomicBool,
-}
-
-impl Readiness {
-    /// Why it wants none now, if it does not.
-    fn lack(&self) -> Option<&'static str> {
-        if self.draining.load(Ordering::Relaxed) {
-            Some("draining")
-        } else if !self.warm.load(Ordering::Relaxed) {
-            Some("warming up")
-        } else {
-            None
-        }
-    }
+    pub counts: Arc<ConnectionCounts>,
 }
 
 /// What became of connections.
 #[derive(Default)]
-pub struct Counts {
+pub struct ConnectionCounts {
     /// Open now.
     pub open: AtomicUsize,
     /// Refused since the start.
@@ -199,17 +175,17 @@ impl Listener<'_> {
             return;
         };
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
-        let link = Link { peer, admission, responder: responder.clone(), limits: self.limits.clone() };
+        let session = Session { peer, admission, responder: responder.clone(), limits: self.limits.clone() };
         // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
         let _ = socket.set_nodelay(true);
         // It was accepted on this thread's runtime, and belongs to another's from now on.
         let Ok(socket) = socket.into_std() else { return };
         let worker = self.workers.least_busy();
-        let turns = worker.handshakes.clone();
+        let queue = worker.handshakes.clone();
         tasks.spawn_on(
             async move {
-                serve(socket, acceptor, Arc::new(link), &turns).await;
-                drop(worker.place);
+                serve(socket, acceptor, Arc::new(session), &queue).await;
+                drop(worker.slot);
                 // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
                 tokio::spawn(async { memory::wipe_stack() });
             },
@@ -222,22 +198,22 @@ impl Listener<'_> {
 async fn serve<R: Respond>(
     socket: std::net::TcpStream,
     acceptor: Option<TlsAcceptor>,
-    link: Arc<Link<R>>,
-    turns: &Turns,
+    session: Arc<Session<R>>,
+    queue: &HandshakeQueue,
 ) {
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     let Some(acceptor) = acceptor else {
-        return connection::serve(socket, link).await;
+        return connection::serve(socket, session).await;
     };
     // Boxed: a connection needs room for its handshake no longer than that takes.
     let accepted = tokio::select! {
-        accepted = timeout(link.limits.header, Box::pin(handshake::accept(acceptor, socket, link.peer, turns))) => accepted,
-        () = link.admission.activity().told_to_end() => return,
+        accepted = timeout(session.limits.header, Box::pin(handshake::accept(acceptor, socket, session.peer, queue))) => accepted,
+        () = session.admission.activity().told_to_end() => return,
     };
     // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
     match accepted {
-        Ok(Ok(socket)) => connection::serve(Box::new(socket), link).await,
-        Ok(Err(_)) | Err(_) => link.admission.count_tls_failure(),
+        Ok(Ok(socket)) => connection::serve(Box::new(socket), session).await,
+        Ok(Err(_)) | Err(_) => session.admission.count_tls_failure(),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::pair::Pair;
 pub use self::pair::Validity;
-use crate::{keyring::file::FileMode, lock::lock};
+use crate::{disk::exposure::FileMode, lock::lock};
 
 /// What is spoken in TLS, the best first (RFC 7301). HTTP/1.0 is for those who offer nothing else.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];

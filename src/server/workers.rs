@@ -20,7 +20,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::handshake::Turns;
+use super::handshake::HandshakeQueue;
 
 /// Tasks that a thread goes on with, each a few dozen microseconds of a handshake or a refusal at most, before it asks the
 /// operating system what else came: a call does not wait for a whole flood of strangers.
@@ -32,7 +32,7 @@ pub struct Workers(Vec<Worker>);
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
-    handshakes: Turns,
+    handshakes: HandshakeQueue,
     /// Of a thread that was started for this.
     _ends_when_dropped: Option<oneshot::Sender<()>>,
 }
@@ -53,7 +53,7 @@ impl Workers {
             Ok(Worker {
                 handle,
                 connections: Arc::default(),
-                handshakes: Turns::default(),
+                handshakes: HandshakeQueue::default(),
                 _ends_when_dropped: Some(sender),
             })
         };
@@ -69,7 +69,7 @@ impl Workers {
         Self(vec![Worker {
             handle,
             connections: Arc::default(),
-            handshakes: Turns::default(),
+            handshakes: HandshakeQueue::default(),
             _ends_when_dropped: None,
         }])
     }
@@ -79,8 +79,8 @@ impl Workers {
         let open = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
         let worker = self.0.iter().min_by_key(open).expect("there is at least one thread");
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        let place = Place(worker.connections.clone());
-        Assigned { handle: &worker.handle, handshakes: &worker.handshakes, place }
+        let slot = WorkerSlot(worker.connections.clone());
+        Assigned { handle: &worker.handle, handshakes: &worker.handshakes, slot }
     }
 
     /// Completes once every thread has done something new: none of them hangs.
@@ -95,14 +95,14 @@ impl Workers {
 /// The thread of one connection.
 pub(super) struct Assigned<'w> {
     pub(super) handle: &'w Handle,
-    pub(super) handshakes: &'w Turns,
-    pub(super) place: Place,
+    pub(super) handshakes: &'w HandshakeQueue,
+    pub(super) slot: WorkerSlot,
 }
 
-/// One connection's place among those of its thread.
-pub(super) struct Place(Arc<AtomicUsize>);
+/// One connection's slot among those of its thread.
+pub(super) struct WorkerSlot(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -8,18 +8,17 @@ pub mod self_test;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 
-pub use self::batch::KeyUse; // until the merge
 use self::{
     batch::Batch,
     prefixes::{ContextPrefixes, PrefixCache},
 };
-pub use crate::item::ItemError; // until the merge
 use crate::{
     ids::{Context, KeyId},
+    item::ItemError,
     keyring::{
         KeyRing,
         key::{Key, Status},
@@ -29,10 +28,6 @@ use crate::{
     siv::NumberCipher,
     uid::{self, Uid},
 };
-pub use crate::{
-    item::{Mode, PlainNumbers},
-    mapped::{Failures, Mapped},
-}; // until the merge
 
 /// Whether `text` has a UID's form, whoever made it. What has it is never taken for a number.
 pub fn has_uid_form(text: &str) -> bool {
@@ -61,17 +56,18 @@ struct KeyMapper {
 }
 
 impl Tokenizer {
-    /// A tokenizer over `ring`, which was read with [`supports`].
+    /// A tokenizer over `ring`.
     ///
-    /// # Panics
-    /// Where the ring was read with anything else, and has a key whose numbering this program does not know.
-    pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Self {
-        let mapper = |key: &Key| KeyMapper {
-            numbering: Numbering::new(&key.numbers, &key.region).expect("a ring was read with `supports`"),
-            cipher: key.material().map(|material| NumberCipher::new(material.expose(), key.id)),
+    /// # Errors
+    /// [`UnknownNumbers`] of a key that this program has no rules for.
+    pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Result<Self, UnknownNumbers> {
+        let mapper = |key: &Key| {
+            let numbering = Numbering::new(&key.numbers, &key.region).ok_or(UnknownNumbers(key.id))?;
+            let cipher = key.material().map(|material| NumberCipher::new(material.expose(), key.id));
+            Ok(KeyMapper { numbering, cipher })
         };
-        let mappers = ring.keys().iter().map(mapper).collect();
-        Self { ring, mappers, trunk_zero, prefixes: PrefixCache::default() }
+        let mappers = ring.keys().iter().map(mapper).collect::<Result<_, _>>()?;
+        Ok(Self { ring, mappers, trunk_zero, prefixes: PrefixCache::default() })
     }
 
     /// The ring.
@@ -154,3 +150,15 @@ impl Tokenizer {
         }
     }
 }
+
+/// A key that this program has no rules for: neither reads nor writes it numbers as that key wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownNumbers(pub KeyId);
+
+impl fmt::Display for UnknownNumbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {}: this program does not know its `numbers` or `region`", self.0)
+    }
+}
+
+impl std::error::Error for UnknownNumbers {}

@@ -28,7 +28,7 @@ fn ring(regions: &[&str]) -> KeyRing {
 }
 
 fn tokenizer(ring: KeyRing) -> Tokenizer {
-    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region"))
+    Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region")).expect("the rules are known")
 }
 
 /// What becomes of `items` at `second`: each text, or the name of its error.

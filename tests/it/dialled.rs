@@ -34,7 +34,7 @@ fn what_is_dialled_rings_what_was_meant() {
     for region in REGIONS {
         let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], rotation::Export::Never).unwrap();
         let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
-        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap());
+        let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).unwrap()).unwrap();
         let of = Region::from_code(region).unwrap();
         let code = PHONE_NUMBER_UTIL.get_country_code_for_region(of).unwrap();
         for _ in 0..strings.div_ceil(REGIONS.len() * BATCH) {

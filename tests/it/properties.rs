@@ -20,7 +20,7 @@ const REGIONS: [&str; 8] = ["CN", "US", "IT", "DE", "AR", "MX", "HU", "SG"];
 fn tokenizer(region: &str, trunk_zero: &[&str]) -> Tokenizer {
     let ring = rotation::init(Timestamp::UNIX_EPOCH, NUMBERS_NEWEST, region, &[], Export::Never).unwrap();
     let ring = KeyRing::from_note(&ring, tokenizer::supports, &[]).unwrap();
-    Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap())
+    Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap()).unwrap()
 }
 
 /// Any text, with those that look like numbers well represented.

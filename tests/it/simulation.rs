@@ -477,7 +477,7 @@ impl<'h> World<'h> {
             Replica { offset, disk: 0, seen: 0, ring: Some(0), delivered: 0, wanted: false }
         });
         let replicas: Vec<_> = replicas.collect();
-        let pins = KeyringConfig { ring_id: Some(history.ring(0).ring()), ..KeyringConfig::at(PathBuf::new()) };
+        let pins = KeyringConfig { ring_id: Some(history.ring(0).id()), ..KeyringConfig::at(PathBuf::new()) };
         let mut world = Self { history, carriage, replicas, events: Vec::new(), pins, minted: Vec::new() };
         for replica in 0..world.replicas.len() {
             world.schedule(replica, &mut random);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, process::Command};
 use callveil::{
     audit::{
         ItemKey,
-        chain::{Head, LineHash, Link},
+        chain::{ChainedLine, Head, LineHash},
         verify::{
             Chains, Facts,
             fault::{Location, Wrong},
@@ -82,7 +82,7 @@ fn uids() {
         let sealed = Sealed::Long(Cipher::new(material.expose(), key_id, &context).seal(&plaintext));
         assert_eq!(Uid { key_id, sealed }.to_string(), text(row, "uid"), "{row}");
     }
-    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::default());
+    let tokenizer = Tokenizer::new(ring, TrunkZeroRegions::default()).unwrap();
     let opened = |row: &Value| {
         let (context, mut mapped): (Context, _) = (text(row, "context").parse().unwrap(), Mapped::default());
         tokenizer.batch(&context, Timestamp::UNIX_EPOCH).canonical(&[text(row, "uid")], &mut mapped);
@@ -179,7 +179,7 @@ fn audit_logs() {
         let mut chains = Chains::new(HashMap::from_iter(known));
         let lines: Vec<&str> = rows(&row["lines"]).iter().map(|line| line.as_str().unwrap()).collect();
         for (line, number) in lines.iter().zip(1..) {
-            let link = Link::of(line.as_bytes()).unwrap();
+            let link = ChainedLine::of(line.as_bytes()).unwrap();
             let is_end = line.contains("\"event\":\"stop\"");
             chains.add(link, Facts { location: Location { file: 0, line: number }, time: "", is_end });
         }

@@ -14,7 +14,7 @@ use self::{
     fault::{Fault, Location, Wrong},
     runs::{Run, Runs},
 };
-use super::chain::{Head, Instance, Link};
+use super::chain::{ChainedLine, Head, Instance};
 
 /// Chains that are told apart.
 const CHAINS_MAX: usize = 100_000;
@@ -81,7 +81,7 @@ impl Chains {
     }
 
     /// Adds a line.
-    pub fn add(&mut self, link: Link, facts: Facts<'_>) {
+    pub fn add(&mut self, link: ChainedLine, facts: Facts<'_>) {
         let (instance, number, location) = (link.instance, link.number, facts.location);
         let is_full = self.chains.len() >= CHAINS_MAX;
         let runs = match self.chains.entry(instance) {

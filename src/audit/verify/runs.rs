@@ -6,7 +6,7 @@ use super::{
     Facts,
     fault::{Location, Wrong},
 };
-use crate::audit::chain::{Content, LineHash, Link};
+use crate::audit::chain::{ChainedLine, Content, LineHash};
 
 /// Runs of one chain that are told apart: logs that are so out of order are none.
 const RUNS_MAX: usize = 10_000;
@@ -63,7 +63,7 @@ impl Runs {
     }
 
     /// Adds a line, and says what is wrong with it.
-    pub(super) fn add(&mut self, link: Link, facts: Facts<'_>) -> Option<Wrong> {
+    pub(super) fn add(&mut self, link: ChainedLine, facts: Facts<'_>) -> Option<Wrong> {
         let number = link.number;
         let is_next = |run: &Run| run.last + 1 == number;
         if !(number < self.limit && self.runs.get(&self.current).is_some_and(is_next)) {
@@ -81,7 +81,7 @@ impl Runs {
     }
 
     /// Begins a run.
-    fn open(&mut self, link: Link, facts: Facts<'_>) -> Option<Wrong> {
+    fn open(&mut self, link: ChainedLine, facts: Facts<'_>) -> Option<Wrong> {
         if self.runs.len() >= RUNS_MAX {
             return Some(Wrong::TooMuch);
         }
@@ -110,7 +110,7 @@ impl Run {
         [Some(self.claimed), self.computed].into_iter().flatten().any(|before| content.after(before) == hash)
     }
 
-    fn extend(&mut self, link: &Link, facts: Facts<'_>) -> Option<Wrong> {
+    fn extend(&mut self, link: &ChainedLine, facts: Facts<'_>) -> Option<Wrong> {
         let computed = link.content.after(self.claimed);
         let fits = computed == link.hash || self.leads_to(&link.content, link.hash);
         (self.last, self.claimed, self.location) = (link.number, link.hash, facts.location);

@@ -18,14 +18,14 @@ fn log(lines: u64) -> Vec<Vec<u8>> {
 /// Reads files of lines, by their numbers, of a chain of nine; what is found, as it is told of.
 fn check(files: &[&[usize]], alter: impl Fn(&mut Vec<Vec<u8>>), head: u64, expected: &[(Wrong, u64, u64)]) {
     let mut lines = log(9);
-    let hash = Link::of(&lines[8]).expect("a link").hash;
+    let hash = ChainedLine::of(&lines[8]).expect("a link").hash;
     alter(&mut lines);
     let heads = HashMap::from_iter((head > 0).then_some((INSTANCE, Head { lines: head, hash })));
     let mut chains = Chains::new(heads);
     for (file, numbers) in files.iter().enumerate() {
         for (number, line) in numbers.iter().zip(1..) {
             let location = Location { file, line };
-            let link = Link::of(&lines[number - 1]).expect("a link");
+            let link = ChainedLine::of(&lines[number - 1]).expect("a link");
             chains.add(link, Facts { location, time: "", is_end: *number == 9 });
         }
     }

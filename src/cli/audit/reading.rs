@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     audit::{
-        chain::Link,
+        chain::ChainedLine,
         verify::{Chains, Facts, Found, fault::Location},
     },
     cli::{failure::Failure, say::print},
@@ -148,7 +148,7 @@ impl Reading {
             self.tear(location, false);
         }
         let text = &text[begin..];
-        let link = Link::of(text);
+        let link = ChainedLine::of(text);
         let Some((time, event)) = head_of(text).filter(|_| link.is_some() || is_json(text)) else {
             if BEGIN.starts_with(text) || text.starts_with(BEGIN) && link.is_none() {
                 self.tear(location, is_last);

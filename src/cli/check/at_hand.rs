@@ -46,7 +46,7 @@ impl Fleet {
             AtHand::Unread(reason) => return self.notes.push(format!("not compared with the ring at hand: {reason}")),
             AtHand::Nothing => return,
         };
-        let (id, hash, generation) = (ring.ring().to_string(), ring.hash().to_string(), ring.generation());
+        let (id, hash, generation) = (ring.id().to_string(), ring.hash().to_string(), ring.generation());
         let mut problems = Vec::new();
         for (url, replica) in &self.replicas {
             let theirs = replica.generation;

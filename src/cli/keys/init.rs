@@ -48,10 +48,10 @@ pub(super) fn init(
     let made = ring.journal("keys init")?.around(|| file.create(&plain).map_err(Failure::from), about)?;
     let key = made.primary(now).id;
     if json {
-        return print(json!({"key": key.to_string(), "ring": made.ring().to_string(), "generation": 1}));
+        return print(json!({"key": key.to_string(), "ring": made.id().to_string(), "generation": 1}));
     }
     print(format_args!("made {} with the key {key}, which is active", file.path().display()))?;
-    print(format_args!("ring_id = \"{}\"", made.ring()))?;
+    print(format_args!("ring_id = \"{}\"", made.id()))?;
     tell("that line in the configuration has replicas take this ring, and no other");
     tell("keep a copy where it cannot be lost: without it no UID can be opened");
     Ok(())

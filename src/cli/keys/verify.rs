@@ -13,7 +13,7 @@ pub(super) fn verify(ring: &RingArgs, json: bool) -> Result<(), Failure> {
         Ok(ring) => {
             config.check_pins(&ring)?;
             config.check_approval(&ring)?;
-            let (id, generation, keys) = (ring.ring().to_string(), ring.generation(), ring.keys().len());
+            let (id, generation, keys) = (ring.id().to_string(), ring.generation(), ring.keys().len());
             if json {
                 return print(json!({"ok": true, "ring": id, "generation": generation, "keys": keys}));
             }

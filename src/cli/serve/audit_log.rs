@@ -20,7 +20,7 @@ use crate::{
     audit::{Audit, AuditConfig, Destination, Writer},
     cli::{failure::Failure, ring::read_item_key},
     config::Config,
-    live::Live,
+    state::ReplicaState,
     version,
 };
 
@@ -64,12 +64,12 @@ pub(super) fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failur
 }
 
 /// Has the first line of its chain tell what runs here.
-pub(super) fn record_start(audit: &Audit, live: &Live, address: SocketAddr) {
-    let (tokenizer, clients) = (live.tokenizer(), live.clients());
+pub(super) fn record_start(audit: &Audit, state: &ReplicaState, address: SocketAddr) {
+    let (tokenizer, clients) = (state.tokenizer(), state.clients());
     let (ring, hmac_key) = (tokenizer.ring(), audit.item_key_id());
     let fields = json!({
-        "version": version::VERSION, "pid": std::process::id(), "instance": live.instance,
-        "listen": address.to_string(), "ring": ring.ring().to_string(), "ring_hash": ring.hash().to_string(),
+        "version": version::VERSION, "pid": std::process::id(), "instance": state.instance,
+        "listen": address.to_string(), "ring": ring.id().to_string(), "ring_hash": ring.hash().to_string(),
         "generation": ring.generation(), "primary": ring.primary(Timestamp::now()).id.to_string(),
         "hmac_key": hmac_key.as_ref().and_then(|id| str::from_utf8(id).ok()),
         "clients": clients.usernames().collect::<Vec<_>>(),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     allowance::Allowance,
     audit::AuditConfig,
-    auth::{Client, Partial, Username},
+    auth::{Client, OnPartial, Username},
     cli::{failure::Failure, ring::trunk_zero_default, say::tell},
     config::{AdminConfig, Config, KeyringConfig, Overrides, Settings},
     disk::writing::make_folder_of,
@@ -43,7 +43,7 @@ pub(super) fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> 
         password_sha256: vec![Sha256::digest(password).into()],
         context: Context::default(),
         modes: Mode::ALL.into(),
-        partial: Partial::Lenient,
+        partial: OnPartial::Lenient,
         plain_numbers: PlainNumbers::Refuse,
         tokenize: Arc::new(Allowance::new(None)),
         detokenize: Arc::new(Allowance::new(None)),

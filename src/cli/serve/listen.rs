@@ -14,7 +14,8 @@ use tracing::{error, info};
 use crate::{
     cli::failure::Failure,
     limits::Limits,
-    server::{self, Access, admin::Admin, tls::Tls, workers::Workers},
+    operate::admin::Admin,
+    server::{self, Access, tls::Tls, workers::Workers},
 };
 
 /// Connections of the admin listener: probes, scrapes and a few people.

@@ -8,7 +8,7 @@ use super::listen::ADMIN_CONNECTIONS_MAX;
 use crate::{
     config::Config,
     limits::{Limits, Load},
-    server::process::memory_limit,
+    operate::process::memory_limit,
 };
 
 /// Files that are open beside connections: logs, the ring, sockets of the runtime.

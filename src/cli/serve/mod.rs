@@ -49,15 +49,15 @@ use crate::{
     config::{AdminConfig, Config, Overrides},
     handler::Handler,
     keyring::file::{ContentHash, RingFile},
-    live::Live,
     memory,
-    server::{
-        self, Access, Counts, Readiness,
+    operate::{
         admin::Admin,
-        exposition::State,
+        exposition::Telemetry,
+        readiness::Readiness,
         reload::{ConfigFile, Reloader},
-        workers::Workers,
     },
+    server::{self, Access, ConnectionCounts, workers::Workers},
+    state::ReplicaState,
     tokenizer::Tokenizer,
 };
 
@@ -113,8 +113,8 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     let written = run_writer(writer)?;
     let audit = Arc::new(audit);
     let settings = std::mem::take(&mut config.settings);
-    let reload = |live, certificates: &Certificates| Reloader {
-        live,
+    let reload = |state, certificates: &Certificates| Reloader {
+        state,
         ring: file,
         trunk_zero,
         config: args.config.map(|path| ConfigFile { path, overrides, settings }),
@@ -122,7 +122,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         audit: audit.clone(),
         seen: Some(seen),
     };
-    let reload = |live, certificates: &Certificates| reload(live, certificates).start(hangup);
+    let reload = |state, certificates: &Certificates| reload(state, certificates).start(hangup);
     let served = runtime.block_on(serve(config, tokenizer, certificates, reload, audit.clone(), workers, args.dev));
     // A look at a file system that is gone may never return.
     runtime.shutdown_background();
@@ -147,7 +147,7 @@ fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash
     let (ring, seen) = found.expect("a ring is other than none");
     config.keyring.check_pins(&ring)?;
     config.keyring.check_approval(&ring)?;
-    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone());
+    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone()).map_err(Failure::config)?;
     tokenizer.self_test().map_err(Failure::failed)?;
     Ok((tokenizer, seen))
 }
@@ -156,7 +156,7 @@ async fn serve(
     config: Config,
     tokenizer: Tokenizer,
     certificates: Certificates,
-    reload: impl FnOnce(Arc<Live>, &Certificates) -> JoinHandle<()>,
+    reload: impl FnOnce(Arc<ReplicaState>, &Certificates) -> JoinHandle<()>,
     audit: Arc<Audit>,
     workers: Arc<Workers>,
     dev: bool,
@@ -167,41 +167,45 @@ async fn serve(
         Some(admin) => Some(bind(admin.listen)?),
         None => None,
     };
-    let live =
-        Arc::new(Live::new(tokenizer, Clients::new(config.clients), audit.instance().to_owned(), Timestamp::now()));
+    let state = Arc::new(ReplicaState::new(
+        tokenizer,
+        Clients::new(config.clients),
+        audit.instance().to_owned(),
+        Timestamp::now(),
+    ));
     // The first line of its chain, before a reload can have one.
-    record_start(&audit, &live, listener.local_addr().map_err(Failure::failed)?);
+    record_start(&audit, &state, listener.local_addr().map_err(Failure::failed)?);
     tokio::spawn(tell_heads(audit.clone()));
-    let has_fallen = end_after(reload(live.clone(), &certificates));
-    let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(Counts::default()));
+    let has_fallen = end_after(reload(state.clone(), &certificates));
+    let (readiness, counts) = (Arc::new(Readiness::default()), Arc::new(ConnectionCounts::default()));
     if let (Some(listener), Some(AdminConfig { token_sha256, .. })) = (admin_listener, config.admin) {
-        let state = State {
+        let telemetry = Telemetry {
             counts: counts.clone(),
-            live: live.clone(),
+            state: state.clone(),
             audit: audit.clone(),
             readiness: readiness.clone(),
             tls: certificates.iter().cloned().collect(),
             connections_max: config.limits.connections,
         };
-        serve_admin(listener, Admin::new(state, token_sha256), certificates.admin)?;
+        serve_admin(listener, Admin::new(telemetry, token_sha256), certificates.admin)?;
     }
-    let warming = live.clone();
+    let warming = state.clone();
     spawn_blocking(move || warming.tokenizer().warm_up()).await.map_err(Failure::failed)?;
-    let tokenizer = live.tokenizer();
+    let tokenizer = state.tokenizer();
     readiness.warm.store(true, Ordering::Relaxed);
     let address = listener.local_addr().map_err(Failure::failed)?;
     if dev {
         greet_developer(address);
     }
     let ring = tokenizer.ring();
-    info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
+    info!(%address, path = config.path, instance = state.instance, ring = %ring.id(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     if config.keyring.ring_id.is_none() && !dev {
-        warn!(ring_id = %ring.ring(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
+        warn!(ring_id = %ring.id(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
     }
     drop(tokenizer);
     let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
-    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
+    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), state, audit));
     let access = Access { allow_from, trusted_proxies, tls: certificates.calls, counts };
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();

@@ -114,12 +114,12 @@ async fn lose_the_reloader() {
     let plain =
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
     let ring = KeyRing::from_note(&plain, tokenizer::supports, &[]).expect("a ring");
-    let tokenizer = Tokenizer::new(ring, trunk_zero_default());
-    let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
+    let tokenizer = Tokenizer::new(ring, trunk_zero_default()).expect("a known numbering");
+    let state = ReplicaState::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
     let ring = RingFile::new("ring", Default::default(), tokenizer::supports, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
-    let (live, audit, trunk_zero) = (Arc::new(live), Arc::new(audit), trunk_zero_default());
-    let reloader = Reloader { live, ring, trunk_zero, config: None, tls: Vec::new(), audit, seen: None };
+    let (state, audit, trunk_zero) = (Arc::new(state), Arc::new(audit), trunk_zero_default());
+    let reloader = Reloader { state, ring, trunk_zero, config: None, tls: Vec::new(), audit, seen: None };
     let has_fallen = end_after(reloader.start(hangup));
     terminations.wait_for(|count| *count == 1).await.expect("a termination");
     assert!(has_fallen.load(Ordering::Relaxed));

@@ -33,8 +33,10 @@ use super::{
     fault::Faults,
     sealed::{Identities, SealError, at_rest},
 };
-pub use crate::disk::exposure::{AtRest as Content, FileMode}; // until the merge
-use crate::disk::{Access, Disk, RealDisk, exposure::AtRest};
+use crate::disk::{
+    Access, Disk, RealDisk,
+    exposure::{AtRest, FileMode},
+};
 
 /// What was being done when a ring could not be read.
 const READ: &str = "read";

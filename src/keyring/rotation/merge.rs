@@ -50,7 +50,7 @@ pub struct Merged {
 /// # Errors
 /// [`ChangeError`] where they are no copies of one ring, or nothing is to be joined.
 pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Merged, ChangeError> {
-    if ring.ring() != other.ring() {
+    if ring.id() != other.id() {
         return Err(ChangeError::OtherRing);
     }
     if ring.hash == other.hash {

@@ -25,7 +25,7 @@ fn a_ring_begins_with_one_key_that_is_active() {
     let second = read(&init(at(7), "rules", "CN", &[], Export::Never).expect("random bytes"));
     assert_eq!((first.generation(), first.keys().len(), first.parent()), (1, 1, None));
     assert_eq!((first.keys()[0].activates, first.keys()[0].exportable), (at(7), true));
-    assert!(!second.keys()[0].exportable && first.ring() != second.ring());
+    assert!(!second.keys()[0].exportable && first.id() != second.id());
 }
 
 #[test]

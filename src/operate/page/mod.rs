@@ -12,6 +12,6 @@ mod timeline;
 pub use self::{
     fleet::{Answer, Fleet, FleetKey, Lag, fleet},
     look::{POLICY, is_page},
-    replica::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, replica},
+    replica::{AuditFigures, ClientFigures, KeyFigures, LimitUse, Replica, RingFigures, replica},
     timeline::Span,
 };

@@ -55,16 +55,16 @@ pub struct Replica {
     /// Whether a look at the files on disk hangs.
     pub is_reload_stuck: bool,
     /// The ring in use.
-    pub ring: RingFacts,
+    pub ring: RingFigures,
     /// The audit log.
-    pub audit: AuditFacts,
+    pub audit: AuditFigures,
     /// Who may call.
-    pub clients: Vec<Client>,
+    pub clients: Vec<ClientFigures>,
 }
 
 /// The ring in use.
 #[derive(Clone, Debug)]
-pub struct RingFacts {
+pub struct RingFigures {
     /// Its name.
     pub ring: String,
     /// The fingerprint of its content.
@@ -76,12 +76,12 @@ pub struct RingFacts {
     /// For how many it is encrypted; plain where that is none.
     pub recipients: usize,
     /// Its keys.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeyFigures>,
 }
 
 /// A key of the ring in use.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct KeyFigures {
     /// What it is over time.
     pub span: Span,
     /// UIDs of it that were opened lately.
@@ -94,7 +94,7 @@ pub struct Key {
 
 /// The audit log.
 #[derive(Clone, Debug)]
-pub struct AuditFacts {
+pub struct AuditFigures {
     /// Lines of this start that are written.
     pub lines: u64,
     /// The hash of the last of them.
@@ -111,7 +111,7 @@ pub struct AuditFacts {
 
 /// Somebody who may call.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ClientFigures {
     /// Its name in the configuration.
     pub name: String,
     /// The space of its UIDs.
@@ -241,7 +241,7 @@ impl Replica {
 
     fn write_ring(&self, out: &mut String) -> fmt::Result {
         heading(out, "Key ring")?;
-        let RingFacts { ring, hash, generation, since, recipients, keys } = &self.ring;
+        let RingFigures { ring, hash, generation, since, recipients, keys } = &self.ring;
         let sealed = match recipients {
             0 => "no: it is plain".to_owned(),
             some => format!("for {}", many(*some, "recipient")),
@@ -254,7 +254,7 @@ impl Replica {
         about.extend(since.map(|since| ("In use since", At(since).to_string())));
         about.push(("Ring", format!("<code>{}</code>", Text(ring))));
         facts(out, &about)?;
-        let mut keys: Vec<&Key> = keys.iter().collect();
+        let mut keys: Vec<&KeyFigures> = keys.iter().collect();
         keys.sort_by_key(|key| key.span.rank());
         let left_out = keys.len().saturating_sub(KEYS_MAX);
         keys.truncate(KEYS_MAX);
@@ -273,7 +273,7 @@ impl Replica {
         rest(out, left_out, "key")
     }
 
-    fn key_row(&self, key: &Key) -> [String; 5] {
+    fn key_row(&self, key: &KeyFigures) -> [String; 5] {
         [
             Text(&key.span.id).to_string(),
             format!("{}{}", key.span.says(self.now), last_opened(key.last_opened)),
@@ -288,7 +288,7 @@ impl Replica {
         if self.clients.is_empty() {
             return out.write_str("<p>Nobody may call: the configuration has no clients.</p>\n");
         }
-        let mut clients: Vec<&Client> = self.clients.iter().collect();
+        let mut clients: Vec<&ClientFigures> = self.clients.iter().collect();
         clients.sort_by_key(|client| (std::cmp::Reverse((client.lately.day, client.lately.hour)), &client.name));
         let left_out = clients.len().saturating_sub(CLIENTS_MAX);
         clients.truncate(CLIENTS_MAX);
@@ -304,7 +304,7 @@ impl Replica {
     }
 
     /// The limits that are near, the nearest first, with whose they are.
-    fn near(&self) -> impl Iterator<Item = (&Client, &LimitUse)> {
+    fn near(&self) -> impl Iterator<Item = (&ClientFigures, &LimitUse)> {
         let all = self.clients.iter().flat_map(|client| client.limits.iter().map(move |limit| (client, limit)));
         all.filter(|(_, limit)| limit.is_near())
     }
@@ -314,7 +314,7 @@ impl Replica {
         let mut near: Vec<_> = self.near().collect();
         near.sort_by_key(|(client, limit)| (std::cmp::Reverse(limit.percent()), &client.name));
         let left_out = near.len().saturating_sub(LIMITS_MAX);
-        let row = |(client, limit): &(&Client, &LimitUse)| {
+        let row = |(client, limit): &(&ClientFigures, &LimitUse)| {
             let of = format!("{} of {}", Count(limit.used), Count(limit.of));
             [Name(&client.name).to_string(), limit.what.clone(), of, format!("{} %", limit.percent())]
         };
@@ -337,7 +337,7 @@ impl Replica {
 
     fn write_audit(&self, out: &mut String) -> fmt::Result {
         heading(out, "Audit log")?;
-        let AuditFacts { lines, hash, told, queued: (queued, places), dropped, is_stuck } = &self.audit;
+        let AuditFigures { lines, hash, told, queued: (queued, places), dropped, is_stuck } = &self.audit;
         let state = if *is_stuck { "cannot be written" } else { "is written" };
         facts(
             out,
@@ -372,7 +372,7 @@ impl Replica {
     }
 }
 
-fn client_row(client: &Client) -> [String; 4] {
+fn client_row(client: &ClientFigures) -> [String; 4] {
     let mut by_key: Vec<_> = client.by_key.iter().filter(|(_, lately)| lately.day > 0).collect();
     by_key.sort_by_key(|(id, lately)| (std::cmp::Reverse(lately.day), id));
     let mut keys = String::new();

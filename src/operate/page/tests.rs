@@ -6,7 +6,8 @@ use std::{fs, path::Path};
 use jiff::Timestamp;
 
 use super::{
-    Answer, AuditFacts, Client, Fleet, FleetKey, Key, Lag, LimitUse, Replica, RingFacts, Span, fleet, is_page, replica,
+    Answer, AuditFigures, ClientFigures, Fleet, FleetKey, KeyFigures, Lag, LimitUse, Replica, RingFigures, Span, fleet,
+    is_page, replica,
 };
 use crate::{keyring::key::KeyState, lately::Lately};
 
@@ -45,12 +46,13 @@ fn keys() -> [Span; 3] {
 
 fn a_replica() -> Replica {
     let lately = Lately { hour: 12, day: 3456 };
-    let key = |span: Span| Key { span, lately, opened: 1_234_567, last_opened: Some(at("2026-11-27T00:59:59Z")) };
+    let key =
+        |span: Span| KeyFigures { span, lately, opened: 1_234_567, last_opened: Some(at("2026-11-27T00:59:59Z")) };
     let limits = vec![
         LimitUse { what: "detokenize a minute".to_owned(), used: 1, of: 60_000 },
         LimitUse { what: "detokenize a day".to_owned(), used: 1_000_000, of: 1_200_000 },
     ];
-    let client = |name: &str, limits| Client {
+    let client = |name: &str, limits| ClientFigures {
         name: name.to_owned(),
         context: "default".to_owned(),
         lately,
@@ -72,7 +74,7 @@ fn a_replica() -> Replica {
         awaits: Some("of 2 approvals it has 1".to_owned()),
         reload_failures: 1,
         is_reload_stuck: true,
-        ring: RingFacts {
+        ring: RingFigures {
             ring: "e25908c5ddc2ee61c8598d357988a47e5e1e2c9231379326d919f2b306286524".to_owned(),
             hash: "26916f0fb924e90e".to_owned(),
             generation: 3,
@@ -80,7 +82,7 @@ fn a_replica() -> Replica {
             recipients: 2,
             keys: keys().map(key).into(),
         },
-        audit: AuditFacts {
+        audit: AuditFigures {
             lines: 4321,
             hash: "696eca8e665e4fe68edba911a1f8fbb4".to_owned(),
             told: 4300,

@@ -15,10 +15,7 @@ use x509_parser::{
 use zeroize::Zeroizing;
 
 use super::{TlsError, TlsFiles};
-use crate::keyring::{
-    disk::{Disk as _, RealDisk},
-    file::Content,
-};
+use crate::disk::{Disk as _, RealDisk, exposure::AtRest};
 
 /// Bits of the shortest RSA key that TLS is spoken with.
 const RSA_BITS_MIN: usize = 2048;
@@ -75,7 +72,7 @@ impl<'f> Pair<'f> {
     pub(super) fn read(files: &'f TlsFiles) -> Result<Self, TlsError> {
         let read = |path: &Path| RealDisk.read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error });
         let ((certificate, _), (private_key, access)) = (read(&files.certificate)?, read(&files.private_key)?);
-        if let Some(how) = files.mode.exposure(access, Content::Plain) {
+        if let Some(how) = files.mode.exposure(access, AtRest::Plain) {
             return Err(TlsError::wrong(&files.private_key, format!("it {how}")));
         }
         let client_ca = files.client_ca.as_deref().map(|path| Ok(read(path)?.0)).transpose()?;

@@ -4,13 +4,17 @@ use std::{sync::atomic::Ordering, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{exposition::State, process::Figures, tls::refusals};
 use crate::{
     audit::PLACES,
     auth,
-    keyring::Status,
-    operate::page::{AuditFacts, Client, Key, LimitUse, Replica, RingFacts, Span},
-    tokenizer::Mode,
+    item::Mode,
+    keyring::key::Status,
+    operate::{
+        exposition::Telemetry,
+        page::{AuditFigures, ClientFigures, KeyFigures, LimitUse, Replica, RingFigures, Span},
+        process::Figures,
+    },
+    server::tls::refusals,
     usage::{Limit, Outcome},
     version::VERSION,
 };
@@ -18,10 +22,10 @@ use crate::{
 /// What the limits of a client count over.
 const SPANS: [&str; 2] = ["a minute", "a day"];
 
-impl State {
+impl Telemetry {
     /// All of it, as of `now`.
     pub(super) fn overview(&self, now: Timestamp) -> Replica {
-        let (reloads, metrics, instant) = (self.live.reloads(), self.audit.metrics(), Instant::now());
+        let (reloads, metrics, instant) = (self.state.reloads(), self.audit.metrics(), Instant::now());
         let refused = [
             ("key ring", reloads.ring_refused().map(str::to_owned)),
             ("configuration", reloads.config_refused.clone()),
@@ -30,8 +34,8 @@ impl State {
         Replica {
             now,
             version: VERSION,
-            instance: self.live.instance.clone(),
-            started: self.live.started,
+            instance: self.state.instance.clone(),
+            started: self.state.started,
             lack: self.lack(),
             connections: (self.counts.open.load(Ordering::Relaxed), self.connections_max),
             resident_bytes: Figures::now().map(|figures| figures.resident_bytes),
@@ -43,18 +47,18 @@ impl State {
             refused: refused.into_iter().filter_map(|(what, reason)| Some((what, reason?))).collect(),
             awaits: reloads.ring_awaits().map(str::to_owned),
             reload_failures: reloads.failures,
-            is_reload_stuck: self.live.is_look_stuck(),
+            is_reload_stuck: self.state.is_look_stuck(),
             ring: self.ring_facts(now, reloads.ring_since),
             audit: self.audit_facts(),
-            clients: self.live.clients().iter().map(|client| client_facts(client, now, instant)).collect(),
+            clients: self.state.clients().iter().map(|client| client_facts(client, now, instant)).collect(),
         }
     }
 
-    fn ring_facts(&self, now: Timestamp, since: Option<Timestamp>) -> RingFacts {
-        let tokenizer = self.live.tokenizer();
+    fn ring_facts(&self, now: Timestamp, since: Option<Timestamp>) -> RingFigures {
+        let tokenizer = self.state.tokenizer();
         let ring = tokenizer.ring();
         let keys = ring.keys().iter().map(|key| {
-            let decoded = self.live.decoded(key.id);
+            let decoded = self.state.decoded(key.id);
             let span = Span {
                 id: key.id.to_string(),
                 state: ring.state(key, now),
@@ -62,11 +66,11 @@ impl State {
                 activates: key.activates,
                 retired: key.disabled.filter(|_| key.status != Status::Enabled),
             };
-            let lately = self.live.decoded_lately(key.id, now);
-            Key { span, lately, opened: decoded.count, last_opened: decoded.last }
+            let lately = self.state.decoded_lately(key.id, now);
+            KeyFigures { span, lately, opened: decoded.count, last_opened: decoded.last }
         });
-        RingFacts {
-            ring: ring.ring().to_string(),
+        RingFigures {
+            ring: ring.id().to_string(),
             hash: ring.hash().to_string(),
             generation: ring.generation(),
             since,
@@ -75,9 +79,9 @@ impl State {
         }
     }
 
-    fn audit_facts(&self) -> AuditFacts {
+    fn audit_facts(&self) -> AuditFigures {
         let head = self.audit.head();
-        AuditFacts {
+        AuditFigures {
             lines: head.lines,
             hash: head.hash.to_string(),
             told: self.audit.told(),
@@ -88,7 +92,7 @@ impl State {
     }
 }
 
-fn client_facts(client: &auth::Client, now: Timestamp, instant: Instant) -> Client {
+fn client_facts(client: &auth::Client, now: Timestamp, instant: Instant) -> ClientFigures {
     let (lately, by_key) = client.usage.opened(now);
     let limits = Limit::ALL.into_iter().flat_map(|limit| {
         let standing = client.allowance(limit).standing(instant);
@@ -98,7 +102,7 @@ fn client_facts(client: &auth::Client, now: Timestamp, instant: Instant) -> Clie
             Some(LimitUse { what: format!("{} {span}", limit.name()), used, of })
         })
     });
-    Client {
+    ClientFigures {
         name: client.username.as_str().to_owned(),
         context: client.context.as_str().to_owned(),
         lately,

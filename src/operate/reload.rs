@@ -25,10 +25,10 @@ use crate::{
     auth::Clients,
     config::{Config, Overrides, Settings},
     keyring::file::{ContentHash, RingFile},
-    live::{LOOK_PATIENCE, Live, NotInUse},
     memory,
     phone::TrunkZeroRegions,
     server::tls::Tls,
+    state::{LOOK_PATIENCE, NotInUse, ReplicaState},
     tokenizer::Tokenizer,
 };
 
@@ -38,7 +38,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Keeps a replica up to date.
 pub struct Reloader {
     /// What is in use.
-    pub live: Arc<Live>,
+    pub state: Arc<ReplicaState>,
     /// Where the ring is.
     pub ring: RingFile,
     /// The regions whose numbers are dialled with their trunk prefix.
@@ -78,16 +78,16 @@ impl Reloader {
         });
         let mut poll = interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let live = self.live.clone();
+        let state = self.state.clone();
         tokio::spawn(async move {
             loop {
                 let (is_asked, for_requests) = tokio::select! {
                     () = asked.notified() => (true, false),
                     // Only a look that began after a request asked for it is the one that it waits for.
-                    () = live.look_wanted() => (false, true),
+                    () = state.look_wanted() => (false, true),
                     _ = poll.tick() => (false, false),
                 };
-                live.look_begins();
+                state.look_begins();
                 // The file system may be slow, or gone for a while: no request is to wait for it.
                 let looked = finish(spawn_blocking(move || {
                     self.look_at_all(is_asked);
@@ -98,7 +98,7 @@ impl Reloader {
                 // The panic itself was told of where it happened.
                 let Ok(reloader) = looked.await else { return };
                 self = reloader;
-                live.look_ends(for_requests);
+                state.look_ends(for_requests);
             }
         })
     }
@@ -119,7 +119,7 @@ impl Reloader {
             Ok(None) => {}
             Ok(Some((ring, hash))) => {
                 self.seen = Some(hash);
-                let (now, current) = (Timestamp::now(), self.live.tokenizer());
+                let (now, current) = (Timestamp::now(), self.state.tokenizer());
                 if let Err(error) = current.ring().check_successor(&ring, now) {
                     return self.refuse(error);
                 }
@@ -129,15 +129,18 @@ impl Reloader {
                 if ring.hash() == current.ring().hash() {
                     return self.note(None);
                 }
-                let tokenizer = Tokenizer::new(ring, self.trunk_zero.clone());
+                let tokenizer = match Tokenizer::new(ring, self.trunk_zero.clone()) {
+                    Ok(tokenizer) => tokenizer,
+                    Err(error) => return self.refuse(error),
+                };
                 if let Err(error) = tokenizer.self_test() {
                     return self.refuse(error);
                 }
                 tokenizer.warm_up();
-                self.live.use_tokenizer(tokenizer, now);
+                self.state.use_tokenizer(tokenizer, now);
                 self.note(None);
                 // Told only now: whoever reads it finds it so.
-                let tokenizer = self.live.tokenizer();
+                let tokenizer = self.state.tokenizer();
                 let ring = tokenizer.ring();
                 self.record(
                     "keyring",
@@ -170,7 +173,7 @@ impl Reloader {
     }
 
     fn note(&self, reason: Option<NotInUse>) {
-        if !self.live.note_ring(reason.clone()) {
+        if !self.state.note_ring(reason.clone()) {
             return;
         }
         match reason {
@@ -196,7 +199,7 @@ impl Reloader {
                     info!(%path, "certificate reloaded");
                 }
                 Err(error) => {
-                    self.live.count_refused_certificate();
+                    self.state.count_refused_certificate();
                     self.record("certificate", json!({"refused": error.to_string()}));
                     warn!(reason = %error, "keeping the certificate in use");
                 }
@@ -220,13 +223,13 @@ impl Reloader {
                     );
                 }
                 let clients = config.clients.len();
-                let before = self.live.clients();
-                self.live.use_clients(Clients::new(config.clients).continuing(&before, Instant::now()));
-                self.live.note_config(None);
+                let before = self.state.clients();
+                self.state.use_clients(Clients::new(config.clients).continuing(&before, Instant::now()));
+                self.state.note_config(None);
                 info!(clients, "clients reloaded");
             }
             Err(error) => {
-                self.live.note_config(Some(error.to_string()));
+                self.state.note_config(Some(error.to_string()));
                 self.record("clients", json!({"refused": error.to_string()}));
                 warn!(%error, "keeping the clients in use");
             }

@@ -33,7 +33,7 @@ const LOOK_WAIT: Duration = Duration::from_millis(100);
 pub const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The shared state of a replica.
-pub struct Live {
+pub struct ReplicaState {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
     decoded: Mutex<BTreeMap<KeyId, (Decoded, Window)>>,
@@ -101,7 +101,7 @@ struct Looks {
     began: Option<Instant>,
 }
 
-impl Live {
+impl ReplicaState {
     /// A replica that starts with these.
     pub fn new(tokenizer: Tokenizer, clients: Clients, instance: String, started: Timestamp) -> Self {
         Self {

@@ -19,17 +19,19 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
+use super::{
+    exposition::{Format, Telemetry},
+    page::{self, POLICY},
+    ring_in_use::{AuditHead, KeyInUse, RingInUse},
+};
 use crate::{
-    allowance::Failures,
+    allowance::LoginThrottle,
+    ambiguity,
     auth::{self, HASH_BYTES},
-    operate::page::{self, POLICY},
     peer,
     respond::{Answer, Patience, Respond, json_response, response},
-    server::{
-        exposition::{Format, State},
-        tls::refusals,
-    },
-    strict, version, wire,
+    server::tls::refusals,
+    version, wire,
 };
 
 /// What this listener and the other answer, for those who write clients.
@@ -37,16 +39,16 @@ const OPENAPI: &str = include_str!("../../deploy/openapi.yaml");
 
 /// Answers probes and the people who run callveil.
 pub struct Admin {
-    state: State,
+    telemetry: Telemetry,
     token_sha256: Option<[u8; HASH_BYTES]>,
-    failures: Failures,
+    logins: LoginThrottle,
 }
 
 impl Admin {
-    /// Answers what they ask about `state`. `token_sha256` is the SHA-256 of the bearer token that all but `/healthz` and
+    /// Answers what they ask of `telemetry`. `token_sha256` is the SHA-256 of the bearer token that all but `/healthz` and
     /// `/readyz` wants, if it wants one.
-    pub fn new(state: State, token_sha256: Option<[u8; HASH_BYTES]>) -> Self {
-        Self { state, token_sha256, failures: Failures::default() }
+    pub fn new(telemetry: Telemetry, token_sha256: Option<[u8; HASH_BYTES]>) -> Self {
+        Self { telemetry, token_sha256, logins: LoginThrottle::default() }
     }
 
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, peer: IpAddr) -> Response<Bytes> {
@@ -67,11 +69,11 @@ impl Admin {
             "/" => return self.page(),
             "/metrics" => {
                 let format = Format::of(headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default());
-                return response(StatusCode::OK, format.content_type(), self.state.write(format));
+                return response(StatusCode::OK, format.content_type(), self.telemetry.write(format));
             }
             "/openapi.yaml" => return response(StatusCode::OK, "application/yaml", OPENAPI),
             "/readyz" => self.readyz(),
-            "/keyring" => (StatusCode::OK, self.keyring()),
+            "/keyring" => (StatusCode::OK, json!(self.keyring())),
             _ => (StatusCode::OK, json!({"status": "alive", "version": version::VERSION, "commit": version::COMMIT})),
         };
         json_response(status, body.to_string().into_bytes())
@@ -91,7 +93,7 @@ impl Admin {
 
     /// For people: see `operate/page`.
     fn page(&self) -> Response<Bytes> {
-        let page = page::replica(&self.state.overview(Timestamp::now()));
+        let page = page::replica(&self.telemetry.overview(Timestamp::now()));
         let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
         let headers = response.headers_mut();
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(&POLICY));
@@ -102,8 +104,8 @@ impl Admin {
 
     /// A wrong token: too many of one peer are told to wait, and the first of each minute is logged.
     fn refuse_token(&self, path: &str, peer: IpAddr) -> Response<Bytes> {
-        self.state.audit.metrics().count_admin_auth_failure();
-        let failed = self.failures.count(peer, Instant::now());
+        self.telemetry.audit.metrics().count_admin_auth_failure();
+        let failed = self.logins.count(peer, Instant::now());
         if failed == Ok(1) {
             warn!(peer = %peer::network(peer), "a request to the admin listener without its token");
         }
@@ -126,57 +128,58 @@ impl Admin {
     }
 
     fn readyz(&self) -> (StatusCode, Value) {
-        let lack = self.state.lack();
+        let lack = self.telemetry.lack();
         let status = if lack.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let reloads = self.state.live.reloads();
+        let reloads = self.telemetry.state.reloads();
         let body = json!({
             "status": lack.unwrap_or("ready"),
             "keyring_refused": reloads.ring_refused(),
             "keyring_awaits": reloads.ring_awaits(),
             "configuration_refused": reloads.config_refused,
-            "certificate_refused": refusals(&self.state.tls),
-            "reload_stuck": self.state.live.is_look_stuck(),
+            "certificate_refused": refusals(&self.telemetry.tls),
+            "reload_stuck": self.telemetry.state.is_look_stuck(),
             "audit": {
-                "queued": self.state.audit.queued(),
-                "dropped": self.state.audit.dropped(),
-                "stuck": self.state.audit.is_stuck(),
+                "queued": self.telemetry.audit.queued(),
+                "dropped": self.telemetry.audit.dropped(),
+                "stuck": self.telemetry.audit.is_stuck(),
             },
         });
         (status, body)
     }
 
-    fn keyring(&self) -> Value {
-        let (now, tokenizer) = (Timestamp::now(), self.state.live.tokenizer());
+    fn keyring(&self) -> RingInUse {
+        let (now, tokenizer) = (Timestamp::now(), self.telemetry.state.tokenizer());
         let ring = tokenizer.ring();
-        let (primary, head, reloads) = (ring.primary(now).id, self.state.audit.head(), self.state.live.reloads());
+        let (primary, head, reloads) =
+            (ring.primary(now).id, self.telemetry.audit.head(), self.telemetry.state.reloads());
         let keys = ring.keys().iter().map(|key| {
-            let decoded = self.state.live.decoded(key.id);
-            json!({
-                "id": key.id.to_string(),
-                "status": key.status,
-                "created": key.created.to_string(),
-                "activates": key.activates.to_string(),
-                "disabled": key.disabled.map(|disabled| disabled.to_string()),
-                "check": key.check.to_string(),
-                "primary": key.id == primary,
-                "decoded": decoded.count,
-                "last_decoded": decoded.last.map(|last| last.to_string()),
-            })
+            let decoded = self.telemetry.state.decoded(key.id);
+            KeyInUse {
+                id: key.id,
+                status: key.status,
+                created: key.created,
+                activates: key.activates,
+                disabled: key.disabled,
+                check: key.check.to_string(),
+                primary: key.id == primary,
+                decoded: decoded.count,
+                last_decoded: decoded.last,
+            }
         });
-        json!({
-            "instance": self.state.live.instance,
-            "started": self.state.live.started.to_string(),
-            "now": now.to_string(),
-            "since": reloads.ring_since.map(|since| since.to_string()),
-            "refused": reloads.ring_refused(),
-            "awaits": reloads.ring_awaits(),
-            "ring": ring.ring().to_string(),
-            "ring_hash": ring.hash().to_string(),
-            "generation": ring.generation(),
-            "recipients": ring.recipients(),
-            "audit_head": {"lines": head.lines, "hash": head.hash.to_string()},
-            "keys": keys.collect::<Vec<_>>(),
-        })
+        RingInUse {
+            instance: self.telemetry.state.instance.clone(),
+            started: self.telemetry.state.started,
+            now,
+            since: reloads.ring_since,
+            refused: reloads.ring_refused().map(str::to_owned),
+            awaits: reloads.ring_awaits().map(str::to_owned),
+            ring: ring.id().to_string(),
+            ring_hash: ring.hash().to_string(),
+            generation: ring.generation(),
+            recipients: ring.recipients().to_vec(),
+            audit_head: AuditHead { lines: head.lines, hash: head.hash.to_string() },
+            keys: keys.collect(),
+        }
     }
 }
 
@@ -192,7 +195,7 @@ fn refuse(status: StatusCode, message: &str) -> Response<Bytes> {
 
 impl Respond for Admin {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, peer: IpAddr, _patience: &Patience) -> Answer {
-        let response = match strict::check(request) {
+        let response = match ambiguity::check(request) {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };

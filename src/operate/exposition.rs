@@ -20,17 +20,17 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{
-    Counts, Readiness,
-    process::Figures,
-    tls::{Tls, refusals},
-};
 use crate::{
     audit::Audit,
-    keyring::Status,
-    live::Live,
+    item::{ItemError, Mode},
+    keyring::key::Status,
     metrics::{BOUNDS, Metrics, STATUSES},
-    tokenizer::{ItemError, Mode},
+    operate::{process::Figures, readiness::Readiness},
+    server::{
+        ConnectionCounts,
+        tls::{Tls, refusals},
+    },
+    state::ReplicaState,
     usage::{Limit, Outcome},
     version,
 };
@@ -64,11 +64,11 @@ const OPEN_METRICS: &[u8] = b"application/openmetrics-text";
 
 /// Where everything is asked for.
 #[derive(Clone)]
-pub struct State {
+pub struct Telemetry {
     /// What became of the connections.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ConnectionCounts>,
     /// The ring and the reloads.
-    pub live: Arc<Live>,
+    pub state: Arc<ReplicaState>,
     /// The audit log, and what became of the requests.
     pub audit: Arc<Audit>,
     /// What probes are told.
@@ -79,7 +79,7 @@ pub struct State {
     pub connections_max: usize,
 }
 
-impl State {
+impl Telemetry {
     /// Why this replica wants no requests now, if it does not.
     pub(super) fn lack(&self) -> Option<&'static str> {
         self.readiness.lack().or_else(|| self.audit.lacks_room().then_some("no room in the audit log"))
@@ -112,13 +112,13 @@ fn before_open_metrics(text: &str) -> String {
     older
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("State")
+        f.write_str("Telemetry")
     }
 }
 
-impl Collector for State {
+impl Collector for Telemetry {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         self.audit.metrics().encode(&mut families)?;
@@ -167,9 +167,9 @@ impl Metrics {
     }
 }
 
-impl State {
+impl Telemetry {
     fn encode_clients(&self, families: &mut Families<'_>) -> fmt::Result {
-        let (clients, now) = (self.live.clients(), Instant::now());
+        let (clients, now) = (self.state.clients(), Instant::now());
         let help = "Items of each client, by what became of them";
         let mut items = families.begin("callveil_client_items", help, MetricType::Counter)?;
         for client in clients.iter() {
@@ -229,7 +229,7 @@ impl State {
     }
 
     fn encode_ring(&self, families: &mut Families<'_>) -> fmt::Result {
-        let (now, tokenizer) = (Timestamp::now(), self.live.tokenizer());
+        let (now, tokenizer) = (Timestamp::now(), self.state.tokenizer());
         let ring = tokenizer.ring();
         let seconds_since = |then: Timestamp| now.duration_since(then).as_secs_f64();
         families.gauge("callveil_keyring_generation", "Generation of the key ring in use", ring.generation())?;
@@ -259,13 +259,13 @@ impl State {
         let mut decoded =
             families.begin("callveil_decoded", "UIDs that were opened, by their key", MetricType::Counter)?;
         for key in ring.keys() {
-            count_of(&mut decoded, &[("key", &key.id.to_string())], self.live.decoded(key.id).count)?;
+            count_of(&mut decoded, &[("key", &key.id.to_string())], self.state.decoded(key.id).count)?;
         }
         Ok(())
     }
 
     fn encode_reloads(&self, families: &mut Families<'_>) -> fmt::Result {
-        let (now, reloads) = (Timestamp::now(), self.live.reloads());
+        let (now, reloads) = (Timestamp::now(), self.state.reloads());
         if let Some(since) = reloads.ring_since {
             let help = "Since the key ring in use was taken up";
             families.gauge("callveil_keyring_reload_age_seconds", help, now.duration_since(since).as_secs_f64())?;
@@ -284,7 +284,7 @@ impl State {
         let awaits = u32::from(reloads.ring_awaits().is_some());
         families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
         let help = "Whether a look at the files on disk has taken over 5 seconds already";
-        families.gauge("callveil_reload_stuck", help, u32::from(self.live.is_look_stuck()))?;
+        families.gauge("callveil_reload_stuck", help, u32::from(self.state.is_look_stuck()))?;
         let expiries = self.tls.iter().filter_map(|tls| tls.validity()).map(|validity| validity.not_after);
         if let Some(first) = expiries.min() {
             let help = "When the certificate expires, in Unix time; of two the one that does first";
@@ -298,7 +298,7 @@ impl State {
         gauge_of(&mut build, &[("version", version::VERSION), ("commit", version::COMMIT.unwrap_or_default())], 1)?;
         let ready = self.lack().is_none();
         families.gauge("callveil_ready", "Whether this replica wants requests", u32::from(ready))?;
-        let started = self.live.started.as_second();
+        let started = self.state.started.as_second();
         families.gauge("process_start_time_seconds", "When this process started, in Unix time", started)?;
         let Some(figures) = Figures::now() else { return Ok(()) };
         families.counter("process_cpu_seconds", "CPU time of this process, user and system", figures.cpu_seconds)?;

@@ -1,0 +1,134 @@
+//! A call as a batch: how large it will be, what becomes of it, and what the audit log is to have of it.
+
+use std::{cell::Cell, ops::RangeInclusive};
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+use tokio::task::yield_now;
+
+use crate::{
+    audit::{ItemHash, ItemKey},
+    auth::Client,
+    ids::KeyId,
+    item::Mode,
+    mapped::Mapped,
+    number::trim,
+    tokenizer::{Tokenizer, batch::KeyUse},
+    wire::Call,
+};
+
+/// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.
+const VALUES_A_TURN: usize = 512;
+
+/// Bytes of an answer for each value, besides those of its text: a short UID, here and in the answer, what a longer one is
+/// rounded up by, and what JSON is around it.
+const VALUE_BYTES: usize = 144;
+
+/// Bytes of an answer for each byte of a text: six as a JSON escape in the key; or two so, and 1.6 in its UID, here and in
+/// the answer. A text with a control character, which alone takes six, has no UID.
+const TEXT_FACTOR: usize = 6;
+
+/// How large what is made of a call will be.
+pub(super) struct Size {
+    /// Values of all items together: an item has one, but for aliases one for each enabled key.
+    pub(super) values: usize,
+    /// Bytes that they and the answer take at most.
+    pub(super) bytes: usize,
+}
+
+impl Size {
+    pub(super) fn of(call: &Call<'_>, tokenizer: &Tokenizer) -> Self {
+        let values = values_an_item(call.mode, tokenizer);
+        let text: usize = call.numbers.iter().map(|text| text.len()).sum();
+        let bytes = text.saturating_mul(TEXT_FACTOR).saturating_add(call.count.saturating_mul(VALUE_BYTES));
+        Self { values: call.count.saturating_mul(values), bytes: bytes.saturating_mul(values) }
+    }
+}
+
+pub(super) fn values_an_item(mode: Mode, tokenizer: &Tokenizer) -> usize {
+    match mode {
+        Mode::PhoneToAliases => tokenizer.ring().enabled_newest_first().count(),
+        Mode::PhoneToUid | Mode::UidToPhone | Mode::RewrapUid => 1,
+    }
+}
+
+/// Bytes of texts for which room is kept from one batch to the next: of less, the allocator has some at hand, and more is
+/// rare.
+const KEPT_BYTES: RangeInclusive<usize> = 32 * 1024..=1024 * 1024;
+
+thread_local! {
+    /// Room for what becomes of the next large batch: the allocator would ask the kernel for it each time.
+    static ROOM: Cell<Mapped> = Cell::default();
+}
+
+pub(super) fn room_for(items: usize) -> Mapped {
+    if !KEPT_BYTES.contains(&Mapped::bytes_for(items)) {
+        return Mapped::with_capacity(items);
+    }
+    let mut room = ROOM.take();
+    room.reserve(items);
+    room
+}
+
+/// Keeps the room that `mapped` takes, and nothing of what is in it.
+pub(super) fn keep_room(mut mapped: Mapped) {
+    if KEPT_BYTES.contains(&mapped.capacity()) {
+        mapped.clear();
+        ROOM.set(mapped);
+    }
+}
+
+/// A batch that is mapped.
+pub(super) struct Done {
+    pub(super) mapped: Mapped,
+    pub(super) uses: SmallVec<[(KeyId, KeyUse); 2]>,
+    pub(super) passed: usize,
+    pub(super) now: Timestamp,
+}
+
+impl Done {
+    /// Maps all of `call`, and lets others have their turn now and then.
+    pub(super) async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
+        let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
+        let mut batch = tokenizer.batch(&client.context, now).with_plain_numbers(client.plain_numbers);
+        let items_a_turn = (VALUES_A_TURN / values_an_item(call.mode, tokenizer)).max(1);
+        for (at, items) in call.numbers.chunks(items_a_turn).enumerate() {
+            if at > 0 {
+                yield_now().await;
+            }
+            batch.map(call.mode, items, &mut mapped);
+        }
+        Self { mapped, uses: batch.uses().collect(), passed: batch.passed(), now }
+    }
+}
+
+/// How many UIDs a value of `mode` is hashed with: rewrapping opens one, and makes another.
+pub(super) fn hashes_a_value(mode: Mode) -> usize {
+    if mode == Mode::RewrapUid { 2 } else { 1 }
+}
+
+/// Keyed hashes of the UIDs that were opened or made, each with that of its number.
+pub(super) fn hash_items(
+    key: &ItemKey,
+    tokenizer: &Tokenizer,
+    client: &Client,
+    call: &Call<'_>,
+    mapped: &Mapped,
+) -> Vec<(ItemHash, ItemHash)> {
+    let done = call.numbers.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((&**item, outcome.ok()?)));
+    let uids: Vec<&str> = match call.mode {
+        Mode::UidToPhone => done.map(|(item, _)| item).collect(),
+        // A UID of the primary key stays as it is.
+        Mode::RewrapUid => done
+            .flat_map(|(item, uid)| {
+                let made = (!uid.eq_ignore_ascii_case(trim(item))).then_some(uid);
+                [item].into_iter().chain(made)
+            })
+            .collect(),
+        Mode::PhoneToUid | Mode::PhoneToAliases => done.flat_map(|(_, uid)| uid.split(Mapped::SEPARATOR)).collect(),
+    };
+    let mut numbers = Mapped::with_capacity(uids.len());
+    tokenizer.batch(&client.context, Timestamp::UNIX_EPOCH).canonical(&uids, &mut numbers);
+    let pairs = uids.iter().zip(numbers.iter());
+    pairs.filter_map(|(uid, number)| Some((key.uid(&client.context, uid), key.number(number.ok()?)))).collect()
+}

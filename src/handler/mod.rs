@@ -1,0 +1,264 @@
+//! One request, step by step, and the only place where an error becomes a status.
+
+mod batch;
+mod body;
+mod refusal;
+mod slot;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use arc_swap::Guard;
+use http::{HeaderValue, Method, StatusCode, header::HeaderName};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+};
+use ipnet::IpNet;
+use tracing::debug;
+
+use self::{
+    batch::{Done, Size, hash_items, hashes_a_value, keep_room},
+    body::check_encoding,
+    refusal::Refusal,
+    slot::TooManyOfPeer,
+};
+use crate::{
+    allowance::{LoginThrottle, Refused},
+    ambiguity,
+    audit::{Audit, Entry},
+    auth::{Client, Clients, OnPartial, Username},
+    budget::{Budget, Share},
+    item::{Mode, PlainNumbers},
+    limits::Limits,
+    mapped::Mapped,
+    peer::{self, Network},
+    respond::{Answer, Patience, Respond, json_response},
+    state::ReplicaState,
+    tokenizer::{Tokenizer, has_uid_form},
+    usage::{Limit, Outcome},
+    wire::{self, Call},
+};
+
+/// The name of a request, under which the audit log has it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Bytes of an answer that is counted with its connection, and not by itself.
+const SMALL_ANSWER_BYTES: usize = 16 * 1024;
+
+/// Answers CCC.
+pub struct Handler {
+    path: String,
+    limits: Limits,
+    trusted_proxies: Vec<IpNet>,
+    state: Arc<ReplicaState>,
+    audit: Arc<Audit>,
+    budget: Arc<Budget>,
+    logins: LoginThrottle,
+    /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
+    proxied: Mutex<HashMap<Network, usize>>,
+}
+
+impl Handler {
+    /// A handler of requests for `path`.
+    pub fn new(
+        path: String,
+        limits: Limits,
+        trusted_proxies: Vec<IpNet>,
+        state: Arc<ReplicaState>,
+        audit: Arc<Audit>,
+    ) -> Self {
+        let budget = Budget::new(limits.buffered_bytes);
+        let (logins, proxied) = (LoginThrottle::default(), Mutex::default());
+        Self { path, limits, trusted_proxies, state, audit, budget, logins, proxied }
+    }
+
+    /// The steps of a request. Nothing of the body is read before the client is known.
+    async fn answer<'c>(
+        &self,
+        request: &mut Request<Option<Incoming>>,
+        patience: &Patience,
+        clients: &'c Clients,
+        entry: &mut Entry<'c>,
+    ) -> Result<(Vec<u8>, Share), Refusal> {
+        let clear = ambiguity::check(request).map_err(|_| Refusal::Ambiguous)?;
+        self.check_route(request)?;
+        let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
+        entry.record.client = Some(&client.username);
+        check_encoding(request.headers())?;
+        let mut share = self.budget.share();
+        let body = self.read(request.body_mut(), patience, &mut share).await?;
+        let call = body.call(self.limits.numbers)?;
+        (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
+        let tokenizer = self.state.tokenizer();
+        let size = Size::of(&call, &tokenizer);
+        self.check(&call, &size, client)?;
+        share.add(size.bytes).map_err(|_| Refusal::Busy)?;
+        // Before the client's allowance is spent: the wait may be longer than the client's patience.
+        patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
+        self.spend(&call, &size, client)?;
+        let mapped = self.map(&call, tokenizer, client, entry).await;
+        let failed = entry.record.failures.total();
+        let code = match client.partial {
+            _ if failed == 0 => 0,
+            OnPartial::Lenient if failed < mapped.len() => 0,
+            OnPartial::Lenient | OnPartial::Strict => 207,
+        };
+        entry.record.code = code;
+        let json = wire::answer(code, call.mode, &call.numbers, &mapped);
+        keep_room(mapped);
+        share.shrink_to(json.capacity());
+        Ok((json, share))
+    }
+
+    /// Whether `client` may ever have a call of this `size`.
+    fn check(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+        if !client.modes.contains(&call.mode) {
+            return Err(Refusal::NotGranted(call.mode));
+        }
+        if size.values > self.limits.numbers {
+            return Err(Refusal::TooManyNumbers(self.limits.numbers));
+        }
+        if size.bytes > self.budget.max() {
+            return Err(Refusal::AnswerTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Takes a call of this `size` out of what `client` may have.
+    fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+        spend(client, call, size.values, Instant::now()).map_err(|refused| {
+            self.audit.metrics().count_limited(call.mode, call.count);
+            client.usage.count(call.mode, Outcome::Limited, call.count);
+            match refused {
+                Refused::Ever => Refusal::BeyondRate,
+                Refused::EverToday => Refusal::BeyondDay,
+                Refused::For(wait) => Refusal::OverRate(wait),
+                Refused::ForToday(wait) => Refusal::OverDay(wait),
+            }
+        })
+    }
+
+    /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
+    /// the same address as an attacker.
+    fn count_failure(&self, peer: IpAddr) -> Refusal {
+        self.audit.metrics().count_auth_failure();
+        self.logins.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
+    }
+
+    fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::Tunnel);
+        }
+        if request.uri().path() != self.path {
+            return Err(Refusal::NotFound);
+        }
+        if request.method() != Method::POST {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        Ok(())
+    }
+
+    /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and all is
+    /// mapped once more with what is then the ring.
+    async fn map(
+        &self,
+        call: &Call<'_>,
+        mut tokenizer: Guard<Arc<Tokenizer>>,
+        client: &Client,
+        entry: &mut Entry<'_>,
+    ) -> Mapped {
+        let mut done = Done::map(&tokenizer, call, client).await;
+        if done.mapped.failures().are_about_keys() && self.state.look().await {
+            tokenizer = self.state.tokenizer();
+            done = Done::map(&tokenizer, call, client).await;
+        }
+        let Done { mapped, uses, passed, now } = done;
+        self.state.count_decoded(&uses, &client.usage, now);
+        let record = &mut entry.record;
+        record.time = Some(now);
+        record.failures = mapped.failures();
+        record.passed = passed;
+        record.mapped = mapped.len() - record.failures.total() - passed;
+        client.usage.count(call.mode, Outcome::Mapped, record.mapped);
+        client.usage.count(call.mode, Outcome::Passed, passed);
+        client.usage.count(call.mode, Outcome::Failed, record.failures.total());
+        record.keys = uses.iter().map(|(id, uses)| (*id, uses.opened + uses.sealed)).collect();
+        if let Some(key) = entry.item_key() {
+            entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
+        }
+        mapped
+    }
+}
+
+/// Takes `values` that `client` calls for out of what it may have. Numbers that pass where UIDs are wanted reveal nothing,
+/// and count as making UIDs.
+fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Result<(), Refused> {
+    let passing = match (call.mode, client.plain_numbers) {
+        (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
+        _ => 0,
+    };
+    let (limit, mapping, passing) = (Limit::of(call.mode), (values - passing) as u64, passing as u64);
+    client.allowance(limit).admit(mapping, now)?;
+    if passing > 0 {
+        let passed = client.allowance(Limit::Tokenize).admit(passing, now);
+        passed.inspect_err(|_| client.allowance(limit).give_back(mapping))?;
+        client.usage.charge(Limit::Tokenize, passing);
+    }
+    client.usage.charge(limit, mapping);
+    Ok(())
+}
+
+impl Respond for Handler {
+    async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
+        let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        // They outlive the entry, which refers to one of them.
+        let clients = self.state.clients();
+        let mut entry = self.audit.begin(peer);
+        let slot = if peer == socket { Ok(None) } else { self.slot_for(peer).map(Some) };
+        let answer = match &slot {
+            Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
+            Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
+        };
+        if entry.record.client.is_some() && !entry.is_settled() {
+            // One that was refused before it came to be mapped has none yet.
+            let _ = patience.unless_over(entry.make_room(0)).await;
+        }
+        let record = &mut entry.record;
+        let mut answer = match answer {
+            Ok((json, share)) => {
+                let share = Some(share).filter(|share| share.bytes() > SMALL_ANSWER_BYTES);
+                Answer { response: json_response(StatusCode::OK, json), granted: true, share }
+            }
+            Err(refusal) => {
+                record.code = refusal.status().as_u16();
+                record.limit = refusal.limit();
+                Answer::to_stranger(refusal.response())
+            }
+        };
+        record.status = answer.response.status().as_u16();
+        let id = record.id.to_hex();
+        let value = HeaderValue::from_bytes(&id).expect("hex digits are a header's value");
+        answer.response.headers_mut().insert(REQUEST_ID, value);
+        debug!(
+            %peer,
+            id = str::from_utf8(&id).unwrap_or_default(),
+            client = record.client.map(Username::as_str),
+            mode = record.mode.map(Mode::name),
+            items = record.items,
+            mapped = record.mapped,
+            status = record.status,
+            code = record.code,
+            "request"
+        );
+        answer
+    }
+
+    fn too_slow(&self) -> Response<Bytes> {
+        Refusal::TooSlow.response()
+    }
+}

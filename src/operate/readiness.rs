@@ -1,0 +1,25 @@
+//! Whether this replica wants requests, as its probes are told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this replica wants requests, as its probes are told.
+#[derive(Default)]
+pub struct Readiness {
+    /// It has done what the first requests would otherwise wait for.
+    pub warm: AtomicBool,
+    /// It is about to end.
+    pub draining: AtomicBool,
+}
+
+impl Readiness {
+    /// Why it wants none now, if it does not.
+    pub(super) fn lack(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            Some("draining")
+        } else if !self.warm.load(Ordering::Relaxed) {
+            Some("warming up")
+        } else {
+            None
+        }
+    }
+}
