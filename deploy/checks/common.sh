@@ -87,3 +87,36 @@ has_generation() {
 
 # What the kernel says of the process $1: whose it is, what it may do, and whether it is confined.
 privileges() { grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' "/proc/$1/status"; }
+
+# Boots a systemd of its own in a container with no way out, and has it run this script with `--inside`: /check there is
+# the folder $1, and /deploy what is above this file. What follows are options of systemd-nspawn, the root among them.
+boot() {
+  local folder=$1 keep=() code=0
+  # Where there is no systemd to make a cgroup for the container, it makes two in ours.
+  [[ -d /run/systemd/system ]] || keep=(--keep-unit)
+  cat >"$folder/check.service" <<UNIT
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /deploy/checks/$(basename "$0") --inside
+ExecStopPost=/bin/bash -c 'systemctl exit \$EXIT_STATUS'
+StandardOutput=file:/check/said
+StandardError=inherit
+UNIT
+  # A container may lock no memory by itself; the machine would let the unit do so.
+  SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 300 systemd-nspawn --quiet --settings=no --register=no "${keep[@]}" \
+    --private-network --system-call-filter=@memlock --console=pipe "${@:2}" \
+    --bind-ro="$(dirname "${BASH_SOURCE[0]}")/..:/deploy" --bind="$folder:/check" \
+    --bind-ro="$folder/check.service:/run/systemd/system/check.service" \
+    --boot -- systemd.unit=check.service systemd.log_level=warning </dev/null >"$folder/console" 2>&1 || code=$?
+  cat "$folder/said" || cat "$folder/console"
+  ((code == 0)) || fail "with $code"
+}
+
+# Removes the folders that follow, and the cgroups that `boot` left.
+clean_up() {
+  local cgroup
+  rm -rf "$@"
+  cgroup=$(sed -n 's/^0:://p' /proc/self/cgroup)
+  find /sys/fs/cgroup{,/unified,/systemd}"${cgroup%/}"/{payload,supervisor} -depth -type d -exec rmdir {} \; \
+    2>/dev/null || true
+}

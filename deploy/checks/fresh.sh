@@ -46,7 +46,8 @@ inside() {
   value=$(bash -c "$printed")
   [[ $value == *'"Value"'* ]] || fail "no answer: $value"
   say "$serve: an answer $((SECONDS - since)) seconds after the clone began"
-  kill -TERM "$pid"
+  # Cargo waits for it, and ends as it does.
+  kill -TERM "$(pgrep --exact callveil)"
   wait "$pid" || fail "it ended with $?"
 
   since=$SECONDS
@@ -59,7 +60,7 @@ inside() {
 
 main() {
   ((EUID == 0)) || fail "root is needed, for the clean root"
-  need cargo chroot curl git unshare
+  need cargo chroot curl git pgrep unshare
   local folder
   folder=$(mktemp -d)
   # shellcheck disable=SC2064

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows that the Helm chart renders to what kustomize makes of deploy/kubernetes, document by document.
 
-    deploy/checks/helm.py CHART        with PyPI's helm-python-sdk and PyYAML, and kubectl
+    deploy/checks/helm.py CHART        a folder or an archive, with PyPI's helm-python-sdk and PyYAML, and kubectl
 """
 
 import json
@@ -28,10 +28,22 @@ def documents(text):
     return found
 
 
-def rendered(chart):
+def rendered(chart, **values):
     """All documents of the chart, by Helm itself, without a cluster."""
-    files = helm_python.Chart.load(chart).render(name="callveil", namespace="callveil")
+    files = helm_python.Chart.load(chart).render(values, name="callveil", namespace="callveil")
     return "\n---\n".join(files.values())
+
+
+def check_values(chart):
+    """What its owner sets is what is applied, and a changed configuration has another name, so that it rolls out."""
+    image, config = "registry.test/callveil:1", 'path = "/a"\n\n[admin]\n'
+    text = rendered(chart, image=image, config=config, namespace={"create": False, "name": "calls"})
+    found = documents(text)
+    assert {document["metadata"].get("namespace") for document in found.values()} == {"calls"}, found.keys()
+    (named,) = set(re.findall(r"callveil-config-[a-z0-9]+", text))
+    assert named not in rendered(chart)
+    assert found["ConfigMap", "callveil-config-HASH"]["data"] == {"callveil.toml": config}
+    assert found["Deployment", "callveil"]["spec"]["template"]["spec"]["containers"][0]["image"] == image
 
 
 def main():
@@ -43,7 +55,8 @@ def main():
     assert kustomized.keys() == helm.keys(), kustomized.keys() ^ helm.keys()
     for key, document in kustomized.items():
         assert document == helm[key], json.dumps([document, helm[key]], indent=1)
-    print(f"helm renders the {len(kustomized)} documents of kustomize, each equal")
+    check_values(chart)
+    print(f"helm renders the {len(kustomized)} documents of kustomize, each equal; its values are applied")
 
 
 main()

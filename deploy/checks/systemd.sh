@@ -20,11 +20,18 @@ drop_in() {
   systemctl daemon-reload
 }
 
+# The unit's configuration, as for CCC itself: on all addresses, over TLS.
+configuration() {
+  callveil config example | sed -f "$1/callveil.sed" |
+    sed -e 's/^listen = "127.0.0.1:8443"/listen = "0.0.0.0:8443"/' -e '/^#\[tls\]/,/^\[admin\]/s/^#\([a-z[]\)/\1/'
+}
+
 install_all() {
   local unit=$1/../systemd said
   systemd-sysusers "$unit/callveil.sysusers"
   mkdir /etc/callveil
-  filled_in "$unit/callveil.toml" /check >/etc/callveil/callveil.toml
+  configuration "$unit" >/check/callveil.toml
+  filled_in /check/callveil.toml /check >/etc/callveil/callveil.toml
   cp /check/{identity,keyring.json,tls.crt,tls.key} /etc/callveil
   systemd-tmpfiles --create "$unit/callveil.tmpfiles"
   cp "$unit/callveil.service" /etc/systemd/system
@@ -71,7 +78,7 @@ check_reload() {
   cp /check/password /check/password.old
   sed -n 's/^password: //p' <<<"$new" >/check/password
   grep -o '[0-9a-f]\{64\}' <<<"$new" >/check/password_sha256
-  filled_in /deploy/systemd/callveil.toml /check >/etc/callveil/callveil.toml
+  filled_in /check/callveil.toml /check >/etc/callveil/callveil.toml
   systemctl reload callveil.service
   eventually map /check PhoneToUID 13988888888 >/dev/null
   say "systemctl reload: takes up a changed password"
@@ -128,40 +135,16 @@ inside() {
   fi
 }
 
-clean_up() {
-  local cgroup
-  rm -rf "$1"
-  cgroup=$(sed -n 's/^0:://p' /proc/self/cgroup)
-  find /sys/fs/cgroup{,/unified,/systemd}"${cgroup%/}"/{payload,supervisor} -depth -type d -exec rmdir {} \; \
-    2>/dev/null || true
-}
-
 main() {
   need age-keygen curl logrotate openssl systemd-nspawn
   ((EUID == 0)) || fail "root is needed, for the container"
-  local folder program=${1:?"usage: $0 PROGRAM"} unit=() code=0
+  local folder program=${1:?"usage: $0 PROGRAM"}
   folder=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "clean_up '$folder'" EXIT
-  # Where there is no systemd to make a cgroup for the container, it makes two in ours.
-  [[ -d /run/systemd/system ]] || unit=(--keep-unit)
   make_files "$folder" "$program"
-  cat >"$folder/check.service" <<UNIT
-[Service]
-Type=oneshot
-ExecStart=/bin/bash /deploy/checks/systemd.sh --inside
-ExecStopPost=/bin/bash -c 'systemctl exit \$EXIT_STATUS'
-StandardOutput=file:/check/said
-StandardError=inherit
-UNIT
-  # A container may lock no memory by itself; the machine would let the unit do so.
-  SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 300 systemd-nspawn --quiet --directory=/ --volatile=yes --settings=no \
-    --register=no "${unit[@]}" --private-network --system-call-filter=@memlock --console=pipe --tmpfs=/usr/local/bin \
-    --bind-ro="$(realpath "$program"):/usr/local/bin/callveil" --bind-ro="$here/..:/deploy" --bind="$folder:/check" \
-    --bind-ro="$folder/check.service:/run/systemd/system/check.service" \
-    --boot -- systemd.unit=check.service systemd.log_level=warning </dev/null >"$folder/console" 2>&1 || code=$?
-  cat "$folder/said" || cat "$folder/console"
-  ((code == 0)) || fail "with $code"
+  boot "$folder" --directory=/ --volatile=yes --tmpfs=/usr/local/bin \
+    --bind-ro="$(realpath "$program"):/usr/local/bin/callveil"
   say "passed"
 }
 

@@ -10,6 +10,7 @@ install -m 0755 "$program" "$stage/callveil"
 "$stage/callveil" man "$stage/man" 2>/dev/null
 # Without a name and a time within: the same pages give the same file.
 gzip -9n "$stage"/man/*.1
+"$stage/callveil" config example | sed -f deploy/systemd/callveil.sed >"$stage/callveil.toml"
 "$stage/callveil" completions bash >"$stage/completions/callveil"
 "$stage/callveil" completions zsh >"$stage/completions/_callveil"
 "$stage/callveil" completions fish >"$stage/completions/callveil.fish"

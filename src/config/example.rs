@@ -9,7 +9,7 @@ use super::{
 const LINE_CHARS_MAX: usize = 94;
 
 /// Keys that are set: with them it passes the check, and serves once a ring is made and a password is set.
-const SET: [&str; 4] = ["listen", "keyring", "clients.username", "clients.password_sha256"];
+const SET: [&str; 5] = ["listen", "keyring", "admin.listen", "clients.username", "clients.password_sha256"];
 
 const INTRODUCTION: &str = "\
 # The configuration of callveil. `callveil config check FILE` tells all that is wrong with it,
@@ -22,7 +22,7 @@ const INTRODUCTION: &str = "\
 /// A table: its name, its head, and what it is about.
 const TABLES: [(&str, &str, &str); 6] = [
     ("tls", "#[tls]", "Without this table the endpoint speaks plain HTTP."),
-    ("admin", "#[admin]", "Without this table there is no admin listener: no /readyz, no /metrics, no /keyring."),
+    ("admin", "[admin]", "Without this table there is no admin listener: no /readyz, no /metrics, no /keyring."),
     ("admin.tls", "#[admin.tls]", "Without this table the admin listener speaks plain HTTP."),
     ("limits", "[limits]", "Of one replica. `callveil config check` tells the most memory that follows from them."),
     ("audit", "[audit]", "There is always an audit log."),

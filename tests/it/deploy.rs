@@ -5,9 +5,10 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
+use callveil::config::{self, Config, Overrides};
 use toml::Table;
 
 use crate::support::{Folder, PASSWORD, Server, callveil, run, sha256_hex, write_secret};
@@ -16,8 +17,6 @@ const DEPLOYMENT: &str = include_str!("../../deploy/kubernetes/deployment.yaml")
 const AUTOSCALER: &str = include_str!("../../deploy/kubernetes/horizontalpodautoscaler.yaml");
 const POD_CONFIG: &str = include_str!("../../deploy/kubernetes/callveil.toml");
 const UNIT: &str = include_str!("../../deploy/systemd/callveil.service");
-const HOST_CONFIG: &str = include_str!("../../deploy/systemd/callveil.toml");
-const PACKAGE_CONFIG: &str = include_str!("../../deploy/package/callveil.toml");
 const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
 
 /// What stands behind `key` in the lines that begin with it, save for indentation and a list's dash.
@@ -42,9 +41,21 @@ fn table(config: &str) -> Table {
     config.parse().unwrap()
 }
 
+/// The configuration of the packages and the unit: the example, in their places.
+fn host_config() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/callveil.sed");
+    let folder = Folder::new();
+    fs::write(folder.path().join("example"), config::example()).unwrap();
+    let mut sed = Command::new("sed");
+    let output =
+        sed.arg("-f").arg(script).arg(folder.path().join("example")).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn drain_seconds(config: &str) -> i64 {
-    let limits = &table(config)["limits"];
-    limits["drain_delay_seconds"].as_integer().unwrap() + limits["drain_seconds"].as_integer().unwrap()
+    let limits = Config::from_toml(&filled_in(config), Path::new(""), Overrides::default()).unwrap().limits;
+    i64::try_from((limits.drain_delay + limits.drain).as_secs()).unwrap()
 }
 
 /// The ports of all listeners.
@@ -96,15 +107,13 @@ fn volume(path: &Path, files: &[PathBuf]) {
 }
 
 #[test]
-fn nobody_starts_with_what_is_left_to_fill_in() {
-    for config in [POD_CONFIG, HOST_CONFIG, PACKAGE_CONFIG] {
-        let (folder, _) = material();
-        fs::write(folder.path().join("callveil.toml"), config).unwrap();
-        let output = run(folder.path(), &["serve", "--config", "callveil.toml"]);
-        assert_eq!(output.status.code(), Some(78));
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("_sha256`: must be "), "{stderr}");
-    }
+fn no_pod_starts_with_what_is_left_to_fill_in() {
+    let (folder, _) = material();
+    fs::write(folder.path().join("callveil.toml"), POD_CONFIG).unwrap();
+    let output = run(folder.path(), &["serve", "--config", "callveil.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("_sha256`: must be "), "{stderr}");
 }
 
 #[test]
@@ -141,7 +150,7 @@ fn the_unit_starts_with_the_identity_of_systemd() {
     fs::create_dir(&credentials).unwrap();
     let (name, _) = one(UNIT, "LoadCredential=").split_once(':').unwrap();
     fs::copy(identity, credentials.join(name)).unwrap();
-    let config = filled_in(HOST_CONFIG).replace("/var/log/callveil", folder.path().to_str().unwrap());
+    let config = filled_in(&host_config()).replace("/var/log/callveil", folder.path().to_str().unwrap());
     fs::write(folder.path().join("callveil.toml"), config).unwrap();
     let command = one(UNIT, "ExecStart=/usr/local/bin/callveil ");
     let command = command.replace("/etc/callveil", folder.path().to_str().unwrap());
@@ -149,13 +158,23 @@ fn the_unit_starts_with_the_identity_of_systemd() {
     assert_eq!(server.admin_get("/readyz").status, 200);
 }
 
-/// What the packages bring lacks a ring and a password, and nothing else.
+/// What the packages bring is right as it is, differs from the example by two lines, and lacks a ring and a password.
 #[test]
-fn the_packages_configuration_starts_with_a_ring_and_a_password() {
+fn the_packages_configuration_is_the_example_and_serves_with_a_ring_and_a_password() {
     let folder = Folder::new();
+    let here = |text: &str| text.replace("/var/log/callveil", folder.path().to_str().unwrap());
+    let (example, config, path) = (config::example(), host_config(), folder.path().join("callveil.toml"));
+    let changed: Vec<_> = config.lines().zip(example.lines()).filter(|(ours, theirs)| ours != theirs).collect();
+    let keyring = ("keyring = \"keyring.json\"", "keyring = \"keys/keyring.json\"");
+    let audit = ("to = \"/var/log/callveil/audit.log\"", "#to = \"stdout\"");
+    assert_eq!((config.lines().count(), changed), (example.lines().count(), vec![keyring, audit]));
+    fs::write(&path, here(&config)).unwrap();
+    let checked = run(folder.path(), &["config", "check", "callveil.toml"]);
+    assert!(checked.status.success());
+    assert_eq!(run(folder.path(), &["serve", "--config", "callveil.toml"]).status.code(), Some(78));
+
     fs::rename(folder.ring(), folder.path().join("keyring.json")).unwrap();
-    let path = folder.path().join("callveil.toml");
-    fs::write(&path, filled_in(PACKAGE_CONFIG).replace("/var/log/callveil", folder.path().to_str().unwrap())).unwrap();
+    fs::write(&path, here(&filled_in(&config))).unwrap();
     let server = Server::spawn(callveil().args(["serve", "--config"]).arg(path));
     assert_eq!(server.admin_get("/readyz").status, 200);
     assert_eq!(server.values("PhoneToUID", &["13988888888"])[0].len(), 40);
@@ -176,12 +195,10 @@ fn one_version_stands_everywhere() {
 #[test]
 fn numbers_that_stand_in_two_places_agree() {
     assert!(drain_seconds(POD_CONFIG) < seconds(DEPLOYMENT, "terminationGracePeriodSeconds:"));
-    assert!(drain_seconds(HOST_CONFIG) < seconds(UNIT, "TimeoutStopSec="));
-    assert!(drain_seconds(PACKAGE_CONFIG) < seconds(UNIT, "TimeoutStopSec="));
-    assert_eq!(ports(PACKAGE_CONFIG), ports(HOST_CONFIG));
+    assert!(drain_seconds(&host_config()) < seconds(UNIT, "TimeoutStopSec="));
     assert_eq!(all(DEPLOYMENT, "containerPort:"), ports(POD_CONFIG));
     assert_eq!(one(DOCKERFILE, "EXPOSE ").split(' ').collect::<Vec<_>>(), ports(POD_CONFIG));
-    assert_eq!(all(UNIT, "SocketBindAllow=tcp:"), ports(HOST_CONFIG));
+    assert_eq!(all(UNIT, "SocketBindAllow=tcp:"), ports(&host_config()));
     let user = one(DEPLOYMENT, "runAsUser:");
     assert_eq!(one(DOCKERFILE, "USER "), format!("{user}:{user}"));
     assert_eq!(one(DEPLOYMENT, "fsGroup:"), user);
