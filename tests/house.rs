@@ -2,6 +2,8 @@
 //!
 //! What is read is `use` lines and paths that begin with `crate::`. The order is the one of `src/lib.rs`.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests have no callers, and a panic is how they fail")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

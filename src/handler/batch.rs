@@ -1,10 +1,18 @@
 //! A call as a batch: how large it will be, what becomes of it, and what the audit log is to have of it.
 
-use std::{cell::Cell, ops::RangeInclusive};
+use std::{
+    cell::Cell,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use smallvec::SmallVec;
-use tokio::task::yield_now;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
+};
 
 use crate::{
     audit::{ItemHash, ItemKey},
@@ -17,8 +25,29 @@ use crate::{
     wire::Call,
 };
 
-/// Values that are made before others get their turn: a millisecond's work, even where each wants libphonenumber.
-const VALUES_A_TURN: usize = 512;
+/// How long a batch is worked on before others get their turn: a few times as long as a call of one number takes.
+const TURN: Duration = Duration::from_micros(50);
+
+/// Values that are made between two looks at the clock: a fifth of a millisecond's work where each wants libphonenumber.
+const VALUES_A_LOOK: usize = 64;
+
+/// Bytes of the body of a batch, at least: some two hundred numbers. Smaller calls wait for no batch.
+const BATCH_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    /// Batches of a thread come one after another. A call of one number then waits for a piece of one of them, and not for
+    /// a piece of each.
+    static BATCHES: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+}
+
+/// Waits until no other batch is under way on this thread, where a body of so many `bytes` is a batch.
+pub(super) async fn turn_of(bytes: usize) -> Option<OwnedSemaphorePermit> {
+    if bytes < BATCH_BYTES {
+        return None;
+    }
+    // It is never closed.
+    BATCHES.with(Arc::clone).acquire_owned().await.ok()
+}
 
 /// Bytes of an answer for each value, besides those of its text: a short UID, here and in the answer, what a longer one is
 /// rounded up by, and what JSON is around it.
@@ -91,12 +120,15 @@ impl Done {
     pub(super) async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
         let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
         let mut batch = tokenizer.batch(&client.context, now).with_plain_numbers(client.plain_numbers);
-        let items_a_turn = (VALUES_A_TURN / values_an_item(call.mode, tokenizer)).max(1);
-        for (at, items) in call.numbers.chunks(items_a_turn).enumerate() {
-            if at > 0 {
-                yield_now().await;
-            }
+        let items_a_look = (VALUES_A_LOOK / values_an_item(call.mode, tokenizer)).max(1);
+        let mut pieces = call.numbers.chunks(items_a_look);
+        let mut since = (pieces.len() > 1).then(Instant::now);
+        while let Some(items) = pieces.next() {
             batch.map(call.mode, items, &mut mapped);
+            if pieces.len() > 0 && since.is_some_and(|since| since.elapsed() >= TURN) {
+                yield_now().await;
+                since = Some(Instant::now());
+            }
         }
         Self { mapped, uses: batch.uses().collect(), passed: batch.passed(), now }
     }

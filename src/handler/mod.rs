@@ -19,10 +19,11 @@ use hyper::{
     body::{Bytes, Incoming},
 };
 use ipnet::IpNet;
+use tokio::task::yield_now;
 use tracing::debug;
 
 use self::{
-    batch::{Done, Size, hash_items, hashes_a_value, keep_room},
+    batch::{Done, Size, hash_items, hashes_a_value, keep_room, turn_of},
     body::check_encoding,
     refusal::Refusal,
     slot::TooManyOfPeer,
@@ -92,6 +93,7 @@ impl Handler {
         check_encoding(request.headers())?;
         let mut share = self.budget.share();
         let body = self.read(request.body_mut(), patience, &mut share).await?;
+        let turn = patience.unless_over(turn_of(body.bytes().len())).await.ok_or(Refusal::Busy)?;
         let call = body.call(self.limits.numbers)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
         let tokenizer = self.state.tokenizer();
@@ -112,6 +114,10 @@ impl Handler {
         let json = wire::answer(code, call.mode, &call.numbers, &mapped);
         keep_room(mapped);
         share.shrink_to(json.capacity());
+        if turn.is_some() {
+            // Before all of it is written.
+            yield_now().await;
+        }
         Ok((json, share))
     }
 
