@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows, in a clean root with a systemd of its own, that the packages install, serve as soon as there is a ring and a
-# password, restart what runs when they are upgraded, and go without taking keys along. Needs root, systemd-nspawn and
+# Shows, in a clean root with a systemd of its own, that the new package installs, serves as soon as there is a ring and a
+# password, and goes without taking keys along; and that it takes the place of the old one while that runs. Needs root, systemd-nspawn and
 # debootstrap (or a root with PACKAGES that it made, as $BASE), and leaves nothing behind.
 #
 #     deploy/checks/packages.sh OLD.deb NEW.deb          or OLD.rpm NEW.rpm
@@ -50,12 +50,19 @@ check_first_start() {
   if systemctl start callveil.service 2>/dev/null; then fail "it starts without a ring"; fi
   [[ $(shown ExecMainStatus) == 78 ]] || fail "without a ring: $(shown ExecMainStatus)"
   quietly callveil keys init --keyring $RING
+  begin
+  say "the unit starts once there are a ring and a password"
+}
+
+# The rest of deploy/README.md's steps, beside a ring.
+begin() {
   callveil clients new-password >/check/made 2>/dev/null
   sed -n 's/^password: //p' /check/made >/check/password
   sed -i "s/^password_sha256 = .*/password_sha256 = [\"$(grep -o '[0-9a-f]\{64\}' /check/made)\"]/" $CONFIG
   quietly callveil config check $CONFIG --here
   systemd-tmpfiles --create && quietly systemctl enable --now callveil
-  say "the unit starts once there are a ring and a password"
+  keys >/check/keys
+  cp $CONFIG /check/begun.toml
 }
 
 call() {
@@ -88,15 +95,17 @@ check_logrotate() {
   say "logrotate moves the audit log away, and the service writes another"
 }
 
+# From the package $1 to $2, while it runs.
 check_upgrade() {
   local pid
-  pid=$(shown MainPID)
-  keys >/check/keys
-  cp $CONFIG /check/before.toml
   installed "$1"
+  begin
+  check_service
+  pid=$(shown MainPID)
+  installed "$2"
   [[ $(shown MainPID) != "$pid" ]] || fail "the upgrade left the old program running"
   keys | cmp - /check/keys || fail "the upgrade changed keys"
-  cmp $CONFIG /check/before.toml || fail "the upgrade changed the configuration"
+  cmp $CONFIG /check/begun.toml || fail "the upgrade changed the configuration"
   say "upgrades, restarts what runs, and leaves keys and configuration as they were"
   check_service
 }
@@ -109,7 +118,7 @@ check_removal() {
   [[ $(shown ActiveState) != active && ! -e /etc/systemd/system/multi-user.target.wants/callveil.service ]] ||
     fail "the service is still there"
   if [[ $1 == *.deb ]]; then
-    cmp $CONFIG /check/before.toml || fail "the removal took the configuration along"
+    cmp $CONFIG /check/begun.toml || fail "the removal took the configuration along"
     quietly dpkg --purge callveil
   fi
   [[ ! -e $CONFIG ]] || fail "the configuration is still there"
@@ -122,14 +131,14 @@ inside() {
   trap 'journalctl --no-pager --unit callveil.service | tail -n 30' ERR
   local old new
   old=$(echo /check/old.*) new=$(echo /check/new.*)
-  installed "$old"
+  installed "$new"
   [[ $(shown ActiveState) == inactive ]] || fail "it runs before there is a ring"
   check_files
   check_first_start
   check_service
   check_logrotate
-  check_upgrade "$new"
-  check_files
+  check_removal "$new"
+  check_upgrade "$old" "$new"
   check_removal "$new"
 }
 
