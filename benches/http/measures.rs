@@ -4,6 +4,7 @@ use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 use serde_json::{Value, json};
 
 use crate::{
+    connection::{self, Way, body, exchange},
     load::{self, Lane, Right, Throughput, Window},
     machine::{self, Cpus},
     report::{Report, Series, Table, grouped},
@@ -45,11 +46,11 @@ pub struct Bench {
 pub struct Rounds(Vec<Throughput>);
 
 impl Rounds {
-    fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
+    pub fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
         Series(self.0.iter().map(of).collect())
     }
 
-    fn requests(&self) -> Series {
+    pub fn requests(&self) -> Series {
         self.series(|round| round.requests_per_second)
     }
 
@@ -58,7 +59,7 @@ impl Rounds {
     }
 
     /// CPU seconds per million numbers.
-    fn cost(&self) -> Series {
+    pub fn cost(&self) -> Series {
         self.series(|round| round.busy / round.numbers_per_second * 1e6)
     }
 
@@ -75,12 +76,13 @@ impl Bench {
         Self { effort, cpus, audit, report: Report::default(), ring, mobiles, mix }
     }
 
-    fn callveil(&self) -> Server {
+    pub fn callveil(&self) -> Server {
         Server::callveil(self.setup()).0
     }
 
-    fn setup(&self) -> Setup<'_> {
-        Setup { ring: &self.ring, threads: 1, cpus: self.cpus.server(1), audit: self.audit }
+    pub fn setup(&self) -> Setup<'_> {
+        let cpus = self.cpus.server(1);
+        Setup { ring: &self.ring, threads: 1, cpus, audit: self.audit, certificate: None }
     }
 
     fn obvious(&self, dialling: &str) -> Server {
@@ -88,7 +90,7 @@ impl Bench {
     }
 
     /// A server that answers as `callveil` does to the first request of `workload`.
-    fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
+    pub fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
         Server::bare(callveil, &workload.requests[0].bytes, self.cpus.server(1))
     }
 
@@ -393,8 +395,8 @@ fn all_regions(server: &Server) -> usize {
 
 fn values(server: &Server, mode: Mode, items: &Value) -> Value {
     let request = samples::raw_request(&json!({"Numbers": items, "Mode": mode.name()}).to_string());
-    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-    let answer = load::body(&load::exchange(&mut stream, &request));
+    let mut stream = connection::open(server.address, Way::default()).unwrap();
+    let answer = body(&exchange(&mut stream, &request));
     let results = answer["Results"].as_array().unwrap();
     assert!(answer["Code"] == 0 && results.iter().all(|result| result.get("Error").is_none()), "a wrong answer");
     results.iter().map(|result| result["Value"].clone()).collect()

@@ -17,6 +17,8 @@ use crate::obvious;
 
 /// The client; a password may hold colons.
 pub const USER: &str = "ccc";
+/// Another client, of the same password and context, who has much to map.
+pub const BULK_USER: &str = "crm";
 pub const PASSWORD: &str = "pass:word-7f3a-for-the-benchmark";
 
 /// Numbers of a workload, all different.
@@ -240,6 +242,15 @@ impl Workload {
         Self { items, requests }
     }
 
+    /// The same requests by the client who has much to map.
+    pub fn of_bulk_user(mut self) -> Self {
+        for request in &mut self.requests {
+            let body = request.bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+            request.bytes = raw_request_of(BULK_USER, str::from_utf8(&request.bytes[body..]).unwrap());
+        }
+        self
+    }
+
     /// Connections that keep a server busy without waiting for each other for long.
     pub fn connections(&self) -> usize {
         match self.items {
@@ -258,7 +269,11 @@ fn request(mode: Mode, items: Vec<Item>) -> Request {
 
 /// A request with this body.
 pub fn raw_request(body: &str) -> Vec<u8> {
-    let (authorization, length) = (authorization(), body.len());
+    raw_request_of(USER, body)
+}
+
+fn raw_request_of(user: &str, body: &str) -> Vec<u8> {
+    let (authorization, length) = (authorization_of(user), body.len());
     format!(
         "POST / HTTP/1.1\r\nhost: callveil\r\nuser-agent: benchmark\r\nauthorization: {authorization}\r\n\
          content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -268,5 +283,9 @@ pub fn raw_request(body: &str) -> Vec<u8> {
 
 /// The Authorization header of the client.
 pub fn authorization() -> String {
-    format!("Basic {}", BASE64.encode(format!("{USER}:{PASSWORD}").as_bytes()))
+    authorization_of(USER)
+}
+
+fn authorization_of(user: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{user}:{PASSWORD}").as_bytes()))
 }
