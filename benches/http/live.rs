@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 8;
 const PACE: Pace = Pace { callers: 32, calls_per_second: 1000.0 };
 
 impl Bench {
-    /// Live calls, alone and beside batches of mobiles and of foreign numbers, on one thread and on two.
+    /// Live calls, alone and beside batches, on one thread and on two.
     pub fn live(&mut self) {
         let columns = [
             "a live call, µs",
@@ -35,8 +35,8 @@ impl Bench {
         ];
         let mut table = Table::new("A live call beside bulk", "", &columns);
         let live = Workload::new(Mode::PhoneToUid, &self.mobiles, 1, &self.ring);
-        let foreign = samples::foreign();
-        let bulk = [("mobiles", &self.mobiles), ("foreign numbers", &foreign)];
+        let (foreign, unusual) = (samples::foreign(), samples::unusual());
+        let bulk = [("mobiles", &self.mobiles), ("foreign numbers", &foreign), ("unusual numbers", &unusual)];
         let bulk = bulk
             .map(|(name, samples)| (name, Workload::new(Mode::PhoneToUid, samples, BATCH, &self.ring).of_bulk_user()));
         let window = Window { warm: Duration::from_millis(300), measured: self.effort.window.measured * 2 };
@@ -45,7 +45,7 @@ impl Bench {
             let cpus = self.cpus.load(threads);
             let server = Server::callveil(Setup { threads, cpus: self.cpus.server(threads), ..self.setup() }).0;
             let caller = Lane::new(&server, &live, Right::Exact);
-            let lane = |workload| Lane::new(&server, workload, Right::Exact).on(CONNECTIONS);
+            let lane = |workload| Lane::new(&server, workload, Right::Lengths).on(CONNECTIONS);
             let mut lanes: Vec<_> = bulk.iter().map(|(_, workload)| lane(workload)).collect();
             let mut alone = Vec::new();
             let mut beside: Vec<_> = lanes.iter().map(|_| (Vec::new(), Series::default(), Series::default())).collect();

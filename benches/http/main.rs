@@ -25,6 +25,7 @@ mod machine;
 mod mapping;
 mod measures;
 mod obvious;
+mod process;
 mod report;
 mod runtime;
 mod samples;

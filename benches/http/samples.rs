@@ -169,6 +169,18 @@ pub fn foreign() -> Vec<Sample> {
     std::iter::repeat_with(any).take(NUMBERS).collect()
 }
 
+/// Numbers that no table has: libphonenumber takes a zero or a 9 of theirs for more than a digit, or holds them for invalid.
+pub fn unusual() -> Vec<Sample> {
+    let mut random = Random::new(39);
+    let any = || {
+        let begun = ["3906698", "549114", "44999"][usize::try_from(random.below(3)).unwrap()];
+        let digits =
+            format!("{begun}{:0left$}", random.below(10_u64.pow(12 - begun.len() as u32)), left = 12 - begun.len());
+        Sample { spelling: format!("+{digits}"), dialled: format!("00{digits}"), digits: digits.parse().unwrap() }
+    };
+    std::iter::repeat_with(any).take(NUMBERS).collect()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     PhoneToUid,
