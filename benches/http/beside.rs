@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    load::{self, Lane, Right},
+    connection::{self, Way, body, exchange},
+    load::{Lane, Right},
     measures::Bench,
     report::{Table, grouped},
     samples::{self, Mode, Sample, Workload},
@@ -59,8 +60,8 @@ impl Bench {
 
 /// The UIDs that `server` makes of all numbers of `workload`.
 fn uids(server: &Server, workload: &Workload) -> Vec<String> {
-    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-    let answers = workload.requests.iter().map(|request| load::body(&load::exchange(&mut stream, &request.bytes)));
+    let mut stream = connection::open(server.address, Way::default()).unwrap();
+    let answers = workload.requests.iter().map(|request| body(&exchange(&mut stream, &request.bytes)));
     let results = answers.flat_map(|answer| answer["Results"].as_array().unwrap().clone());
     results.map(|result| result["Value"].as_str().unwrap().to_owned()).collect()
 }

@@ -3,35 +3,33 @@
 
 use std::{
     collections::VecDeque,
-    io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::ErrorKind,
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use serde_json::Value;
 
 use crate::{
+    connection::{Connection, PATIENCE, READ_BYTES, Way, body, exchange, head_end, open},
     machine,
     samples::{Item, Random, Request, Workload},
     servers::Server,
 };
 
-/// Bytes that are read at a time.
-const READ_BYTES: usize = 256 * 1024;
-
-/// How long the load waits for a server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Connections of a paced load: so many that a request never waits for one.
 const PACED_CONNECTIONS: usize = 64;
 
-/// A server, the requests that it gets, and how long each answer is.
+/// A server, the requests that it gets and how, and how long each answer is.
 pub struct Lane<'l> {
     pub server: &'l Server,
     pub workload: &'l Workload,
     pub connections: usize,
-    answer_bytes: Vec<usize>,
+    pub way: Way,
+    /// Whether a thread that has nothing to read sleeps, whatever it loads.
+    pub sleeps: bool,
+    pub answer_bytes: Vec<usize>,
     /// Connections that stay open from one measurement to the next, a set for each thread of the load: young ones are
     /// slow with large messages, until the kernel has found out how much room they want.
     clients: Vec<Client>,
@@ -53,14 +51,25 @@ pub enum Right {
 impl<'l> Lane<'l> {
     /// A lane whose server was seen to answer all of the requests right.
     pub fn new(server: &'l Server, workload: &'l Workload, right: Right) -> Self {
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        Self::by(Way::default(), server, workload, right)
+    }
+
+    /// The same for requests that get there this way.
+    pub fn by(way: Way, server: &'l Server, workload: &'l Workload, right: Right) -> Self {
+        let mut stream = open(server.address, way).unwrap();
         let answer_bytes = workload.requests.iter().map(|request| {
             let answer = exchange(&mut stream, &request.bytes);
             check(&body(&answer), &request.items, right);
             answer.len() - head_end(&answer).unwrap()
         });
         let answer_bytes = answer_bytes.collect();
-        Self { server, workload, connections: workload.connections(), answer_bytes, clients: Vec::new() }
+        let connections = workload.connections();
+        Self { server, workload, connections, way, sleeps: false, answer_bytes, clients: Vec::new() }
+    }
+
+    /// The same on so many connections.
+    pub fn on(self, connections: usize) -> Self {
+        Self { connections, ..self }
     }
 }
 
@@ -86,6 +95,8 @@ pub struct Throughput {
     pub numbers_per_second: f64,
     /// CPU seconds of the server in a second.
     pub busy: f64,
+    /// The share of answers before which a session of TLS was taken up again.
+    pub resumed: f64,
 }
 
 /// How long a load warms up, and how long it is measured.
@@ -110,7 +121,8 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
     let end = begin + window.measured;
     let shared = &*lane;
     let is_alone = !cpus.iter().any(|cpu| lane.server.cpus.contains(cpu));
-    let patience = if is_alone && shared.workload.items == 1 { Duration::ZERO } else { PATIENCE };
+    let spins = is_alone && shared.workload.items == 1 && !shared.sleeps;
+    let patience = if spins { Duration::ZERO } else { PATIENCE };
     let (requests_per_second, busy) = std::thread::scope(|scope| {
         let work = |(client, cpu): (_, &usize)| {
             let cpu = [*cpu];
@@ -120,23 +132,32 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
             })
         };
         let threads: Vec<_> = clients.iter_mut().zip(cpus).map(work).collect();
-        let look_at = |instant: Instant| {
-            std::thread::sleep(instant.saturating_duration_since(Instant::now()));
-            (Instant::now(), machine::cpu_seconds(shared.server.pid()))
-        };
-        let (before, after) = (look_at(begin), look_at(end));
-        let busy = (after.1 - before.1) / (after.0 - before.0).as_secs_f64();
+        let busy = busy(shared.server, begin, end);
         (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>(), busy)
     });
+    let of_all = |count: fn(&Client) -> u64| clients.iter().map(count).sum::<u64>() as f64;
+    let resumed = of_all(|client| client.resumed) / of_all(|client| client.answers);
     lane.clients = clients;
     lane.server.forget_audit();
-    Throughput { requests_per_second, numbers_per_second: requests_per_second * lane.workload.items as f64, busy }
+    let numbers_per_second = requests_per_second * lane.workload.items as f64;
+    Throughput { requests_per_second, numbers_per_second, busy, resumed }
+}
+
+/// CPU seconds that a server uses in a second, from one instant to another.
+pub fn busy(server: &Server, begin: Instant, end: Instant) -> f64 {
+    let look_at = |instant: Instant| {
+        std::thread::sleep(instant.saturating_duration_since(Instant::now()));
+        (Instant::now(), machine::cpu_seconds(server.pid()))
+    };
+    let (before, after) = (look_at(begin), look_at(end));
+    (after.1 - before.1) / (after.0 - before.0).as_secs_f64()
 }
 
 /// Answers a second, between the first and the last within the window: what is under way at its ends counts for nothing.
 /// No request is under way when this ends.
 fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Instant), patience: Duration) -> f64 {
     let connections = client.connections.len();
+    (client.answers, client.resumed) = (0, 0);
     for connection in &mut client.connections {
         connection.send(lane);
     }
@@ -212,6 +233,7 @@ pub fn idle(lane: &Lane<'_>, connections: usize) -> Vec<TcpStream> {
     let requests = lane.workload.requests.iter().cycle();
     let open = |request: &Request| {
         let mut stream = TcpStream::connect(lane.server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         exchange(&mut stream, &request.bytes);
         stream
     };
@@ -224,6 +246,8 @@ struct Client {
     events: Events,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
+    answers: u64,
+    resumed: u64,
 }
 
 impl Client {
@@ -231,17 +255,12 @@ impl Client {
     fn connect(lane: &Lane<'_>, first: usize, connections: usize) -> Self {
         let poll = Poll::new().unwrap();
         let connect = |index| {
-            let stream = TcpStream::connect(lane.server.address).unwrap();
-            stream.set_nodelay(true).unwrap();
-            stream.set_nonblocking(true).unwrap();
-            let mut stream = mio::net::TcpStream::from_std(stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut stream, Token(index), interest).unwrap();
             let request = (first + index) % lane.workload.requests.len();
-            Connection { stream, index, request, sent: 0, head: Vec::new(), left: None }
+            Connection::new(lane, poll.registry(), index, request)
         };
         let connections = (0..connections).map(connect).collect();
-        Self { poll, events: Events::with_capacity(1024), connections, buffer: vec![0; READ_BYTES] }
+        let events = Events::with_capacity(1024);
+        Self { poll, events, connections, buffer: vec![0; READ_BYTES], answers: 0, resumed: 0 }
     }
 
     /// Waits so long for anything to happen, and tells what time it is then.
@@ -261,123 +280,13 @@ impl Client {
                 connection.send(lane);
             }
             if event.is_readable() && connection.receive(lane, &mut self.buffer) {
+                self.answers += 1;
+                if lane.way.is_new {
+                    self.resumed += u64::from(connection.is_resumed());
+                    connection.renew(lane, self.poll.registry());
+                }
                 done(connection);
             }
         }
     }
-}
-
-/// A connection with at most one request under way.
-struct Connection {
-    stream: mio::net::TcpStream,
-    index: usize,
-    /// The request under way, or the next.
-    request: usize,
-    sent: usize,
-    /// What has come of a head that is not all there.
-    head: Vec<u8>,
-    /// Bytes of the body that are still to come; unknown before the head is there.
-    left: Option<usize>,
-}
-
-impl Connection {
-    fn next(&mut self, lane: &Lane<'_>, step: usize) {
-        self.request = (self.request + step) % lane.workload.requests.len();
-        self.sent = 0;
-    }
-
-    fn is_sending(&self, lane: &Lane<'_>) -> bool {
-        (1..lane.workload.requests[self.request].bytes.len()).contains(&self.sent)
-    }
-
-    fn send(&mut self, lane: &Lane<'_>) {
-        let bytes = &lane.workload.requests[self.request].bytes;
-        while self.sent < bytes.len() {
-            match self.stream.write(&bytes[self.sent..]) {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => panic!("a request was not taken: {error}"),
-            }
-        }
-    }
-
-    /// Reads what there is; says whether that was the end of an answer.
-    fn receive(&mut self, lane: &Lane<'_>, buffer: &mut [u8]) -> bool {
-        loop {
-            match self.stream.read(buffer) {
-                Ok(0) => panic!("the server closed a connection"),
-                Ok(read) if self.take(&buffer[..read], lane.answer_bytes[self.request]) => return true,
-                // The rest will be told of when it comes.
-                Ok(read) if read < buffer.len() => return false,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                Err(error) => panic!("an answer did not come: {error}"),
-            }
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8], expected: usize) -> bool {
-        let of_body = match self.left {
-            Some(_) => bytes.len(),
-            None => {
-                self.head.extend_from_slice(bytes);
-                let Some(end) = head_end(&self.head) else { return false };
-                assert_eq!(content_length(&self.head[..end]), expected, "an answer of another length");
-                self.left = Some(expected);
-                let of_body = self.head.len() - end;
-                self.head.clear();
-                of_body
-            }
-        };
-        let left = self.left.and_then(|left| left.checked_sub(of_body)).expect("no more than one answer");
-        self.left = Some(left).filter(|left| *left > 0);
-        left == 0
-    }
-}
-
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
-}
-
-/// The length that a head announces; it must be that of a good answer.
-fn content_length(head: &[u8]) -> usize {
-    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(head));
-    const NAME: &[u8] = b"content-length: ";
-    let mut lines = head.split(|byte| *byte == b'\n');
-    let line = lines.find(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME));
-    let digits = &line.expect("an answer has a length")[NAME.len()..];
-    digits.iter().filter(|byte| byte.is_ascii_digit()).fold(0, |length, byte| length * 10 + usize::from(byte - b'0'))
-}
-
-/// Sends one request, and gives all of its answer.
-pub fn exchange(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request).unwrap();
-    let (mut answer, mut buffer) = (Vec::new(), vec![0; READ_BYTES]);
-    loop {
-        if let Some(end) = head_end(&answer)
-            && answer.len() >= end + content_length(&answer[..end])
-        {
-            return answer;
-        }
-        let read = stream.read(&mut buffer).unwrap();
-        assert!(read > 0, "the server closed a connection");
-        answer.extend_from_slice(&buffer[..read]);
-    }
-}
-
-/// The body of an answer.
-pub fn body(answer: &[u8]) -> Value {
-    serde_json::from_slice(&answer[head_end(answer).unwrap()..]).unwrap()
-}
-
-/// All that a server says to a GET, whatever that is; nothing where nobody listens.
-pub fn get(address: SocketAddr, path: &str) -> String {
-    let mut answer = String::new();
-    if let Ok(mut stream) = TcpStream::connect(address) {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
-        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
-    }
-    answer
 }

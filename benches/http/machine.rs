@@ -1,6 +1,9 @@
 //! The machine: which CPU does what, and what a process has used.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -35,13 +38,20 @@ pub fn bind(cpus: &[usize]) {
     sched_setaffinity(None, &set).unwrap();
 }
 
-/// CPU seconds that a process has used, in user mode and in the kernel.
+/// CPU seconds that the threads of a process have used, in user mode and in the kernel, to the nanosecond.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The fields after the name, which may hold anything: utime and stime are the 14th and 15th of all.
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / rustix::param::clock_ticks_per_second() as f64
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may end while they are read.
+    let texts = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
+    texts.map(|text| text.split_once(' ').unwrap().0.parse::<f64>().unwrap()).sum::<f64>() / 1e9
+}
+
+/// Has this thread, and those that it will start, run before all that is usual. Says whether that was allowed.
+pub fn come_first() -> bool {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut chrt = Command::new("chrt");
+    chrt.args(["--fifo", "--pid", "1", &thread]).stdout(Stdio::null()).stderr(Stdio::null());
+    chrt.status().is_ok_and(|status| status.success())
 }
 
 /// Memory of a process that is in RAM, in KiB.

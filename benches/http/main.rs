@@ -17,17 +17,27 @@
 
 mod bare;
 mod beside;
+mod callers;
+mod connection;
+mod live;
 mod load;
 mod machine;
 mod mapping;
 mod measures;
 mod obvious;
+mod process;
 mod report;
 mod runtime;
 mod samples;
+mod secure;
 mod servers;
+mod sleeping;
+mod tls;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
 
@@ -79,6 +89,10 @@ enum Section {
     Threads,
     Memory,
     Start,
+    Tls,
+    Live,
+    Sleeping,
+    Audit,
 }
 
 fn main() {
@@ -86,11 +100,15 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["bare", file] => {
             let bare = Bare::new(&std::fs::read(file).unwrap());
-            runtime::serve(1, || bare.clone());
+            runtime::serve(1, None, || bare.clone());
         }
-        ["obvious", "digits"] => runtime::serve(1, || Obvious::new(Dialling::Digits)),
-        ["obvious", "national"] => runtime::serve(1, || Obvious::new(Dialling::National)),
-        ["mapping"] => runtime::serve(1, Mapping::new),
+        ["bare", file, folder] => {
+            let bare = Bare::new(&std::fs::read(file).unwrap());
+            runtime::serve(1, Some(tls::server(Path::new(folder))), || bare.clone());
+        }
+        ["obvious", "digits"] => runtime::serve(1, None, || Obvious::new(Dialling::Digits)),
+        ["obvious", "national"] => runtime::serve(1, None, || Obvious::new(Dialling::National)),
+        ["mapping"] => runtime::serve(1, None, Mapping::new),
         _ => measure(&Options::parse()),
     }
 }
@@ -111,6 +129,7 @@ fn measure(options: &Options) {
     let mut bench = Bench::new(effort, Cpus::of_this_process(), options.audit);
     let audit = match bench.audit {
         Audit::File => "auth, audit to a file and limits on",
+        Audit::Disk => "auth, audit to a file on a disk and limits on",
         Audit::Pipe => "auth, audit to a pipe and limits on",
     };
     bench.report.heading(&format!(
@@ -122,7 +141,7 @@ fn measure(options: &Options) {
         bench.effort.window.measured.as_millis(),
     ));
     type Measure = fn(&mut Bench);
-    let sections: [(Section, Measure); 7] = [
+    let sections: [(Section, Measure); 11] = [
         (Section::Single, Bench::single),
         (Section::Latency, Bench::latency),
         (Section::Batches, Bench::batches),
@@ -130,6 +149,10 @@ fn measure(options: &Options) {
         (Section::Threads, Bench::threads),
         (Section::Memory, Bench::memory),
         (Section::Start, Bench::start),
+        (Section::Tls, Bench::tls),
+        (Section::Live, Bench::live),
+        (Section::Sleeping, Bench::sleeping),
+        (Section::Audit, Bench::audit_logs),
     ];
     for (section, measure) in sections {
         if options.beside.is_none() && (options.only.is_empty() || options.only.contains(&section)) {

@@ -1,8 +1,5 @@
 //! What is measured: one function a question, one table an answer.
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
-use serde_json::{Value, json};
-
 use crate::{
     load::{self, Lane, Right, Throughput, Window},
     machine::{self, Cpus},
@@ -19,8 +16,6 @@ const BATCH: usize = 1000;
 
 /// Keys of the large ring.
 const MANY_KEYS: u16 = 200;
-
-const KIB_PER_MIB: f64 = 1024.0;
 
 /// How thoroughly to measure.
 pub struct Effort {
@@ -45,11 +40,11 @@ pub struct Bench {
 pub struct Rounds(Vec<Throughput>);
 
 impl Rounds {
-    fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
+    pub fn series(&self, of: impl Fn(&Throughput) -> f64) -> Series {
         Series(self.0.iter().map(of).collect())
     }
 
-    fn requests(&self) -> Series {
+    pub fn requests(&self) -> Series {
         self.series(|round| round.requests_per_second)
     }
 
@@ -58,7 +53,7 @@ impl Rounds {
     }
 
     /// CPU seconds per million numbers.
-    fn cost(&self) -> Series {
+    pub fn cost(&self) -> Series {
         self.series(|round| round.busy / round.numbers_per_second * 1e6)
     }
 
@@ -75,12 +70,12 @@ impl Bench {
         Self { effort, cpus, audit, report: Report::default(), ring, mobiles, mix }
     }
 
-    fn callveil(&self) -> Server {
+    pub fn callveil(&self) -> Server {
         Server::callveil(self.setup()).0
     }
 
-    fn setup(&self) -> Setup<'_> {
-        Setup { ring: &self.ring, threads: 1, cpus: self.cpus.server(1), audit: self.audit }
+    pub fn setup(&self) -> Setup<'_> {
+        Setup { ring: &self.ring, threads: 1, cpus: self.cpus.server(1), audit: self.audit, certificate: None }
     }
 
     fn obvious(&self, dialling: &str) -> Server {
@@ -88,7 +83,7 @@ impl Bench {
     }
 
     /// A server that answers as `callveil` does to the first request of `workload`.
-    fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
+    pub fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
         Server::bare(callveil, &workload.requests[0].bytes, self.cpus.server(1))
     }
 
@@ -298,47 +293,6 @@ impl Bench {
         }
         self.report.table(&table);
     }
-
-    /// Memory: at rest, after load, after numbers of all regions, and for connections that do nothing.
-    pub fn memory(&mut self) {
-        let mut table = Table::new("Memory of A", "VmRSS of the process, on one thread.", &["when", "MiB"]);
-        let callveil = self.callveil();
-        let mut row = |when: &str| {
-            let mib = machine::rss_kib(callveil.pid()) / KIB_PER_MIB;
-            table.row([when.to_owned(), format!("{mib:.1}")]);
-        };
-        row("at rest, ready, with a ring of one key");
-        let single = Workload::new(Mode::PhoneToUid, &self.mobiles, 1, &self.ring);
-        load::saturate(&mut Lane::new(&callveil, &single, Right::Exact), self.effort.window, self.cpus.load(1));
-        row("after single numbers");
-        for mode in Mode::BOTH {
-            let batches = Workload::new(mode, &self.mobiles, 10_000, &self.ring);
-            load::saturate(&mut Lane::new(&callveil, &batches, Right::Exact), self.effort.window, self.cpus.load(1));
-        }
-        row("after batches of 10,000, both modes");
-        let regions = all_regions(&callveil);
-        row(&format!("after numbers of all {regions} regions, both modes"));
-        let fresh = self.callveil();
-        let lane = Lane::new(&fresh, &single, Right::Exact);
-        let _warm = load::idle(&lane, lane.connections);
-        let before = machine::rss_kib(fresh.pid());
-        let open = load::idle(&lane, self.effort.idle_connections);
-        let each = (machine::rss_kib(fresh.pid()) - before) / open.len() as f64;
-        let mut idle = Table::new("Idle connections of A", "After one request each.", &["connections", "KiB each"]);
-        idle.row([grouped(open.len() as f64), format!("{each:.1}")]);
-        self.report.table(&table);
-        self.report.table(&idle);
-    }
-
-    /// From exec to ready.
-    pub fn start(&mut self) {
-        let start = |_| Server::callveil(self.setup()).1.as_secs_f64() * 1e3;
-        let starts = Series((0..self.effort.starts).map(start).collect());
-        let note = "From before the process is started until its admin listener says that it is ready.";
-        let mut table = Table::new("Start of A", note, &["starts", "milliseconds"]);
-        table.row([self.effort.starts.to_string(), starts.spread(1.0)]);
-        self.report.table(&table);
-    }
 }
 
 /// The straight lines through what requests cost, by how many numbers they have. Errors count in proportion, or the
@@ -365,37 +319,4 @@ fn fits(lines: &[(Mode, Vec<(f64, f64)>)]) -> Table {
         ]);
     }
     table
-}
-
-/// Has a server map numbers of all regions that libphonenumber has examples of, and back; gives how many those are.
-fn all_regions(server: &Server) -> usize {
-    let kinds = [
-        PhoneNumberType::FixedLine,
-        PhoneNumberType::Mobile,
-        PhoneNumberType::TollFree,
-        PhoneNumberType::PremiumRate,
-        PhoneNumberType::VoIP,
-    ];
-    let regions: Vec<_> = PHONE_NUMBER_UTIL.get_supported_regions().collect();
-    let examples = regions.iter().flat_map(|region| {
-        kinds.iter().filter_map(|kind| PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(*region, *kind).ok())
-    });
-    let formats = [PhoneNumberFormat::E164, PhoneNumberFormat::International];
-    let numbers: Vec<_> = examples
-        .flat_map(|number| formats.map(|format| PHONE_NUMBER_UTIL.format(&number, format).into_owned()))
-        .collect();
-    for numbers in numbers.chunks(500) {
-        let uids = values(server, Mode::PhoneToUid, &json!(numbers));
-        values(server, Mode::UidToPhone, &uids);
-    }
-    regions.len()
-}
-
-fn values(server: &Server, mode: Mode, items: &Value) -> Value {
-    let request = samples::raw_request(&json!({"Numbers": items, "Mode": mode.name()}).to_string());
-    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-    let answer = load::body(&load::exchange(&mut stream, &request));
-    let results = answer["Results"].as_array().unwrap();
-    assert!(answer["Code"] == 0 && results.iter().all(|result| result.get("Error").is_none()), "a wrong answer");
-    results.iter().map(|result| result["Value"].clone()).collect()
 }

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
+    sync::Arc,
 };
 
 use http_body_util::{BodyExt as _, Full};
@@ -14,7 +15,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket},
+};
+use tokio_rustls::TlsAcceptor;
 
 /// Something that answers a request whose body is all there.
 pub trait Answer: Send + Sync + 'static {
@@ -25,17 +31,17 @@ pub trait Answer: Send + Sync + 'static {
 ///
 /// This is the shape that callveil is compared with: a current-thread runtime a thread, and a listener each, among
 /// which the kernel deals out connections.
-pub fn serve<A: Answer>(threads: usize, make: impl Fn() -> A) {
+pub fn serve<A: Answer>(threads: usize, tls: Option<Arc<ServerConfig>>, make: impl Fn() -> A) {
     let first = listener(0);
     let address = first.local_addr().unwrap();
     let listeners = std::iter::once(first).chain((1..threads).map(|_| listener(address.port())));
     let workers: Vec<_> = listeners
         .map(|listener| {
-            let answer = make();
+            let (answer, tls) = (make(), tls.clone().map(TlsAcceptor::from));
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, accept(listener, Rc::new(answer)));
+                local.block_on(&runtime, accept(listener, tls, Rc::new(answer)));
             })
         })
         .collect();
@@ -54,20 +60,28 @@ fn listener(port: u16) -> std::net::TcpListener {
     socket.listen(4096).unwrap().into_std().unwrap()
 }
 
-async fn accept<A: Answer>(listener: std::net::TcpListener, answer: Rc<A>) {
+async fn accept<A: Answer>(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, answer: Rc<A>) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
         let _ = socket.set_nodelay(true);
         let answer = answer.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request: Request<Incoming>| async {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                Ok::<_, Infallible>(answer.answer(&head, &body))
-            });
-            let _ =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service).await;
-        });
+        match tls.clone() {
+            None => drop(tokio::task::spawn_local(speak(socket, answer))),
+            Some(tls) => drop(tokio::task::spawn_local(async move {
+                if let Ok(stream) = tls.accept(socket).await {
+                    speak(stream, answer).await;
+                }
+            })),
+        }
     }
+}
+
+async fn speak<A: Answer>(stream: impl AsyncRead + AsyncWrite + Unpin, answer: Rc<A>) {
+    let service = service_fn(|request: Request<Incoming>| async {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(answer.answer(&head, &body))
+    });
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }

@@ -17,6 +17,8 @@ use crate::obvious;
 
 /// The client; a password may hold colons.
 pub const USER: &str = "ccc";
+/// Another client, of the same password and context, who has much to map.
+pub const BULK_USER: &str = "crm";
 pub const PASSWORD: &str = "pass:word-7f3a-for-the-benchmark";
 
 /// Numbers of a workload, all different.
@@ -167,6 +169,18 @@ pub fn foreign() -> Vec<Sample> {
     std::iter::repeat_with(any).take(NUMBERS).collect()
 }
 
+/// Numbers that no table has: libphonenumber takes a zero or a 9 of theirs for more than a digit, or holds them for invalid.
+pub fn unusual() -> Vec<Sample> {
+    let mut random = Random::new(39);
+    let any = || {
+        let begun = ["3906698", "549114", "44999"][usize::try_from(random.below(3)).unwrap()];
+        let digits =
+            format!("{begun}{:0left$}", random.below(10_u64.pow(12 - begun.len() as u32)), left = 12 - begun.len());
+        Sample { spelling: format!("+{digits}"), dialled: format!("00{digits}"), digits: digits.parse().unwrap() }
+    };
+    std::iter::repeat_with(any).take(NUMBERS).collect()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     PhoneToUid,
@@ -240,6 +254,15 @@ impl Workload {
         Self { items, requests }
     }
 
+    /// The same requests by the client who has much to map.
+    pub fn of_bulk_user(mut self) -> Self {
+        for request in &mut self.requests {
+            let body = request.bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+            request.bytes = raw_request_of(BULK_USER, str::from_utf8(&request.bytes[body..]).unwrap());
+        }
+        self
+    }
+
     /// Connections that keep a server busy without waiting for each other for long.
     pub fn connections(&self) -> usize {
         match self.items {
@@ -258,7 +281,11 @@ fn request(mode: Mode, items: Vec<Item>) -> Request {
 
 /// A request with this body.
 pub fn raw_request(body: &str) -> Vec<u8> {
-    let (authorization, length) = (authorization(), body.len());
+    raw_request_of(USER, body)
+}
+
+fn raw_request_of(user: &str, body: &str) -> Vec<u8> {
+    let (authorization, length) = (authorization_of(user), body.len());
     format!(
         "POST / HTTP/1.1\r\nhost: callveil\r\nuser-agent: benchmark\r\nauthorization: {authorization}\r\n\
          content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -268,5 +295,9 @@ pub fn raw_request(body: &str) -> Vec<u8> {
 
 /// The Authorization header of the client.
 pub fn authorization() -> String {
-    format!("Basic {}", BASE64.encode(format!("{USER}:{PASSWORD}").as_bytes()))
+    authorization_of(USER)
+}
+
+fn authorization_of(user: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{user}:{PASSWORD}").as_bytes()))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -18,9 +18,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::{
-    load::{exchange, get},
+    connection::{Way, exchange, get, head_end, open},
     machine,
-    samples::{PASSWORD, RingKey, USER, ring_json},
+    samples::{BULK_USER, PASSWORD, RingKey, USER, ring_json},
+    tls::{CERTIFICATE, Certificate, PRIVATE_KEY},
 };
 
 /// The build that is measured.
@@ -53,6 +54,7 @@ pub struct Setup<'s> {
     pub threads: usize,
     pub cpus: &'s [usize],
     pub audit: Audit,
+    pub certificate: Option<&'s Certificate>,
 }
 
 /// Where the audit log goes.
@@ -60,6 +62,8 @@ pub struct Setup<'s> {
 pub enum Audit {
     /// A file in memory. Where that is a virtual machine's, and its host takes back what is free, every page costs.
     File,
+    /// A file on the disk that builds are on.
+    Disk,
     /// Stdout, a pipe that the load's CPU reads to its end.
     Pipe,
 }
@@ -67,23 +71,28 @@ pub enum Audit {
 impl Server {
     /// Starts callveil, and waits until it answers that it is ready: gives how long that took, too.
     pub fn callveil(setup: Setup<'_>) -> (Self, Duration) {
-        let folder = folder();
-        write_config(folder.path(), setup.threads, setup.audit);
-        let ring = folder.path().join("keyring.json");
-        fs::write(&ring, ring_json(setup.ring)).unwrap();
-        fs::set_permissions(&ring, fs::Permissions::from_mode(0o600)).unwrap();
+        let folder = match setup.audit {
+            Audit::Disk => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            Audit::File | Audit::Pipe => folder(),
+        };
+        write_config(folder.path(), setup);
+        write_secret(&folder.path().join("keyring.json"), &ring_json(setup.ring));
+        if let Some(certificate) = setup.certificate {
+            certificate.write(folder.path());
+        }
         Self::start(Path::new(BINARY), folder, setup)
     }
 
     /// Starts this build of callveil, on one thread, with a ring that it makes itself.
     pub fn of_binary(binary: &Path, cpus: &[usize], audit: Audit) -> Self {
         let folder = folder();
-        write_config(folder.path(), 1, audit);
+        let setup = Setup { ring: &[], threads: 1, cpus, audit, certificate: None };
+        write_config(folder.path(), setup);
         let mut init = Command::new(binary);
         init.args(["keys", "init", "--region", "CN", "--keyring", "keyring.json"]).current_dir(folder.path());
         let output = init.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self::start(binary, folder, Setup { ring: &[], threads: 1, cpus, audit }).0
+        Self::start(binary, folder, setup).0
     }
 
     fn start(binary: &Path, folder: TempDir, setup: Setup<'_>) -> (Self, Duration) {
@@ -93,12 +102,12 @@ impl Server {
             command.stdout(Stdio::piped());
         }
         let since = Instant::now();
-        let mut child = spawn(&mut command, setup.cpus);
+        let mut child = spawn(&mut command, setup.cpus).unwrap();
         if let Some(mut stdout) = child.stdout.take() {
             std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         }
         let lines = lines(child.stderr.take().unwrap());
-        let audit_log = (setup.audit == Audit::File).then(|| folder.path().join("audit.log"));
+        let audit_log = (setup.audit != Audit::Pipe).then(|| folder.path().join("audit.log"));
         let cpus = setup.cpus.to_vec();
         let mut server = Self { child, address: UNKNOWN, cpus, audit_log, _folder: Some(folder) };
         let admin = address_in(&lines, "admin listening");
@@ -115,7 +124,7 @@ impl Server {
     pub fn rival(arguments: &[&str], cpus: &[usize]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(arguments).stdout(Stdio::piped());
-        let mut child = spawn(&mut command, cpus);
+        let mut child = spawn(&mut command, cpus).unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let cpus = cpus.to_vec();
@@ -128,9 +137,37 @@ impl Server {
     pub fn bare(other: &Self, request: &[u8], cpus: &[usize]) -> Self {
         let folder = folder();
         let file = folder.path().join("answer");
-        let mut stream = TcpStream::connect(other.address).unwrap();
+        let mut stream = open(other.address, Way::default()).unwrap();
         fs::write(&file, exchange(&mut stream, request)).unwrap();
         Self::rival(&["bare", file.to_str().unwrap()], cpus)
+    }
+
+    /// The same over TLS, with this answer.
+    pub fn bare_over_tls(answer: &[u8], certificate: &Certificate, cpus: &[usize]) -> Self {
+        let folder = folder();
+        let file = folder.path().join("answer");
+        fs::write(&file, answer).unwrap();
+        certificate.write(folder.path());
+        Self::rival(&["bare", file.to_str().unwrap(), folder.path().to_str().unwrap()], cpus)
+    }
+
+    /// Starts nginx, which gives this answer over TLS, in one process; `None` where there is no nginx.
+    pub fn nginx(answer: &[u8], certificate: &Certificate, cpus: &[usize]) -> Option<Self> {
+        let folder = folder();
+        certificate.write(folder.path());
+        let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        fs::write(folder.path().join("nginx.conf"), nginx_config(answer, address)).unwrap();
+        let mut command = Command::new("nginx");
+        command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = spawn(&mut command, cpus).ok()?;
+        let server = Self { child, address, cpus: cpus.to_vec(), audit_log: None, _folder: Some(folder) };
+        let since = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(since.elapsed() < PATIENCE, "nginx does not listen");
+            std::thread::sleep(LOOK);
+        }
+        Some(server)
     }
 
     pub fn pid(&self) -> u32 {
@@ -166,27 +203,64 @@ fn serve(binary: &Path, folder: &Path) -> Command {
 }
 
 /// Auth, audit, the admin listener and all limits are on; rates are limits that the load stays below.
-fn write_config(folder: &Path, threads: usize, audit: Audit) {
+fn write_config(folder: &Path, setup: Setup<'_>) {
     let hash = HEXLOWER.encode(&Sha256::digest(PASSWORD));
-    let audit = match audit {
-        Audit::File => "[audit]\nto = \"audit.log\"",
+    let audit = match setup.audit {
+        Audit::File | Audit::Disk => "[audit]\nto = \"audit.log\"\n",
         Audit::Pipe => "",
     };
+    let tls = match setup.certificate {
+        Some(_) => format!("[tls]\ncertificate = \"{CERTIFICATE}\"\nprivate_key = \"{PRIVATE_KEY}\"\n"),
+        None => String::new(),
+    };
+    let client = |name| {
+        format!(
+            "[[clients]]\nusername = \"{name}\"\npassword_sha256 = [\"{hash}\"]\n\
+             tokenize_per_minute = 1000000000\ndetokenize_per_minute = 1000000000\n"
+        )
+    };
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nkeyring = \"keyring.json\"\nthreads = {threads}\n\
+        "listen = \"127.0.0.1:0\"\nkeyring = \"keyring.json\"\nthreads = {}\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
-         [limits]\nconnections = 20000\nconnections_per_peer = 20000\nidle_seconds = 600\n{audit}\n\
-         [[clients]]\nusername = \"{USER}\"\npassword_sha256 = [\"{hash}\"]\n\
-         tokenize_per_minute = 1000000000\ndetokenize_per_minute = 1000000000\n"
+         [limits]\nconnections = 20000\nconnections_per_peer = 20000\nidle_seconds = 600\n{audit}{tls}{}{}",
+        setup.threads,
+        client(USER),
+        client(BULK_USER),
     );
     fs::write(folder.join("callveil.toml"), text).unwrap();
 }
 
+/// A file that only its owner may read.
+pub fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// One process that gives an answer which it need not look for, by the defaults of nginx but that it logs nothing and never
+/// ends a connection by itself.
+fn nginx_config(answer: &[u8], address: SocketAddr) -> String {
+    let end = head_end(answer).unwrap();
+    let (head, body) = (str::from_utf8(&answer[..end]).unwrap(), str::from_utf8(&answer[end..]).unwrap());
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let headers = headers.filter(|(name, _)| !matches!(*name, "date" | "content-length" | "content-type"));
+    let headers: String = headers.map(|(name, value)| format!("add_header {name} '{value}';\n")).collect();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};\n"));
+    format!(
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {{ worker_connections 4096; }}\n\
+         http {{\naccess_log off;\ndefault_type application/json;\n{}\
+         keepalive_requests 1000000000;\nkeepalive_timeout 600s;\n\
+         server {{\nlisten {address} ssl backlog=4096;\nssl_protocols TLSv1.3;\n\
+         ssl_certificate {CERTIFICATE};\nssl_certificate_key {PRIVATE_KEY};\n\
+         location / {{\n{headers}return 200 '{body}';\n}}\n}}\n}}\n",
+        paths.concat()
+    )
+}
+
 /// Starts a process on these CPUs, by a thread that is bound to them: a child inherits that.
-fn spawn(command: &mut Command, cpus: &[usize]) -> Child {
+fn spawn(command: &mut Command, cpus: &[usize]) -> io::Result<Child> {
     let bound = || {
         machine::bind(cpus);
-        command.spawn().unwrap()
+        command.spawn()
     };
     std::thread::scope(|scope| scope.spawn(bound).join().unwrap())
 }
