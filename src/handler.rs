@@ -20,7 +20,6 @@ use hyper::{
     Request, Response,
     body::{Body as _, Bytes, Incoming},
 };
-use ipnet::IpNet;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::task::yield_now;
@@ -32,7 +31,7 @@ use crate::{
     auth::{Client, Clients, Partial, Username},
     budget::{Budget, Share},
     ids::KeyId,
-    limits::Limits,
+    limits::Terms,
     live::Live,
     lock::lock,
     number::trim,
@@ -55,9 +54,6 @@ const SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Answers CCC.
 pub struct Handler {
-    path: String,
-    limits: Limits,
-    trusted_proxies: Vec<IpNet>,
     live: Arc<Live>,
     audit: Arc<Audit>,
     budget: Arc<Budget>,
@@ -67,11 +63,11 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler of requests for `path`.
-    pub fn new(path: String, limits: Limits, trusted_proxies: Vec<IpNet>, live: Arc<Live>, audit: Arc<Audit>) -> Self {
-        let budget = Budget::new(limits.buffered_bytes);
+    /// A handler of requests, by what is in use at their time.
+    pub fn new(live: Arc<Live>, audit: Arc<Audit>) -> Self {
+        let budget = Budget::new(live.terms().limits.buffered_bytes);
         let (failures, proxied) = (Failures::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, live, audit, budget, failures, proxied }
+        Self { live, audit, budget, failures, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -79,21 +75,22 @@ impl Handler {
         &self,
         request: &mut Request<Option<Incoming>>,
         patience: &Patience,
+        terms: &Terms,
         clients: &'c Clients,
         entry: &mut Entry<'c>,
     ) -> Result<(Vec<u8>, Share), Refusal> {
         let clear = strict::check(request).map_err(|_| Refusal::Ambiguous)?;
-        self.check_route(request)?;
+        Self::check_route(request, &terms.path)?;
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(&client.username);
         check_encoding(request.headers())?;
         let mut share = self.budget.share();
-        let body = self.read(request.body_mut(), patience, &mut share).await?;
-        let call = body.call(self.limits.numbers)?;
+        let body = self.read(request.body_mut(), terms.limits.body_bytes, patience, &mut share).await?;
+        let call = body.call(terms.limits.numbers)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
         let tokenizer = self.live.tokenizer();
         let size = Size::of(&call, &tokenizer);
-        self.check(&call, &size, client)?;
+        self.check(&call, &size, client, terms.limits.numbers)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
         // Before the client's allowance is spent: the wait may be longer than the client's patience.
         patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
@@ -112,13 +109,13 @@ impl Handler {
         Ok((json, share))
     }
 
-    /// Whether `client` may ever have a call of this `size`.
-    fn check(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+    /// Whether `client` may ever have a call of this `size`, where one may have so many numbers.
+    fn check(&self, call: &Call<'_>, size: &Size, client: &Client, numbers_max: usize) -> Result<(), Refusal> {
         if !client.modes.contains(&call.mode) {
             return Err(Refusal::NotGranted(call.mode));
         }
-        if size.values > self.limits.numbers {
-            return Err(Refusal::TooManyNumbers(self.limits.numbers));
+        if size.values > numbers_max {
+            return Err(Refusal::TooManyNumbers(numbers_max));
         }
         if size.bytes > self.budget.max() {
             return Err(Refusal::AnswerTooLarge);
@@ -147,11 +144,11 @@ impl Handler {
         self.failures.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
     }
 
-    fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    fn check_route<B>(request: &Request<B>, path: &str) -> Result<(), Refusal> {
         if request.method() == Method::CONNECT {
             return Err(Refusal::Tunnel);
         }
-        if request.uri().path() != self.path {
+        if request.uri().path() != path {
             return Err(Refusal::NotFound);
         }
         if request.method() != Method::POST {
@@ -164,21 +161,22 @@ impl Handler {
     async fn read(
         &self,
         unread: &mut Option<Incoming>,
+        bytes_max: usize,
         patience: &Patience,
         share: &mut Share,
     ) -> Result<Buffered, Refusal> {
         let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
         let expected = body.size_hint().lower();
-        if expected > self.limits.body_bytes as u64 {
-            return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
+        if expected > bytes_max as u64 {
+            return Err(Refusal::BodyTooLarge(bytes_max));
         }
         let mut buffered = Buffered::default();
         while !body.is_end_stream()
             && let Some(frame) = patience.unless_over(body.frame()).await.ok_or(Refusal::TooSlow)?
         {
             let Ok(data) = frame.map_err(|_| Refusal::Interrupted)?.into_data() else { continue };
-            if share.bytes() + data.len() > self.limits.body_bytes {
-                return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
+            if share.bytes() + data.len() > bytes_max {
+                return Err(Refusal::BodyTooLarge(bytes_max));
             }
             share.add(data.len()).map_err(|_| Refusal::Busy)?;
             buffered.push(data, expected);
@@ -355,13 +353,15 @@ fn hash_items(
 
 impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
-        let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        let terms = self.live.terms();
+        let peer = peer::real(socket, request.headers(), &terms.trusted_proxies);
         // They outlive the entry, which refers to one of them.
         let clients = self.live.clients();
         let mut entry = self.audit.begin(peer);
-        let place = if peer == socket { Ok(None) } else { self.place_for(peer).map(Some) };
+        let place =
+            if peer == socket { Ok(None) } else { self.place_for(peer, terms.limits.connections_per_peer).map(Some) };
         let answer = match &place {
-            Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
+            Ok(_) => self.answer(request, patience, &terms, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         if entry.record.client.is_some() {
@@ -404,11 +404,11 @@ impl Respond for Handler {
 }
 
 impl Handler {
-    /// A place for a request of `peer`, one of those behind a proxy.
-    fn place_for(&self, peer: IpAddr) -> Result<Place<'_>, TooManyOfPeer> {
+    /// A place for a request of `peer`, one of those behind a proxy, who have so many each.
+    fn place_for(&self, peer: IpAddr, places: usize) -> Result<Place<'_>, TooManyOfPeer> {
         let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
         let under_way = proxied.entry(peer).or_default();
-        if *under_way >= self.limits.connections_per_peer {
+        if *under_way >= places {
             return Err(TooManyOfPeer);
         }
         *under_way += 1;

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use clap::Args;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
@@ -44,7 +45,7 @@ use crate::{
         file::{ContentHash, RingFile},
         rotation,
     },
-    limits::{Limits, Load},
+    limits::{Limits, Load, Terms},
     live::Live,
     memory, phone,
     server::{
@@ -114,7 +115,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         None => dev_config(overrides.clone())?,
     };
     log::init()?;
-    raise_open_files(&mut config.limits);
+    raise_open_files(Arc::make_mut(&mut config.terms.limits));
     let file = ring_file(&config.keyring, Asking::Nobody)?;
     if args.dev {
         make_dev_ring(&file)?;
@@ -261,8 +262,8 @@ async fn serve(
         Some(admin) => Some(bind(admin.listen)?),
         None => None,
     };
-    let live =
-        Arc::new(Live::new(tokenizer, Clients::new(config.clients), audit.instance().to_owned(), Timestamp::now()));
+    let (clients, instance) = (Clients::new(config.clients), audit.instance().to_owned());
+    let live = Arc::new(Live::new(tokenizer, clients, config.terms, instance, Timestamp::now()));
     // The first line of its chain, before a reload can have one.
     record_start(&audit, &live, listener.local_addr().map_err(Failure::failed)?);
     tokio::spawn(tell_heads(audit.clone()));
@@ -275,7 +276,7 @@ async fn serve(
             audit: audit.clone(),
             readiness: readiness.clone(),
             tls: certificates.iter().cloned().collect(),
-            connections_max: config.limits.connections,
+            connections_max: live.terms().limits.connections,
         };
         serve_admin(listener, Admin::new(state, token_sha256), certificates.admin)?;
     }
@@ -288,19 +289,18 @@ async fn serve(
         greet_developer(address);
     }
     let ring = tokenizer.ring();
-    info!(%address, path = config.path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
+    info!(%address, path = live.terms().path, instance = live.instance, ring = %ring.ring(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     if config.keyring.ring_id.is_none() && !dev {
         warn!(ring_id = %ring.ring(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
     }
     drop(tokenizer);
-    let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
-    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), live, audit));
-    let access = Access { allow_from, trusted_proxies, tls: certificates.calls, counts };
+    let (terms, access) = (live.all_terms(), Access { tls: certificates.calls, counts });
+    let handler = Arc::new(Handler::new(live, audit));
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
     tokio::spawn(tell_systemd(stopping, workers.clone()));
-    server::run(listener, handler, config.limits, access, &workers, &readiness.draining, terminations).await;
+    server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await;
     info!("stopped");
     if has_fallen.load(Ordering::Relaxed) {
         return Err(Failure::failed("the reloader panicked: please report it"));
@@ -396,11 +396,12 @@ fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<Tls>>) -> Re
     info!(%address, "admin listening");
     let limits =
         Limits { connections: ADMIN_CONNECTIONS_MAX, connections_per_peer: ADMIN_CONNECTIONS_MAX, ..Limits::default() };
+    let terms = Arc::new(ArcSwap::from_pointee(Terms { limits: Arc::new(limits), ..Terms::default() }));
     let (own, access) = (Workers::this_thread(), Access { tls, ..Access::default() });
     tokio::spawn(async move {
         let (_never, terminations) = tokio::sync::watch::channel(0);
         let unused = std::sync::atomic::AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), limits, access, &own, &unused, terminations).await;
+        server::run(listener, Arc::new(admin), terms, access, &own, &unused, terminations).await;
         error!("the admin listener ended");
     });
     Ok(())
@@ -425,17 +426,15 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
         detokenize: Arc::new(Allowance::new(None)),
         usage: Arc::default(),
     };
+    let limits = Limits { drain_delay: Duration::ZERO, ..Limits::default() };
     Ok(Config {
         listen,
-        path: "/".to_owned(),
+        terms: Terms { path: "/".to_owned(), limits: Arc::new(limits), ..Terms::default() },
         keyring: KeyringConfig { identity, ..KeyringConfig::at(keyring.unwrap_or_else(|| DEV_KEYRING.into())) },
         trunk_zero_regions: trunk_zero_default(),
         threads: None,
-        allow_from: Vec::new(),
-        trusted_proxies: Vec::new(),
         tls: None,
         admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None, tls: None }),
-        limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         audit: AuditConfig::default(),
         clients: vec![client],
         settings: Settings::default(),
@@ -445,7 +444,7 @@ fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> Result<Conf
 /// Says how much memory the configuration may take, and warns where there is less.
 fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
     let load = Load { threads: threads.get(), over_tls: config.tls.is_some(), keys };
-    let memory_max_bytes = config.limits.memory_max(&load);
+    let memory_max_bytes = config.terms.limits.memory_max(&load);
     match memory_limit() {
         Some(limit) if limit < memory_max_bytes => warn!(
             memory_max_bytes,

@@ -22,7 +22,7 @@ use crate::{
     auth::{Client, HASH_BYTES, Partial, Username},
     ids::Context,
     keyring::{RING_NAME, RingId, approval::Approval, file::FileMode, note::Verifier},
-    limits::Limits,
+    limits::{Limits, Terms},
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
     tokenizer::{Mode, PlainNumbers},
@@ -61,21 +61,8 @@ pub(super) fn config(mut top: Section<'_>, folder: &Path, overrides: Overrides, 
     let audit = top.section("audit").map(|section| audit(section, folder)).unwrap_or_default();
     let clients = clients(&mut top);
     top.finish();
-    Config {
-        listen,
-        path: path.unwrap_or_default(),
-        keyring,
-        trunk_zero_regions,
-        threads,
-        allow_from,
-        trusted_proxies,
-        tls,
-        admin,
-        limits,
-        audit,
-        clients,
-        settings,
-    }
+    let terms = Terms { path: path.unwrap_or_default(), allow_from, trusted_proxies, limits: Arc::new(limits) };
+    Config { listen, terms, keyring, trunk_zero_regions, threads, tls, admin, audit, clients, settings }
 }
 
 fn keyring(top: &mut Section<'_>, folder: &Path, keyring: Option<PathBuf>, identity: Option<PathBuf>) -> KeyringConfig {

@@ -109,7 +109,7 @@ async fn lose_the_reloader() {
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
     let ring = crate::keyring::KeyRing::from_note(&plain, crate::tokenizer::knows, &[]).expect("a ring");
     let tokenizer = Tokenizer::new(ring, trunk_zero_default());
-    let live = Live::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
+    let live = Live::new(tokenizer, Clients::new(Vec::new()), Terms::default(), String::new(), Timestamp::now());
     let ring = RingFile::new("ring", Default::default(), crate::tokenizer::knows, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
     let (live, audit, trunk_zero) = (Arc::new(live), Arc::new(audit), trunk_zero_default());
