@@ -1,6 +1,22 @@
-//! Bounds of everything that a peer can make large, many or long: `[limits]` of the configuration.
+//! Bounds of everything that a peer can make large, many or long, `[limits]` of the configuration; and the other terms on
+//! which calls are taken.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+
+/// On which terms calls are taken. A running replica may be given others.
+#[derive(Default)]
+pub struct Terms {
+    /// The one path that is answered.
+    pub path: String,
+    /// Peers that may connect; all where it is empty.
+    pub allow_from: Vec<IpNet>,
+    /// Proxies, which connect for many peers, and whose word about whom they speak for is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds of everything.
+    pub limits: Arc<Limits>,
+}
 
 /// Bounds of everything that a peer can make large, many or long.
 #[derive(Clone, Debug)]
@@ -53,6 +69,13 @@ pub struct Load {
 }
 
 impl Limits {
+    /// These, as far as a replica that runs with `ours` can take them up: the room for connections and bodies stays.
+    #[must_use]
+    pub fn taken_up_by(&self, ours: &Self) -> Self {
+        let Self { buffered_bytes, connections, connections_per_peer, .. } = *ours;
+        Self { buffered_bytes, connections, connections_per_peer, ..self.clone() }
+    }
+
     /// Bytes of memory that a process with these limits takes at most.
     pub fn memory_max(&self, load: &Load) -> u64 {
         let times = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);

@@ -1,5 +1,5 @@
-//! What is in use now: the ring and the clients that requests are answered with, and what was done with them. Reloading
-//! swaps them, requests read them.
+//! What is in use now: the ring, the clients and the terms that requests are answered with, and what was done with them.
+//! Reloading swaps them, requests read them.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,9 @@ use crate::{
     auth::Clients,
     ids::KeyId,
     lately::{Lately, Window},
+    limits::Terms,
     lock::lock,
+    phone::TrunkZeroRegions,
     tokenizer::{Tokenizer, batch::KeyUse},
     usage::Usage,
 };
@@ -36,6 +38,7 @@ pub const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ReplicaState {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
+    terms: Arc<ArcSwap<Terms>>,
     decoded: Mutex<BTreeMap<KeyId, (Decoded, Window)>>,
     reloads: Mutex<Reloads>,
     looks: Mutex<Looks>,
@@ -103,10 +106,11 @@ struct Looks {
 
 impl ReplicaState {
     /// A replica that starts with these.
-    pub fn new(tokenizer: Tokenizer, clients: Clients, instance: String, started: Timestamp) -> Self {
+    pub fn new(tokenizer: Tokenizer, clients: Clients, terms: Terms, instance: String, started: Timestamp) -> Self {
         Self {
             tokenizer: ArcSwap::from_pointee(tokenizer),
             clients: ArcSwap::from_pointee(clients),
+            terms: Arc::new(ArcSwap::from_pointee(terms)),
             decoded: Mutex::default(),
             reloads: Mutex::new(Reloads { ring_since: Some(started), ..Reloads::default() }),
             looks: Mutex::default(),
@@ -127,10 +131,32 @@ impl ReplicaState {
         self.clients.load()
     }
 
+    /// The terms of this moment.
+    pub fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
+    /// The terms of each moment, for who asks for nothing else here.
+    pub fn all_terms(&self) -> Arc<ArcSwap<Terms>> {
+        self.terms.clone()
+    }
+
     /// Puts another ring in use.
     pub fn use_tokenizer(&self, tokenizer: Tokenizer, now: Timestamp) {
         self.tokenizer.store(Arc::new(tokenizer));
         lock(&self.reloads).ring_since = Some(now);
+    }
+
+    /// Has the ring in use write numbers with the trunk prefix of these regions.
+    pub fn use_trunk_zero(&self, regions: TrunkZeroRegions) {
+        let tokenizer = Tokenizer::new(self.tokenizer().ring().clone(), regions).expect("this ring is in use");
+        tokenizer.warm_up();
+        self.tokenizer.store(Arc::new(tokenizer));
+    }
+
+    /// Takes calls on these terms from now on.
+    pub fn use_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
     }
 
     /// Lets these clients call, instead of those before.

@@ -95,13 +95,14 @@ fn check_quiet(table: &Table, place: &[Step], marker: Value) {
 
 /// What docs/configuration.md says, of what was accepted.
 fn check_accepted(config: &Config, table: &Table) {
-    assert!(config.path.starts_with('/') && !config.path.contains(['?', '#']));
+    assert!(config.terms.path.starts_with('/') && !config.terms.path.contains(['?', '#']));
     assert!(config.tls.is_some() || config.listen.ip().is_loopback() || table["plaintext"] == Value::from(true));
     assert!(config.tls.is_none() || table.get("plaintext").is_none_or(|plaintext| *plaintext == Value::from(false)));
     if let Some(admin) = &config.admin {
         assert!(admin.listen.ip().is_loopback() || admin.token_sha256.is_some());
     }
-    assert!(config.limits.body_bytes <= config.limits.buffered_bytes && config.limits.numbers >= 1);
+    let limits = &config.terms.limits;
+    assert!(limits.body_bytes <= limits.buffered_bytes && limits.numbers >= 1);
     let names: Vec<&str> = config.clients.iter().map(|client| client.username.as_str()).collect();
     assert!(!names.is_empty() && (1..names.len()).all(|at| !names[..at].contains(&names[at])));
     assert!(config.clients.iter().all(|client| !client.password_sha256.is_empty()));

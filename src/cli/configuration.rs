@@ -84,7 +84,7 @@ impl Findings {
     fn look_at(&mut self, config: &Config) {
         self.warnings.extend(config.doubts());
         let listener = |scheme: Option<&TlsFiles>| if scheme.is_some() { "https" } else { "http" };
-        let mut calls = vec![format!("{}://{}{}", listener(config.tls.as_ref()), config.listen, config.path)];
+        let mut calls = vec![format!("{}://{}{}", listener(config.tls.as_ref()), config.listen, config.terms.path)];
         calls.extend(self.look_at_certificate("tls", config.tls.as_ref()));
         self.outlook.push(("calls", calls));
         let admin = config.admin.as_ref();
@@ -197,7 +197,8 @@ impl Findings {
 
     fn tell_memory(&mut self, config: &Config, keys: usize) {
         let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let most = config.limits.memory_max(&Load { threads: threads.get(), over_tls: config.tls.is_some(), keys });
+        let most =
+            config.terms.limits.memory_max(&Load { threads: threads.get(), over_tls: config.tls.is_some(), keys });
         let mut lines = vec![format!("at most {} (memory_max_bytes {most}), with {threads} threads", mebibytes(most))];
         if let Some(limit) = memory_limit() {
             lines.push(format!("{} allowed here", mebibytes(limit)));

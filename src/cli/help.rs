@@ -288,8 +288,9 @@ const SERVE: &str = "Examples:
   CALLVEIL_LOG=debug callveil serve --config callveil.toml --listen 127.0.0.1:8080
 
 Signals:
-  SIGHUP           take up the configuration's clients, the ring and the certificate at once,
-                   and open the audit log's file anew, after logrotate moved it away
+  SIGHUP           take up the configuration's clients, limits and networks, the ring and the
+                   certificate at once; name what waits for a restart; and open the audit
+                   log's file anew, after logrotate moved it away
   SIGTERM, SIGINT  let /readyz say 503, and take connections for drain_delay_seconds more or
                    until a second signal; then answer what is under way, and end
 ";

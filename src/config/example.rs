@@ -1,7 +1,7 @@
 //! The whole configuration as a file with comments, for people to begin with.
 
 use super::{
-    keys::{Default, Key},
+    keys::{Default, Key, Taken},
     list::KEYS,
 };
 
@@ -17,6 +17,7 @@ const INTRODUCTION: &str = "\
 #
 # A line that begins with # and no space is a setting that is not made. It shows what holds
 # without it, or an example. Paths are relative to this file's folder, sizes are in bytes.
+# SIGHUP takes up what says so; all else wants a restart.
 ";
 
 /// A table: its name, its head, and what it is about.
@@ -26,7 +27,7 @@ const TABLES: [(&str, &str, &str); 6] = [
     ("admin.tls", "#[admin.tls]", "Without this table the admin listener speaks plain HTTP."),
     ("limits", "[limits]", "Of one replica. `callveil config check` tells the most memory that follows from them."),
     ("audit", "[audit]", "There is always an audit log."),
-    ("clients", "[[clients]]", "Who may call: one table each. SIGHUP takes them up."),
+    ("clients", "[[clients]]", "Who may call: one table each."),
 ];
 
 /// The configuration, each key with what it does. What is set in it passes the check.
@@ -59,7 +60,8 @@ fn sentence(key: &Key) -> String {
         Default::Words(words) => format!("default: {words}"),
         Default::Required(words, _) => words.to_owned(),
     };
-    format!("{first}{}. ({}; {default})", letters.as_str(), key.values())
+    let taken = if key.taken == Taken::OnReload { "; SIGHUP" } else { "" };
+    format!("{first}{}. ({}; {default}{taken})", letters.as_str(), key.values())
 }
 
 /// Adds `words` as comments, wrapped.

@@ -14,6 +14,17 @@ pub struct Key {
     pub example: &'static str,
     /// What it does, as Markdown.
     pub words: &'static str,
+    /// When a change of it is taken up.
+    pub taken: Taken,
+}
+
+/// When a change of a key is taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// With SIGHUP.
+    OnReload,
+    /// At the next start.
+    AtStart,
 }
 
 /// What a value is.
@@ -55,6 +66,11 @@ pub enum Default {
 }
 
 impl Key {
+    /// The same, taken up with SIGHUP.
+    pub(super) const fn on_reload(self) -> Self {
+        Self { taken: Taken::OnReload, ..self }
+    }
+
     /// Its table, and its own name.
     pub(super) fn split(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))
@@ -67,7 +83,8 @@ impl Key {
             Default::Value(value) => format!("`{value}`"),
             Default::Words(words) | Default::Required(words, _) => words.to_owned(),
         };
-        format!("| `{}` | {} | {default} | {} | {} |", self.path, self.kind.toml_type(), self.values(), self.words)
+        let (kind, values) = (self.kind.toml_type(), self.values());
+        format!("| `{}` | {kind} | {default} | {values} | {} | {} |", self.path, self.taken.word(), self.words)
     }
 
     /// Its values in words, as Markdown.
@@ -89,6 +106,15 @@ impl Key {
         match self.default {
             Default::Value(value) if self.example.is_empty() => value,
             _ => self.example,
+        }
+    }
+}
+
+impl Taken {
+    fn word(self) -> &'static str {
+        match self {
+            Self::OnReload => "SIGHUP",
+            Self::AtStart => "start",
         }
     }
 }

@@ -22,8 +22,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ipnet::IpNet;
-
 pub use self::{
     example::example,
     fault::{ConfigError, Fault},
@@ -40,7 +38,7 @@ use crate::{
     disk::{exposure::FileMode, reading},
     ids::RingId,
     keyring::{KeyRing, approval::Approval},
-    limits::Limits,
+    limits::Terms,
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
 };
@@ -52,24 +50,18 @@ const FILE_BYTES_MAX: usize = 1024 * 1024;
 pub struct Config {
     /// Where CCC calls.
     pub listen: SocketAddr,
-    /// The one path that is answered.
-    pub path: String,
+    /// On which terms calls are taken.
+    pub terms: Terms,
     /// The key ring.
     pub keyring: KeyringConfig,
     /// The regions whose numbers UIDToPhone gives with their trunk prefix.
     pub trunk_zero_regions: TrunkZeroRegions,
     /// Worker threads; `None` is as many as the CPUs that the process may use.
     pub threads: Option<NonZeroUsize>,
-    /// Peers that may connect; all where it is empty.
-    pub allow_from: Vec<IpNet>,
-    /// Proxies whose word about whom they speak for is taken.
-    pub trusted_proxies: Vec<IpNet>,
     /// The certificate; plain HTTP where there is none.
     pub tls: Option<TlsFiles>,
     /// The admin listener, if there is one.
     pub admin: Option<AdminConfig>,
-    /// Bounds of everything.
-    pub limits: Limits,
     /// How the audit log is kept.
     pub audit: AuditConfig,
     /// Who may call.
@@ -183,7 +175,7 @@ impl Config {
     pub fn doubts(&self) -> Vec<String> {
         let proxies = "trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds";
         let peers = "allow_from holds everybody: it keeps nobody out";
-        let doubts = [(&self.trusted_proxies, proxies), (&self.allow_from, peers)];
+        let doubts = [(&self.terms.trusted_proxies, proxies), (&self.terms.allow_from, peers)];
         let wide = doubts.into_iter().filter(|(networks, _)| is_everybody(networks)).map(|(_, doubt)| doubt.to_owned());
         let placeholder = |client: &&Client| client.password_sha256.contains(&[0; HASH_BYTES]);
         let nobody = self.clients.iter().filter(placeholder).map(|client| {

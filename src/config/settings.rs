@@ -1,12 +1,12 @@
-//! All of a configuration but its clients: what a running replica does not take up, and has to name when it changes.
+//! All of a configuration but its clients, as it was written: which of it changed, and what a running replica takes up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use super::Overrides;
+use super::{Overrides, keys::Taken, list};
 
-/// Settings that are taken up at the start only, by their names.
+/// Settings, by their names.
 #[derive(Default)]
 pub struct Settings(BTreeMap<String, Value>);
 
@@ -26,10 +26,16 @@ impl Settings {
         Self(settings)
     }
 
-    /// The names of those that are other in `later`, or missing on one side.
-    pub fn changed<'s>(&'s self, later: &'s Self) -> Vec<&'s str> {
-        let names: BTreeSet<&String> = self.0.keys().chain(later.0.keys()).collect();
-        names.into_iter().filter(|name| self.0.get(*name) != later.0.get(*name)).map(String::as_str).collect()
+    /// Takes up from `later` what SIGHUP takes up. Gives the names of that, and of what waits for a restart.
+    pub fn take_up(&mut self, mut later: Self) -> (Vec<String>, Vec<String>) {
+        let names: BTreeSet<String> = self.0.keys().chain(later.0.keys()).cloned().collect();
+        let changed = names.into_iter().filter(|name| self.0.get(name) != later.0.get(name));
+        let (taken, left): (Vec<_>, Vec<_>) = changed.partition(|name| list::find(name).taken == Taken::OnReload);
+        for name in &taken {
+            self.0.remove(name);
+            self.0.extend(later.0.remove_entry(name));
+        }
+        (taken, left)
     }
 }
 
@@ -48,22 +54,27 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(before: &str, after: &str, expected: &[&str]) {
+    fn check(before: &str, after: &str, taken: &str, left: &str) {
         let overrides = Overrides { keyring: Some("ring".into()), ..Overrides::default() };
         let settings = |text: &str| Settings::new(text.parse().expect("TOML"), &overrides);
-        assert_eq!(settings(before).changed(&settings(after)), expected, "{before} {after}");
+        let mut ours = settings(before);
+        for taken in [taken, ""] {
+            let (found, waits) = ours.take_up(settings(after));
+            assert_eq!((&*found.join(" "), &*waits.join(" ")), (taken, left), "{before} {after}");
+        }
     }
 
     #[test]
-    fn what_changed_is_named() {
-        check("path = \"/\"\n[limits]\nnumbers = 1", "limits.numbers = 1\npath=\"/\"", &[]);
+    fn what_changed_is_named_and_what_is_taken_up_only_once() {
+        check("path = \"/\"\n[limits]\nnumbers = 1", "limits.numbers = 1\npath=\"/\"", "", "");
         check(
-            "[limits]\nnumbers = 1\nidle_seconds = 5",
+            "[limits]\nnumbers = 1\nconnections = 5\nidle_seconds = 7",
             "[limits]\nnumbers = 2",
-            &["limits.idle_seconds", "limits.numbers"],
+            "limits.idle_seconds limits.numbers",
+            "limits.connections",
         );
-        check("", "[admin.tls]\ncertificate = \"a\"", &["admin.tls.certificate"]);
-        check("keyring = \"a\"\nlisten = \"a\"", "keyring = \"b\"\nlisten = \"b\"", &["listen"]);
-        check("[[clients]]\nusername = \"a\"", "[[clients]]\nusername = \"b\"", &[]);
+        check("", "[admin.tls]\ncertificate = \"a\"", "", "admin.tls.certificate");
+        check("keyring = \"a\"\nlisten = \"a\"", "keyring = \"b\"\nlisten = \"b\"", "", "listen");
+        check("[[clients]]\nusername = \"a\"", "[[clients]]\nusername = \"b\"", "", "");
     }
 }

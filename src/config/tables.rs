@@ -24,7 +24,7 @@ use crate::{
     ids::{Context, RingId},
     item::{Mode, PlainNumbers},
     keyring::{RING_NAME, approval::Approval, note::Verifier},
-    limits::Limits,
+    limits::{Limits, Terms},
     phone::TrunkZeroRegions,
     server::tls::TlsFiles,
 };
@@ -62,21 +62,8 @@ pub(super) fn config(mut top: Section<'_>, folder: &Path, overrides: Overrides, 
     let audit = top.section("audit").map(|section| audit(section, folder)).unwrap_or_default();
     let clients = clients(&mut top);
     top.finish();
-    Config {
-        listen,
-        path: path.unwrap_or_default(),
-        keyring,
-        trunk_zero_regions,
-        threads,
-        allow_from,
-        trusted_proxies,
-        tls,
-        admin,
-        limits,
-        audit,
-        clients,
-        settings,
-    }
+    let terms = Terms { path: path.unwrap_or_default(), allow_from, trusted_proxies, limits: Arc::new(limits) };
+    Config { listen, terms, keyring, trunk_zero_regions, threads, tls, admin, audit, clients, settings }
 }
 
 fn keyring(top: &mut Section<'_>, folder: &Path, keyring: Option<PathBuf>, identity: Option<PathBuf>) -> KeyringConfig {

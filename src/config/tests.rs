@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{auth::OnPartial, item::Mode, keyring::GENERATION_MAX};
+use crate::{auth::OnPartial, item::Mode, keyring::GENERATION_MAX, limits::Limits};
 
 const CLIENT: &str = r#"
     [[clients]]
@@ -46,9 +46,12 @@ fn a_day_is_twenty_minutes_unless_it_is_told_otherwise() {
 fn defaults_are_those_of_the_specification() {
     let config = read(&format!("plaintext = true\n{CLIENT}")).expect("a good configuration");
     assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
-    assert_eq!((config.path.as_str(), config.keyring.path), ("/", PathBuf::from("/etc/callveil/keys/keyring.json")));
-    assert!(config.admin.is_none() && config.threads.is_none() && config.allow_from.is_empty());
-    assert_eq!((config.limits.numbers, config.limits.idle), (10_000, Duration::from_secs(75)));
+    assert_eq!(
+        (config.terms.path.as_str(), config.keyring.path),
+        ("/", PathBuf::from("/etc/callveil/keys/keyring.json"))
+    );
+    assert!(config.admin.is_none() && config.threads.is_none() && config.terms.allow_from.is_empty());
+    assert_eq!((config.terms.limits.numbers, config.terms.limits.idle), (10_000, Duration::from_secs(75)));
     let client = &config.clients[0];
     assert_eq!((client.context.as_str(), client.partial), ("default", OnPartial::Lenient));
     assert_eq!(client.modes, [Mode::PhoneToUid, Mode::UidToPhone]);
@@ -195,7 +198,7 @@ fn everybody_is_doubted() {
 
 #[test]
 fn nothing_told_is_the_default_of_the_code() {
-    let told = |limits: &str| read(&format!("plaintext = true\n{limits}\n{CLIENT}")).expect("it is right").limits;
+    let told = |limits: &str| read(&format!("plaintext = true\n{limits}\n{CLIENT}")).expect("it is right").terms.limits;
     assert_eq!(format!("{:?}", told("[limits]")), format!("{:?}", Limits::default()));
     assert_eq!(list::find("min_generation").kind, keys::Kind::Integer(1, GENERATION_MAX.try_into().expect("fits")));
 }

@@ -19,21 +19,22 @@ impl Handler {
     pub(super) async fn read(
         &self,
         unread: &mut Option<Incoming>,
+        bytes_max: usize,
         patience: &Patience,
         share: &mut Share,
     ) -> Result<Buffered, Refusal> {
         let body = unread.as_mut().ok_or(Refusal::Interrupted)?;
         let expected = body.size_hint().lower();
-        if expected > self.limits.body_bytes as u64 {
-            return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
+        if expected > bytes_max as u64 {
+            return Err(Refusal::BodyTooLarge(bytes_max));
         }
         let mut buffered = Buffered::default();
         while !body.is_end_stream()
             && let Some(frame) = patience.unless_over(body.frame()).await.ok_or(Refusal::TooSlow)?
         {
             let Ok(data) = frame.map_err(|_| Refusal::Interrupted)?.into_data() else { continue };
-            if share.bytes() + data.len() > self.limits.body_bytes {
-                return Err(Refusal::BodyTooLarge(self.limits.body_bytes));
+            if share.bytes() + data.len() > bytes_max {
+                return Err(Refusal::BodyTooLarge(bytes_max));
             }
             share.add(data.len()).map_err(|_| Refusal::Busy)?;
             buffered.push(data, expected);

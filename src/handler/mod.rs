@@ -18,7 +18,6 @@ use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
 };
-use ipnet::IpNet;
 use tokio::task::yield_now;
 use tracing::debug;
 
@@ -35,7 +34,7 @@ use crate::{
     auth::{Client, Clients, OnPartial, Username},
     budget::{Budget, Share},
     item::{Mode, PlainNumbers},
-    limits::Limits,
+    limits::Terms,
     mapped::Mapped,
     peer::{self, Network},
     respond::{Answer, Patience, Respond, json_response},
@@ -53,9 +52,6 @@ const SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Answers CCC.
 pub struct Handler {
-    path: String,
-    limits: Limits,
-    trusted_proxies: Vec<IpNet>,
     state: Arc<ReplicaState>,
     audit: Arc<Audit>,
     budget: Arc<Budget>,
@@ -65,17 +61,11 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler of requests for `path`.
-    pub fn new(
-        path: String,
-        limits: Limits,
-        trusted_proxies: Vec<IpNet>,
-        state: Arc<ReplicaState>,
-        audit: Arc<Audit>,
-    ) -> Self {
-        let budget = Budget::new(limits.buffered_bytes);
+    /// A handler of requests, by what is in use at their time.
+    pub fn new(state: Arc<ReplicaState>, audit: Arc<Audit>) -> Self {
+        let budget = Budget::new(state.terms().limits.buffered_bytes);
         let (logins, proxied) = (LoginThrottle::default(), Mutex::default());
-        Self { path, limits, trusted_proxies, state, audit, budget, logins, proxied }
+        Self { state, audit, budget, logins, proxied }
     }
 
     /// The steps of a request. Nothing of the body is read before the client is known.
@@ -83,22 +73,23 @@ impl Handler {
         &self,
         request: &mut Request<Option<Incoming>>,
         patience: &Patience,
+        terms: &Terms,
         clients: &'c Clients,
         entry: &mut Entry<'c>,
     ) -> Result<(Vec<u8>, Share), Refusal> {
         let clear = ambiguity::check(request).map_err(|_| Refusal::Ambiguous)?;
-        self.check_route(request)?;
+        Self::check_route(request, &terms.path)?;
         let client = clients.authenticate(clear.authorization).ok_or_else(|| self.count_failure(entry.record.peer))?;
         entry.record.client = Some(&client.username);
         check_encoding(request.headers())?;
         let mut share = self.budget.share();
-        let body = self.read(request.body_mut(), patience, &mut share).await?;
+        let body = self.read(request.body_mut(), terms.limits.body_bytes, patience, &mut share).await?;
         let turn = patience.unless_over(turn_of(body.bytes().len())).await.ok_or(Refusal::Busy)?;
-        let call = body.call(self.limits.numbers)?;
+        let call = body.call(terms.limits.numbers)?;
         (entry.record.mode, entry.record.items) = (Some(call.mode), call.count);
         let tokenizer = self.state.tokenizer();
         let size = Size::of(&call, &tokenizer);
-        self.check(&call, &size, client)?;
+        self.check(&call, &size, client, terms.limits.numbers)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
         // Before the client's allowance is spent: the wait may be longer than the client's patience.
         patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
@@ -121,13 +112,13 @@ impl Handler {
         Ok((json, share))
     }
 
-    /// Whether `client` may ever have a call of this `size`.
-    fn check(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
+    /// Whether `client` may ever have a call of this `size`, where one may have so many numbers.
+    fn check(&self, call: &Call<'_>, size: &Size, client: &Client, numbers_max: usize) -> Result<(), Refusal> {
         if !client.modes.contains(&call.mode) {
             return Err(Refusal::NotGranted(call.mode));
         }
-        if size.values > self.limits.numbers {
-            return Err(Refusal::TooManyNumbers(self.limits.numbers));
+        if size.values > numbers_max {
+            return Err(Refusal::TooManyNumbers(numbers_max));
         }
         if size.bytes > self.budget.max() {
             return Err(Refusal::AnswerTooLarge);
@@ -156,11 +147,11 @@ impl Handler {
         self.logins.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
     }
 
-    fn check_route<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    fn check_route<B>(request: &Request<B>, path: &str) -> Result<(), Refusal> {
         if request.method() == Method::CONNECT {
             return Err(Refusal::Tunnel);
         }
-        if request.uri().path() != self.path {
+        if request.uri().path() != path {
             return Err(Refusal::NotFound);
         }
         if request.method() != Method::POST {
@@ -221,13 +212,15 @@ fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Resul
 
 impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
-        let peer = peer::real(socket, request.headers(), &self.trusted_proxies);
+        let terms = self.state.terms();
+        let peer = peer::real(socket, request.headers(), &terms.trusted_proxies);
         // They outlive the entry, which refers to one of them.
         let clients = self.state.clients();
         let mut entry = self.audit.begin(peer);
-        let slot = if peer == socket { Ok(None) } else { self.slot_for(peer).map(Some) };
+        let slot =
+            if peer == socket { Ok(None) } else { self.slot_for(peer, terms.limits.connections_per_peer).map(Some) };
         let answer = match &slot {
-            Ok(_) => self.answer(request, patience, &clients, &mut entry).await,
+            Ok(_) => self.answer(request, patience, &terms, &clients, &mut entry).await,
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         if entry.record.client.is_some() && !entry.is_settled() {

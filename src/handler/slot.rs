@@ -9,11 +9,11 @@ use crate::{
 };
 
 impl Handler {
-    /// A slot for a request of `peer`, one of those behind a proxy.
-    pub(super) fn slot_for(&self, peer: IpAddr) -> Result<PeerSlot<'_>, TooManyOfPeer> {
+    /// A slot for a request of `peer`, one of those behind a proxy, who have so many each.
+    pub(super) fn slot_for(&self, peer: IpAddr, slots: usize) -> Result<PeerSlot<'_>, TooManyOfPeer> {
         let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
         let under_way = proxied.entry(peer).or_default();
-        if *under_way >= self.limits.connections_per_peer {
+        if *under_way >= slots {
             return Err(TooManyOfPeer);
         }
         *under_way += 1;

@@ -1,4 +1,4 @@
-//! Picking up a new key ring, and changed clients, while requests go on.
+//! Picking up a new key ring, and a changed configuration, while requests go on.
 //!
 //! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
 //! one tick of the clock. The ring in use stays on any refusal.
@@ -25,6 +25,7 @@ use crate::{
     auth::Clients,
     config::{Config, Overrides, Settings},
     keyring::file::{ContentHash, RingFile},
+    limits::Terms,
     memory,
     phone::TrunkZeroRegions,
     server::tls::Tls,
@@ -43,7 +44,7 @@ pub struct Reloader {
     pub ring: RingFile,
     /// The regions whose numbers are dialled with their trunk prefix.
     pub trunk_zero: TrunkZeroRegions,
-    /// Where the clients are, if they are in a file.
+    /// Where the configuration is, if it is in a file.
     pub config: Option<ConfigFile>,
     /// The certificates in use.
     pub tls: Vec<Arc<Tls>>,
@@ -59,7 +60,7 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// What the flags said instead of it.
     pub overrides: Overrides,
-    /// What it said at the start.
+    /// What of it is in use.
     pub settings: Settings,
 }
 
@@ -108,7 +109,7 @@ impl Reloader {
     fn look_at_all(&mut self, is_asked: bool) {
         if is_asked {
             self.seen = None;
-            self.reload_clients();
+            self.reload_config();
         }
         self.look();
         self.look_at_certificates();
@@ -207,33 +208,37 @@ impl Reloader {
         }
     }
 
-    /// Takes up the clients of the configuration; all else in it wants a restart.
-    fn reload_clients(&self) {
-        let Some(ConfigFile { path, overrides, settings }) = &self.config else { return };
-        match Config::read(path, overrides.clone()) {
-            Ok(config) => {
-                let names: Vec<_> = config.clients.iter().map(|client| client.username.as_str()).collect();
-                let changed = settings.changed(&config.settings);
-                self.record("clients", json!({"clients": names, "restart_wanted": changed}));
-                if !changed.is_empty() {
-                    let keys = changed.join(", ");
-                    warn!(
-                        keys,
-                        "the configuration changed in what is taken up only at the start: restart this replica"
-                    );
-                }
-                let clients = config.clients.len();
-                let before = self.state.clients();
-                self.state.use_clients(Clients::new(config.clients).continuing(&before, Instant::now()));
-                self.state.note_config(None);
-                info!(clients, "clients reloaded");
-            }
+    /// Takes up of the configuration what can be while running; all else in it wants a restart.
+    fn reload_config(&mut self) {
+        let Some(ConfigFile { path, overrides, settings }) = &mut self.config else { return };
+        let config = match Config::read(path, overrides.clone()) {
+            Ok(config) => config,
             Err(error) => {
                 self.state.note_config(Some(error.to_string()));
                 self.record("clients", json!({"refused": error.to_string()}));
-                warn!(%error, "keeping the clients in use");
+                warn!(%error, "keeping the configuration in use");
+                return;
             }
+        };
+        config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
+        let (changed, restart_wanted) = settings.take_up(config.settings);
+        if self.trunk_zero != config.trunk_zero_regions {
+            self.trunk_zero = config.trunk_zero_regions;
+            self.state.use_trunk_zero(self.trunk_zero.clone());
         }
+        let limits = Arc::new(config.terms.limits.taken_up_by(&self.state.terms().limits));
+        self.state.use_terms(Terms { limits, ..config.terms });
+        let names: Vec<_> = config.clients.iter().map(|client| client.username.as_str()).collect();
+        self.record("clients", json!({"clients": names, "changed": changed, "restart_wanted": restart_wanted}));
+        let clients = config.clients.len();
+        let before = self.state.clients();
+        self.state.use_clients(Clients::new(config.clients).continuing(&before, Instant::now()));
+        self.state.note_config(None);
+        if !restart_wanted.is_empty() {
+            let keys = restart_wanted.join(", ");
+            warn!(keys, "the configuration changed in what is taken up only at the start: restart this replica");
+        }
+        info!(clients, changed = changed.join(", "), "configuration reloaded");
     }
 }
 

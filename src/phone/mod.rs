@@ -311,7 +311,7 @@ impl Parsed {
 }
 
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct TrunkZeroRegions {
     /// By the first three digits of a number, how many of them are the country code of one of these regions, if it is the
     /// main one there. No country code begins with another.

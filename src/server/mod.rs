@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -34,12 +35,14 @@ use self::{
     connection::Session, connections::Connections, handshake::HandshakeQueue, seldom::Seldom, tls::Tls,
     workers::Workers,
 };
-use crate::{limits::Limits, memory, respond::Respond};
+use crate::{limits::Terms, memory, respond::Respond};
 
 /// First and longest wait after the operating system failed to hand over a connection.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Answers the requests that come in on `listener`, until the first of the `terminations`, and the drain after it.
+///
+/// A connection is taken, and the drain done, on the `terms` of its moment.
 ///
 /// The drain has two parts: for `limits.drain_delay` connections are still taken, `draining` is set so that whoever
 /// balances the load can turn away, and every answer is its connection's last; then no connection is taken any more, requests under way are answered, and after
@@ -47,19 +50,20 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 pub async fn run<R: Respond>(
     listener: TcpListener,
     responder: Arc<R>,
-    limits: Limits,
+    terms: Arc<ArcSwap<Terms>>,
     access: Access,
     workers: &Workers,
     draining: &AtomicBool,
     mut terminations: watch::Receiver<u32>,
 ) {
+    let limits = terms.load().limits.clone();
     let connections = Connections::new(limits.connections, limits.connections_per_peer, access.counts.clone());
     let listener = Listener {
         listener,
+        terms,
         access,
         workers,
         connections: Arc::new(connections),
-        limits: Arc::new(limits),
         refusals: Seldom::new(REFUSALS_QUIET),
     };
     let mut tasks = JoinSet::new();
@@ -67,9 +71,10 @@ pub async fn run<R: Respond>(
         let _ = terminations.wait_for(|count| *count >= 1).await;
         draining.store(true, Ordering::Relaxed);
         listener.connections.answer_last();
-        info!(seconds = listener.limits.drain_delay.as_secs(), "shutting down: still taking connections");
+        let delay = listener.terms.load().limits.drain_delay;
+        info!(seconds = delay.as_secs(), "shutting down: still taking connections");
         tokio::select! {
-            () = sleep(listener.limits.drain_delay) => {}
+            () = sleep(delay) => {}
             _ = terminations.wait_for(|count| *count >= 2) => {}
         }
     };
@@ -77,7 +82,7 @@ pub async fn run<R: Respond>(
         () = listener.accept(&responder, &mut tasks) => {}
         () = stop => {}
     }
-    let (drain, connections) = (listener.limits.drain, listener.connections.clone());
+    let (drain, connections) = (listener.terms.load().limits.drain, listener.connections.clone());
     drop(listener);
     info!(connections = connections.open(), seconds = drain.as_secs(), "draining");
     connections.drain();
@@ -88,13 +93,9 @@ pub async fn run<R: Respond>(
     }
 }
 
-/// Who may connect, and how.
+/// How peers connect.
 #[derive(Default)]
 pub struct Access {
-    /// Peers that may connect; all where it is empty.
-    pub allow_from: Vec<IpNet>,
-    /// Proxies, which connect for many peers and so have no limit of their own.
-    pub trusted_proxies: Vec<IpNet>,
     /// The certificate; plain HTTP where there is none.
     pub tls: Option<Arc<Tls>>,
     /// What became of them.
@@ -112,10 +113,8 @@ pub struct ConnectionCounts {
     pub tls_failed: AtomicU64,
 }
 
-impl Access {
-    fn allows(&self, peer: &IpAddr) -> bool {
-        self.allow_from.is_empty() || contains(&self.allow_from, peer)
-    }
+fn allows(terms: &Terms, peer: &IpAddr) -> bool {
+    terms.allow_from.is_empty() || contains(&terms.allow_from, peer)
 }
 
 fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
@@ -124,10 +123,10 @@ fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
 
 struct Listener<'w> {
     listener: TcpListener,
+    terms: Arc<ArcSwap<Terms>>,
     access: Access,
     workers: &'w Workers,
     connections: Arc<Connections>,
-    limits: Arc<Limits>,
     /// Whether connections that were refused are to be told of.
     refusals: Seldom,
 }
@@ -162,9 +161,11 @@ impl Listener<'_> {
     }
 
     fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
-        let counted = Some(peer).filter(|peer| !contains(&self.access.trusted_proxies, peer));
+        let terms = self.terms.load();
+        // A proxy connects for many peers, and so has no limit of its own.
+        let counted = Some(peer).filter(|peer| !contains(&terms.trusted_proxies, peer));
         // Dropping the socket closes it.
-        let Some(admission) = self.access.allows(&peer).then(|| self.connections.admit(counted)).flatten() else {
+        let Some(admission) = allows(&terms, &peer).then(|| self.connections.admit(counted)).flatten() else {
             let refused = self.access.counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
             if self.refusals.is_due(Instant::now()) {
                 warn!(
@@ -175,7 +176,7 @@ impl Listener<'_> {
             return;
         };
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
-        let session = Session { peer, admission, responder: responder.clone(), limits: self.limits.clone() };
+        let session = Session { peer, admission, responder: responder.clone(), limits: terms.limits.clone() };
         // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
         let _ = socket.set_nodelay(true);
         // It was accepted on this thread's runtime, and belongs to another's from now on.

@@ -54,7 +54,7 @@ fn host_config() -> String {
 }
 
 fn drain_seconds(config: &str) -> i64 {
-    let limits = Config::from_toml(&filled_in(config), Path::new(""), Overrides::default()).unwrap().limits;
+    let limits = Config::from_toml(&filled_in(config), Path::new(""), Overrides::default()).unwrap().terms.limits;
     i64::try_from((limits.drain_delay + limits.drain).as_secs()).unwrap()
 }
 

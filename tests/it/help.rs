@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use crate::{
     needs::is_here,
+    rings,
     support::{callveil, run},
 };
 
@@ -99,13 +100,24 @@ fn shells_complete_commands_and_flags() {
         assert!(output.status.success() && script.contains("on-error") && script.contains("rotate"), "{shell}");
         fs::write(folder.path().join(shell), script).unwrap();
     }
-    for (words, wanted) in
-        [("callveil tok", "tokenize"), ("callveil keys ro", "rotate"), ("callveil rewrap --on-e", "--on-error")]
-    {
+    // Ids of keys are those of the ring that the command line names.
+    assert!(run(folder.path(), &["keys", "init", "--keyring", "other.json"]).status.success());
+    let id = rings::read(&folder.path().join("other.json"))["keys"][0]["id"].as_str().unwrap().to_owned();
+    let begun = format!("callveil keys disable --keyring other.json {}", &id[..2]);
+    let program = Path::new(env!("CARGO_BIN_EXE_callveil")).parent().unwrap().display();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+    for (words, wanted) in [
+        ("callveil tok", "tokenize"),
+        ("callveil keys ro", "rotate"),
+        ("callveil rewrap --on-e", "--on-error"),
+        (&begun, &id),
+        ("callveil keys disable --keyring other.json 0000", ""),
+    ] {
         let ask = format!(
-            ". ./bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _callveil callveil \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\""
+            ". ./bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _callveil_with_ids callveil \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\""
         );
-        let output = Command::new("bash").args(["-c", &ask]).current_dir(folder.path()).output().unwrap();
+        let output =
+            Command::new("bash").args(["-c", &ask]).current_dir(folder.path()).env("PATH", &path).output().unwrap();
         assert_eq!(
             String::from_utf8_lossy(&output.stdout).trim(),
             wanted,

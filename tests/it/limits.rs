@@ -45,7 +45,7 @@ fn a_day_has_its_limit_and_says_how_long_it_lasts() {
     // A reload keeps what was used, under another limit, too.
     folder.config("", &limited("tokenize_per_minute = 100\ntokenize_per_day = 32"));
     server.signal("HUP");
-    while server.wait_for("clients reloaded")["clients"] != 2 {}
+    while server.wait_for("configuration reloaded")["clients"] != 2 {}
     assert_eq!((call(3).status, call(2).status, call(1).status), (429, 200, 429));
     let metrics = server.admin_get("/metrics").body;
     for series in [

@@ -202,8 +202,13 @@ impl Drop for Killed {
 /// A Prometheus with the example's configuration, save for its times and whom it asks.
 pub fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
     let example = fs::read_to_string(format!("{DEPLOY}/prometheus/prometheus.yaml")).unwrap();
-    let config = example.replace("15s", "250ms").replace("10.0.0.7:9640", &server.admin.to_string());
-    let config = config.replace(", \"10.0.0.8:9640\"", "").replace("global:", "global:\n  evaluation_interval: 250ms");
+    let (before, _) = example.split_once("      - targets: [").unwrap();
+    let config = format!("{before}      - targets: [\"{}\"]\n", server.admin);
+    let config = config
+        .replace("15s", "250ms")
+        .replace("scheme: https", "scheme: http")
+        .replace("tls_config:\n      ca_file: ca.pem", "");
+    let config = config.replace("global:", "global:\n  evaluation_interval: 250ms");
     fs::write(folder.join("prometheus.yaml"), config).unwrap();
     fs::write(folder.join("admin.token"), TOKEN).unwrap();
     fs::copy(format!("{DEPLOY}/prometheus/alerts.yaml"), folder.join("alerts.yaml")).unwrap();

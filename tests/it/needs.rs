@@ -35,7 +35,8 @@ const PACKAGES: [(&str, &str); 18] = [
 ];
 
 /// What only tests of load want, which nobody runs in passing.
-const OF_LOAD: [(&str, &str); 2] = [("faketime", "faketime"), ("slowhttptest", "slowhttptest")];
+const OF_LOAD: [(&str, &str); 4] =
+    [("faketime", "faketime"), ("ip", "iproute2"), ("slowhttptest", "slowhttptest"), ("unshare", "util-linux")];
 
 /// Whether `program` is on this machine.
 pub fn is_here(program: &str) -> bool {

@@ -61,7 +61,7 @@ fn a_new_ring_is_taken_up_by_itself_and_on_sighup() {
     assert_eq!(server.values("PhoneToUID", &["13988888888"]), [&*uid]);
     assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
     server.signal("HUP");
-    server.wait_for("clients reloaded");
+    server.wait_for("configuration reloaded");
     assert_eq!((generation(&server), refusal(&server)), (2, None));
 }
 
@@ -208,15 +208,15 @@ fn a_password_is_changed_without_a_gap() {
     let hashes = |hashes: &str| fs::write(&config, text.replace(&format!("\"{old}\""), hashes)).unwrap();
     hashes(&format!("\"{old}\", \"{}\"", sha256_hex("new")));
     server.signal("HUP");
-    server.wait_for("clients reloaded");
+    server.wait_for("configuration reloaded");
     assert_eq!((status(PASSWORD), status("new")), (200, 200));
     hashes(&format!("\"{}\"", sha256_hex("new")));
     server.signal("HUP");
-    server.wait_for("clients reloaded");
+    server.wait_for("configuration reloaded");
     assert_eq!((status(PASSWORD), status("new")), (401, 200));
     hashes("\"hunter2\"");
     server.signal("HUP");
-    server.wait_for("keeping the clients in use");
+    server.wait_for("keeping the configuration in use");
     let refused = server.admin_get("/readyz").json()["configuration_refused"].as_str().unwrap().to_owned();
     assert!(refused.contains("`clients[0].password_sha256`"), "{refused}");
     assert_eq!((status(PASSWORD), status("new")), (401, 200));
@@ -313,7 +313,7 @@ fn sighup_is_heeded_even_before_the_configuration_is_read() {
     });
     let server = Server::spawn(&mut command);
     early.join().unwrap();
-    wait_until("it reloads", || server.log().contains("clients reloaded"));
+    wait_until("it reloads", || server.log().contains("configuration reloaded"));
     assert_eq!(server.call("PhoneToUID", &[])["Code"], 0);
 }
 
@@ -347,7 +347,7 @@ fn a_look_that_hangs_is_told_of_and_holds_nobody() {
     };
     assert_eq!(server.call("UIDToPhone", &[uid.trim()])["Results"][0]["Error"], "unknown_key");
     feed(&config, &text);
-    server.wait_for("clients reloaded");
+    server.wait_for("configuration reloaded");
     server.wait_for("the look at the files is over");
     assert!(!is_stuck());
     // Nor does the end of the process.
@@ -361,20 +361,19 @@ fn a_look_that_hangs_is_told_of_and_holds_nobody() {
 #[test]
 fn sighup_names_what_it_does_not_take_up_and_gives_no_second_minute() {
     let folder = Folder::new();
-    let limits = "[limits]\nnumbers = 100\n";
+    let limits = "[limits]\nconnections = 100\n";
     let server = Server::start(&folder, limits, "tokenize_per_minute = 10\n[audit]\nto = \"audit.log\"");
     let spend = |items: usize| server.call("PhoneToUID", &vec!["8001"; items])["Code"].clone();
     assert_eq!((spend(10), spend(1)), (json!(0), json!(429)));
-    folder
-        .config("path = \"/other\"\n[limits]\nnumbers = 101", "tokenize_per_minute = 12\n[audit]\nto = \"audit.log\"");
+    folder.config("threads = 1\n[limits]\nconnections = 101", "tokenize_per_minute = 12\n[audit]\nto = \"audit.log\"");
     server.signal("HUP");
     let told = server.wait_for("the configuration changed in what is taken up only at the start: restart this replica");
     // The addresses of the listeners are the same text.
-    assert_eq!(told["keys"], "limits.numbers, path");
-    server.wait_for("clients reloaded");
+    assert_eq!(told["keys"], "limits.connections, threads");
+    server.wait_for("configuration reloaded");
     assert_eq!((spend(3), spend(2), spend(1)), (json!(429), json!(0), json!(429)));
     let audit = || fs::read_to_string(folder.path().join("audit.log")).unwrap();
-    wait_until("it is recorded", || audit().contains("\"restart_wanted\":[\"limits.numbers\",\"path\"]"));
+    wait_until("it is recorded", || audit().contains("\"restart_wanted\":[\"limits.connections\",\"threads\"]"));
 }
 
 /// While the first numbers would have to wait, probes are answered, and told so.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -148,9 +149,22 @@ impl Rehearsal {
         self.folder.path().join(name)
     }
 
+    /// A path of something that the folder of a person would not hold.
+    pub fn behind(&self, name: &str) -> PathBuf {
+        self.behind.path().join(name)
+    }
+
+    /// Stands in for a program that the page's commands call.
+    pub fn program(&self, name: &str, script: &str) {
+        fs::create_dir_all(self.behind("bin")).unwrap();
+        let path = self.behind("bin").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Runs one block to its end. What it rolls out is waited for.
     pub fn run(&mut self, line: usize, block: &str, terminal: Terminal) {
-        let script = self.behind.path().join("block");
+        let script = self.behind("block");
         fs::write(&script, format!("{PRELUDE}{}", self.in_this_world(block))).unwrap();
         let mut command = Command::new("timeout");
         command.arg(BLOCK_TIMEOUT);
@@ -159,8 +173,9 @@ impl Rehearsal {
             Terminal::Typing => command.args(["script", "-qec", &format!("bash {}", script.display()), "/dev/null"]),
         };
         let tested = Path::new(env!("CARGO_BIN_EXE_callveil")).parent().unwrap();
-        command.env("PATH", format!("{}:{}", tested.display(), std::env::var("PATH").unwrap()));
-        command.env("STATE", self.behind.path().join("state")).env("SHELL", "/bin/sh");
+        let (bin, path) = (self.behind("bin"), std::env::var("PATH").unwrap());
+        command.env("PATH", format!("{}:{}:{path}", bin.display(), tested.display()));
+        command.env("STATE", self.behind("state")).env("SHELL", "/bin/sh");
         ["BASH_ENV", "CALLVEIL_LOG", "CREDENTIALS_DIRECTORY"].iter().for_each(|name| _ = command.env_remove(name));
         command.current_dir(self.folder.path()).stdout(Stdio::piped());
         let (succeeded, output) = match terminal {

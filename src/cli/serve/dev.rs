@@ -19,7 +19,7 @@ use crate::{
     ids::Context,
     item::{Mode, PlainNumbers},
     keyring::{file::RingFile, rotation},
-    limits::Limits,
+    limits::{Limits, Terms},
     phone,
 };
 
@@ -49,17 +49,15 @@ pub(super) fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> 
         detokenize: Arc::new(Allowance::new(None)),
         usage: Arc::default(),
     };
+    let limits = Limits { drain_delay: Duration::ZERO, ..Limits::default() };
     Ok(Config {
         listen,
-        path: "/".to_owned(),
+        terms: Terms { path: "/".to_owned(), limits: Arc::new(limits), ..Terms::default() },
         keyring: KeyringConfig { identity, ..KeyringConfig::at(keyring.unwrap_or_else(|| DEV_KEYRING.into())) },
         trunk_zero_regions: trunk_zero_default(),
         threads: None,
-        allow_from: Vec::new(),
-        trusted_proxies: Vec::new(),
         tls: None,
         admin: Some(AdminConfig { listen: (Ipv4Addr::LOCALHOST, admin_port).into(), token_sha256: None, tls: None }),
-        limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
         audit: AuditConfig::default(),
         clients: vec![client],
         settings: Settings::default(),

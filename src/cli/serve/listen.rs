@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -13,7 +14,7 @@ use tracing::{error, info};
 
 use crate::{
     cli::failure::Failure,
-    limits::Limits,
+    limits::{Limits, Terms},
     operate::admin::Admin,
     server::{self, Access, tls::Tls, workers::Workers},
 };
@@ -41,11 +42,12 @@ pub(super) fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<T
     info!(%address, "admin listening");
     let limits =
         Limits { connections: ADMIN_CONNECTIONS_MAX, connections_per_peer: ADMIN_CONNECTIONS_MAX, ..Limits::default() };
+    let terms = Arc::new(ArcSwap::from_pointee(Terms { limits: Arc::new(limits), ..Terms::default() }));
     let (own, access) = (Workers::this_thread(), Access { tls, ..Access::default() });
     tokio::spawn(async move {
         let (_never, terminations) = watch::channel(0);
         let unused = AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), limits, access, &own, &unused, terminations).await;
+        server::run(listener, Arc::new(admin), terms, access, &own, &unused, terminations).await;
         error!("the admin listener ended");
     });
     Ok(())

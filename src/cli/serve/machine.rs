@@ -17,7 +17,7 @@ const FILES_OF_OUR_OWN: usize = 64;
 /// Says how much memory the configuration may take, and warns where there is less.
 pub(super) fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
     let load = Load { threads: threads.get(), over_tls: config.tls.is_some(), keys };
-    let memory_max_bytes = config.limits.memory_max(&load);
+    let memory_max_bytes = config.terms.limits.memory_max(&load);
     match memory_limit() {
         Some(limit) if limit < memory_max_bytes => warn!(
             memory_max_bytes,

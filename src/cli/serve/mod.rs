@@ -93,7 +93,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
         None => dev_config(overrides.clone())?,
     };
     log::init()?;
-    raise_open_files(&mut config.limits);
+    raise_open_files(Arc::make_mut(&mut config.terms.limits));
     let file = ring_file(&config.keyring, Asking::Nobody)?;
     if args.dev {
         make_dev_ring(&file)?;
@@ -167,12 +167,8 @@ async fn serve(
         Some(admin) => Some(bind(admin.listen)?),
         None => None,
     };
-    let state = Arc::new(ReplicaState::new(
-        tokenizer,
-        Clients::new(config.clients),
-        audit.instance().to_owned(),
-        Timestamp::now(),
-    ));
+    let (clients, instance) = (Clients::new(config.clients), audit.instance().to_owned());
+    let state = Arc::new(ReplicaState::new(tokenizer, clients, config.terms, instance, Timestamp::now()));
     // The first line of its chain, before a reload can have one.
     record_start(&audit, &state, listener.local_addr().map_err(Failure::failed)?);
     tokio::spawn(tell_heads(audit.clone()));
@@ -185,7 +181,7 @@ async fn serve(
             audit: audit.clone(),
             readiness: readiness.clone(),
             tls: certificates.iter().cloned().collect(),
-            connections_max: config.limits.connections,
+            connections_max: state.terms().limits.connections,
         };
         serve_admin(listener, Admin::new(telemetry, token_sha256), certificates.admin)?;
     }
@@ -198,19 +194,18 @@ async fn serve(
         greet_developer(address);
     }
     let ring = tokenizer.ring();
-    info!(%address, path = config.path, instance = state.instance, ring = %ring.id(), ring_hash = %ring.hash(),
+    info!(%address, path = state.terms().path, instance = state.instance, ring = %ring.id(), ring_hash = %ring.hash(),
         generation = ring.generation(), primary = %ring.primary(Timestamp::now()).id, "listening");
     if config.keyring.ring_id.is_none() && !dev {
         warn!(ring_id = %ring.id(), "not pinned: a start takes any key ring; set this `ring_id` in the configuration");
     }
     drop(tokenizer);
-    let (allow_from, trusted_proxies) = (config.allow_from, config.trusted_proxies);
-    let handler = Arc::new(Handler::new(config.path, config.limits.clone(), trusted_proxies.clone(), state, audit));
-    let access = Access { allow_from, trusted_proxies, tls: certificates.calls, counts };
+    let (terms, access) = (state.all_terms(), Access { tls: certificates.calls, counts });
+    let handler = Arc::new(Handler::new(state, audit));
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
     tokio::spawn(tell_systemd(stopping, workers.clone()));
-    server::run(listener, handler, config.limits, access, &workers, &readiness.draining, terminations).await;
+    server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await;
     info!("stopped");
     if has_fallen.load(Ordering::Relaxed) {
         return Err(Failure::failed("the reloader panicked: please report it"));

@@ -13,6 +13,7 @@ use crate::{
     cli::ring::trunk_zero_default,
     disk::{Access, Disk, Lock},
     keyring::{KeyRing, rotation},
+    limits::Terms,
     phone, tokenizer,
 };
 
@@ -115,7 +116,8 @@ async fn lose_the_reloader() {
         rotation::init(Timestamp::now(), phone::NUMBERS_NEWEST, "CN", &[], rotation::Export::Never).expect("a ring");
     let ring = KeyRing::from_note(&plain, tokenizer::supports, &[]).expect("a ring");
     let tokenizer = Tokenizer::new(ring, trunk_zero_default()).expect("a known numbering");
-    let state = ReplicaState::new(tokenizer, Clients::new(Vec::new()), String::new(), Timestamp::now());
+    let (clients, terms) = (Clients::new(Vec::new()), Terms::default());
+    let state = ReplicaState::new(tokenizer, clients, terms, String::new(), Timestamp::now());
     let ring = RingFile::new("ring", Default::default(), tokenizer::supports, None).on(Arc::new(Broken));
     let (audit, _writer) = broken_audit();
     let (state, audit, trunk_zero) = (Arc::new(state), Arc::new(audit), trunk_zero_default());

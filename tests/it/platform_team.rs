@@ -1,0 +1,193 @@
+//! `docs/platform-team.md`, done as it says: three replicas over TLS behind HAProxy and nginx, Prometheus, and rolling
+//! restarts under callers who take nothing but success for an answer.
+//!
+//! In short on loopback addresses, whose ports nobody else has; and word for word in a network of its own, where the
+//! page's addresses, ports and times are what it says.
+
+mod callers;
+mod machines;
+mod word_for_word;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use self::{callers::Callers, machines::Machines};
+use crate::{
+    needs::is_here,
+    runbook::{Rehearsal, Step, Terminal, steps},
+    support::{PATIENCE, send},
+};
+
+const PAGE: &str = include_str!("../../docs/platform-team.md");
+const NAME: &str = "docs/platform-team.md";
+
+/// Fewer blocks than this mean that they were not found.
+const BLOCKS_MIN: usize = 12;
+
+/// Where the page's replicas are, its proxy, and the name that CCC calls.
+const REPLICAS: [&str; 3] = ["10.0.0.11", "10.0.0.12", "10.0.0.13"];
+const PROXY: &str = "10.0.0.10";
+const PUBLIC_URL: &str = "https://uid.example.com/";
+
+/// Where the example of Prometheus' configuration is, to the page and here.
+const EXAMPLES: &str = "~/callveil/deploy/prometheus";
+const EXAMPLES_HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
+
+/// What the page starts in the background.
+const PROCESSES: [&str; 3] = ["haproxy", "nginx", "prometheus"];
+
+/// Calls that each caller makes at least, or a restart was not under load.
+const CALLS_MIN: usize = 20;
+
+/// What the page calls something, and what it is called here; and what a test has to know of it.
+struct World {
+    names: Vec<(String, String)>,
+    /// The public URL, and where that is.
+    url: String,
+    public: SocketAddr,
+    /// An address that a caller has, unlike anybody else.
+    caller: &'static str,
+}
+
+impl World {
+    /// Loopback addresses that no other test has, with free ports, and short times.
+    fn of_loopback(rehearsal: &Rehearsal) -> Self {
+        let [replicas @ .., proxy] = [41, 42, 43, 45].map(|host| Ipv4Addr::new(127, 0, 0, host));
+        let (port, admin) = (common_port(&replicas), common_port(&replicas));
+        let [public, state, metrics] = [(); 3].map(|()| SocketAddr::from((proxy, common_port(&[proxy]))));
+        let url = format!("https://{public}/");
+        let pairs = [
+            (PUBLIC_URL, url.clone()),
+            ("DNS:uid.example.com", format!("IP:{proxy}")),
+            ("uid.example.com", proxy.to_string()),
+            // Who connects to a loopback address does so from this one.
+            ("[\"10.0.0.10\"]", "[\"127.0.0.1\"]".to_owned()),
+            ("10.0.0.10:443", public.to_string()),
+            (REPLICAS[0], replicas[0].to_string()),
+            (REPLICAS[1], replicas[1].to_string()),
+            (REPLICAS[2], replicas[2].to_string()),
+            ("8443", port.to_string()),
+            ("9640", admin.to_string()),
+            ("127.0.0.1:8404", state.to_string()),
+            ("127.0.0.1:9090", metrics.to_string()),
+            ("drain_delay_seconds = 5", "drain_delay_seconds = 1".to_owned()),
+            ("inter 1s", "inter 100ms".to_owned()),
+            ("fail_timeout=2s", "fail_timeout=1s".to_owned()),
+            ("sleep 1", "sleep 0.1".to_owned()),
+        ];
+        let mut names: Vec<_> = pairs.into_iter().map(|(theirs, ours)| (theirs.to_owned(), ours)).collect();
+        let examples = rehearsal.behind("examples");
+        let translate = |text: String| names.iter().fold(text, |text, (theirs, ours)| text.replace(theirs, ours));
+        fs::create_dir(&examples).unwrap();
+        for name in ["prometheus.yaml", "alerts.yaml"] {
+            let text = fs::read_to_string(Path::new(EXAMPLES_HERE).join(name)).unwrap();
+            fs::write(examples.join(name), translate(text).replace("scrape_interval: 15s", "scrape_interval: 1s"))
+                .unwrap();
+        }
+        names.push((EXAMPLES.to_owned(), examples.display().to_string()));
+        Self { names, url, public, caller: "127.0.0.77" }
+    }
+
+    /// The page's own: only for who is in [`word_for_word`]'s network.
+    fn of_the_page() -> Self {
+        // To nginx, who is root there is root, and yet has nobody else to be.
+        let pairs = [(EXAMPLES, EXAMPLES_HERE), ("pid nginx.pid;", "pid nginx.pid;\nuser root;")];
+        let names = pairs.map(|(theirs, ours)| (theirs.to_owned(), ours.to_owned())).into();
+        let public = format!("{PROXY}:443").parse().unwrap();
+        Self { names, url: PUBLIC_URL.to_owned(), public, caller: "10.0.0.77" }
+    }
+}
+
+/// A port that nobody has on any of these addresses.
+fn common_port(addresses: &[Ipv4Addr]) -> u16 {
+    let begun = Instant::now();
+    loop {
+        let first = TcpListener::bind((addresses[0], 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if addresses[1..].iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
+            return port;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no port is free");
+    }
+}
+
+/// Ends what the page started, where a step failed before it did so itself.
+struct Processes(PathBuf);
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for name in PROCESSES {
+            let Ok(id) = fs::read_to_string(self.0.join(format!("{name}.pid"))) else { continue };
+            if fs::read_to_string(format!("/proc/{}/cmdline", id.trim())).is_ok_and(|line| line.contains(name)) {
+                send(id.trim().parse().unwrap(), "TERM");
+            }
+        }
+    }
+}
+
+fn lacks_a_program() -> bool {
+    !["curl", "haproxy", "jq", "nginx", "openssl", "prometheus", "promtool"].into_iter().all(is_here)
+}
+
+#[test]
+fn every_command_of_the_platform_teams_page_works() {
+    if lacks_a_program() {
+        return;
+    }
+    let rehearsal = Rehearsal::new(NAME);
+    let world = World::of_loopback(&rehearsal);
+    play(rehearsal, &world);
+    assert!(include_str!("../../README.md").contains("(docs/platform-team.md)"), "nobody would find the page");
+}
+
+/// Does the page, from top to bottom.
+fn play(mut rehearsal: Rehearsal, world: &World) {
+    let steps = steps(PAGE);
+    let blocks = steps.iter().filter(|step| matches!(step, Step::Run(..))).count();
+    assert!(blocks >= BLOCKS_MIN, "only {blocks} blocks");
+    assert_eq!(PAGE.matches("```").count(), 2 * blocks);
+    let machines = Machines::start(&rehearsal);
+    let _processes = Processes(rehearsal.path(""));
+    world.names.iter().for_each(|(theirs, ours)| rehearsal.rename(theirs, ours));
+    // Machines have a folder for all.
+    rehearsal.rename("/var/log/callveil/", "");
+    let mut callers = None;
+    for step in &steps {
+        match step {
+            Step::Run(line, block) => rehearsal.run(*line, block, Terminal::None),
+            Step::Do("a caller's address is passed on") => check_address(&rehearsal, &machines, world),
+            Step::Do("callers call from here on") => {
+                callers = Some(Callers::start(&rehearsal.path(""), &world.url, world.public));
+            }
+            Step::Do("no call has failed") => {
+                let called = callers.take().expect("they call").end();
+                assert!(called.iter().all(|calls| *calls >= CALLS_MIN), "hardly any load: {called:?} calls");
+            }
+            Step::Do(unknown) => panic!("the page wants something that this test cannot do: {unknown}"),
+        }
+    }
+}
+
+/// A call through the proxy, from an address of its own, is in a replica's audit log as from there.
+fn check_address(rehearsal: &Rehearsal, machines: &Machines, world: &World) {
+    let password = fs::read_to_string(rehearsal.path("password")).unwrap();
+    let output = Command::new("curl")
+        .args(["-sS", "--max-time", "30", "--noproxy", "*", "--interface", world.caller, "--cacert", "public.crt"])
+        .args(["-H", "X-Forwarded-For: 203.0.113.9", "-u", &format!("ccc:{password}")])
+        .args(["-d", r#"{"Numbers":[],"Mode":"PhoneToUID"}"#, &world.url])
+        .current_dir(rehearsal.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), r#"{"Code":0,"Results":[]}"#, "{output:?}");
+    let (begun, peer) = (Instant::now(), format!("\"peer\":\"{}\"", world.caller));
+    // Lines are written a little after the answer.
+    while !machines.audit_logs().iter().any(|log| log.contains(&peer)) {
+        assert!(begun.elapsed() < PATIENCE, "{peer} is in no audit log");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
