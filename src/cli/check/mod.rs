@@ -184,7 +184,7 @@ impl Fleet {
             ));
         } else if distinct(|replica| replica.ring_hash.clone()) > 1 {
             self.problems.push("the replicas have not all the same generation of the ring".to_owned());
-        } else if distinct(|replica| primary_of(replica)) > 1 {
+        } else if distinct(primary_of) > 1 {
             self.problems.push("the replicas have not all the same primary".to_owned());
         }
     }
