@@ -299,7 +299,7 @@ fn no_file_and_no_function_is_too_long() {
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_function(line)) {
             let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
             let is_over = |line: &&str| **line == end || line.ends_with('}') && line.contains("fn ");
-            let length = 1 + lines[at..].iter().position(|line| is_over(line)).unwrap_or_default();
+            let length = 1 + lines[at..].iter().position(is_over).unwrap_or_default();
             if length > FUNCTION_LINES_MAX {
                 long.push(format!("{}:{}: {length} lines", file.display(), at + 1));
             }
