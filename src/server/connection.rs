@@ -23,7 +23,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     net::IpAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU8, Ordering},
@@ -138,7 +138,13 @@ where
         tokio::select! {
             biased;
             _ = poll_fn(|_| Pin::new(&mut http).poll(&mut Context::from_waker(&waker))) => return None,
-            () = activity.ordered() => {}
+            () = activity.ordered() => {
+                // What has come is heard of first: a request that an idle connection has been sent is not lost.
+                yield_now().await;
+                if poll_fn(|_| Poll::Ready(Pin::new(&mut http).poll(&mut Context::from_waker(&waker)))).await.is_ready() {
+                    return None;
+                }
+            }
             _ = look.tick() => {}
         }
         match activity.verdict(limits, Moment::now()) {
