@@ -25,7 +25,7 @@ trap 'rm -rf "$work"' EXIT
 deploy/build-static.sh "$work/callveil"
 if [[ -z ${ONE_BUILD-} ]]; then
   # Other sources, in another place, into another folder; the same commit.
-  git clone --quiet --no-hardlinks . "$work/again"
+  git -c advice.detachedHead=false clone --quiet --no-hardlinks . "$work/again"
   CARGO_TARGET_DIR=$work/target "$work/again/deploy/build-static.sh" "$work/callveil.again"
   cmp "$work/callveil" "$work/callveil.again"
   echo "two builds are equal: $(sha256sum <"$work/callveil")"
