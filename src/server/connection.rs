@@ -137,11 +137,11 @@ where
         // hyper comes first: what has arrived is read before anybody decides that nothing has.
         tokio::select! {
             biased;
-            _ = poll_fn(|_| Pin::new(&mut http).poll(&mut Context::from_waker(&waker))) => return None,
+            _ = poll_fn(|_| poll(&mut http, &waker)) => return None,
             () = activity.ordered() => {
                 // What has come is heard of first: a request that an idle connection has been sent is not lost.
                 yield_now().await;
-                if poll_fn(|_| Poll::Ready(Pin::new(&mut http).poll(&mut Context::from_waker(&waker)))).await.is_ready() {
+                if poll(&mut http, &waker).is_ready() {
                     return None;
                 }
             }
@@ -197,6 +197,11 @@ async fn answer<R: Respond>(
         tokio::spawn(discard(unread, session.limits.clone(), activity.clone()));
     }
     Ok(response.map(Full::new))
+}
+
+/// Goes on with `future` as far as it can, and has `waker` called when it can go on.
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
 /// What wakes a connection's task. hyper has itself called again whenever a piece of a body is taken, to read the next. Of
