@@ -77,7 +77,6 @@ impl World {
             ("127.0.0.1:9090", metrics.to_string()),
             ("drain_delay_seconds = 5", "drain_delay_seconds = 1".to_owned()),
             ("inter 1s", "inter 100ms".to_owned()),
-            ("fail_timeout=2s", "fail_timeout=1s".to_owned()),
             ("sleep 1", "sleep 0.1".to_owned()),
         ];
         let mut names: Vec<_> = pairs.into_iter().map(|(theirs, ours)| (theirs.to_owned(), ours)).collect();

@@ -77,6 +77,10 @@ fn heed(listener: &TcpListener, machines: &Path) {
         match order.trim_end().split(' ').collect::<Vec<_>>()[..] {
             ["the", "test", "ends"] => return,
             [host, "enable", "--now", "callveil"] => _ = replicas.insert(host.to_owned(), replica(machines, host)),
+            [host, "reload", "callveil"] => {
+                replicas[host].signal("HUP");
+                replicas[host].wait_for("configuration reloaded");
+            }
             [host, "restart", "callveil"] => {
                 let mut old = replicas.remove(host).expect("it runs");
                 old.signal("TERM");
