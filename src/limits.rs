@@ -12,7 +12,7 @@ pub struct Terms {
     pub path: String,
     /// Peers that may connect; all where it is empty.
     pub allow_from: Vec<IpNet>,
-    /// Proxies, which connect for many peers, and whose word about whom they speak for is taken.
+    /// Proxies, which connect for many peers, and whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds of everything.
     pub limits: Arc<Limits>,

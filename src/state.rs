@@ -136,7 +136,7 @@ impl ReplicaState {
         self.terms.load()
     }
 
-    /// The terms of each moment, for who asks for nothing else here.
+    /// The terms of each moment, for a listener, which needs nothing else of the state.
     pub fn all_terms(&self) -> Arc<ArcSwap<Terms>> {
         self.terms.clone()
     }

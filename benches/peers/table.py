@@ -5,32 +5,14 @@ rotation, and numbers are hardly normalised.
 """
 
 import os
-import secrets
 import uuid
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from pydantic import BaseModel
+from fastapi import Depends, FastAPI
+from wire import Answer, Call, Result, authenticate
 
 STORE = os.environ["STORE"]
 CONNECTIONS = 10
-
-
-class Call(BaseModel):
-    Numbers: list[str]
-    Mode: Literal["PhoneToUID", "UIDToPhone"]
-
-
-class Result(BaseModel):
-    Key: str
-    Value: str
-
-
-class Answer(BaseModel):
-    Code: int
-    Results: list[Result]
 
 
 class Postgres:
@@ -78,7 +60,6 @@ class Redis:
 
 
 store = Postgres() if STORE.startswith("postgresql:") else Redis()
-basic = HTTPBasic()
 
 
 @asynccontextmanager
@@ -88,12 +69,6 @@ async def lifespan(_):
 
 
 app = FastAPI(lifespan=lifespan)
-
-
-async def authenticate(credentials: Annotated[HTTPBasicCredentials, Depends(basic)]):
-    user = secrets.compare_digest(credentials.username.encode(), os.environ["CLIENT"].encode())
-    if not (user and secrets.compare_digest(credentials.password.encode(), os.environ["PASSWORD"].encode())):
-        raise HTTPException(401, headers={"WWW-Authenticate": "Basic"})
 
 
 @app.post("/", dependencies=[Depends(authenticate)])

@@ -1,43 +1,16 @@
 """The wire of CCC over Tink's deterministic AEAD (AES-SIV) in FastAPI: no table either, and nothing else that callveil does."""
 
 import base64
-import os
-import secrets
-from typing import Annotated, Literal
 
 import tink
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from pydantic import BaseModel
+from fastapi import Depends, FastAPI
 from tink import daead
-
-
-class Call(BaseModel):
-    Numbers: list[str]
-    Mode: Literal["PhoneToUID", "UIDToPhone"]
-
-
-class Result(BaseModel):
-    Key: str
-    Value: str
-
-
-class Answer(BaseModel):
-    Code: int
-    Results: list[Result]
-
+from wire import Answer, Call, Result, authenticate
 
 daead.register()
 keys = tink.new_keyset_handle(daead.deterministic_aead_key_templates.AES256_SIV).primitive(daead.DeterministicAead)
 CONTEXT = b"default"
-basic = HTTPBasic()
 app = FastAPI()
-
-
-async def authenticate(credentials: Annotated[HTTPBasicCredentials, Depends(basic)]):
-    user = secrets.compare_digest(credentials.username.encode(), os.environ["CLIENT"].encode())
-    if not (user and secrets.compare_digest(credentials.password.encode(), os.environ["PASSWORD"].encode())):
-        raise HTTPException(401, headers={"WWW-Authenticate": "Basic"})
 
 
 def seal(number):
