@@ -1,8 +1,8 @@
 //! How much a client may have mapped in a minute and in a day, and how often a peer may guess a password.
 //!
-//! A token bucket would either let twice the limit through in its first minute, or, with a small burst, refuse a live
-//! call after any large batch, with most of the minute's numbers still unused. So this counts what was admitted in the
-//! last minute, and in the last 24 hours, up to the limits.
+//! A token bucket would either let twice the limit through in its first minute or, with a small burst, refuse a live
+//! call after any large batch, although most of the minute's numbers are still unused. So this module counts what was
+//! admitted in the last minute and in the last 24 hours, and admits items up to the limits.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,25 +16,25 @@ use crate::{
     peer::{self, Network},
 };
 
-/// What guesses, and bursts, are counted over.
+/// The span of the limit a minute, and of the limit on guesses.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a limit counts over.
+/// The time over which a limit counts.
 struct Span {
     length: Duration,
-    /// Admissions this close to the first of them are remembered as one, which bounds what is remembered.
+    /// Admissions this close to a first one are remembered together with it, which bounds the memory used.
     grain: Duration,
 }
 
-/// A minute in some 600 pieces, and a day in some 720.
+/// A minute in about 600 pieces, and a day in about 720.
 const SPANS: [Span; 2] = [
     Span { length: MINUTE, grain: Duration::from_millis(100) },
     Span { length: Duration::from_secs(24 * 60 * 60), grain: Duration::from_secs(120) },
 ];
 
-/// Items a minute, and a day.
+/// How many items are allowed in a minute, and in a day.
 pub struct Allowance {
-    /// One for each of [`SPANS`]; any number of items where it is `None`.
+    /// One limit for each of [`SPANS`]; `None` means no limit.
     limits: [Option<u64>; SPANS.len()],
     spent: Arc<Mutex<[Spent; SPANS.len()]>>,
 }
@@ -46,7 +46,7 @@ struct Spent {
     total: u64,
 }
 
-/// Items that were admitted together, or nearly so. They all count until the last of them is as old as the span is long.
+/// Items that were admitted together, or nearly so. They all count until the last of them is as old as the span.
 struct Admitted {
     first: Instant,
     last: Instant,
@@ -60,35 +60,36 @@ pub enum Refused {
     Ever,
     /// They are more than a whole day ever admits.
     EverToday,
-    /// They fit after this time, if nothing else is admitted before: the minute's are used up.
+    /// The minute's items are used up. These fit after this time, if nothing else is admitted before.
     For(Duration),
-    /// The same, since the day's are.
+    /// The day's items are used up. These fit after this time, if nothing else is admitted before.
     ForToday(Duration),
 }
 
 impl Allowance {
-    /// So many items a minute; any number where it is `None`.
+    /// Allows this many items a minute; `None` means no limit.
     pub fn new(per_minute: Option<u64>) -> Self {
         Self { limits: [per_minute, None], spent: Arc::default() }
     }
 
-    /// The same, and so many items in any 24 hours; any number where it is `None`.
+    /// Also allows no more than this many items in any 24 hours; `None` means no limit.
     #[must_use]
     pub fn and_per_day(self, per_day: Option<u64>) -> Self {
         Self { limits: [self.limits[0], per_day], ..self }
     }
 
-    /// Items a minute; any number where it is `None`.
+    /// Items a minute; `None` means no limit.
     pub fn per_minute(&self) -> Option<u64> {
         self.limits[0]
     }
 
-    /// Items a day; any number where it is `None`.
+    /// Items a day; `None` means no limit.
     pub fn per_day(&self) -> Option<u64> {
         self.limits[1]
     }
 
-    /// The same limits for whoever had `before`: what was spent of that, and still is by requests under way, counts.
+    /// The same limits for a client that had `before`. What was spent of `before`, and what requests under way still
+    /// spend of it, counts here too.
     #[must_use]
     pub fn continuing(&self, before: &Self) -> Self {
         Self { limits: self.limits, spent: before.spent.clone() }
@@ -105,14 +106,14 @@ impl Allowance {
         lock(&self.spent)[1].counted(&SPANS[1], now)
     }
 
-    /// Items that count at `now`, and the limit that they count towards: of the minute, and of the day. `None` where there is
-    /// no limit.
+    /// The items that count at `now` and the limit that they count towards: for the minute, and for the day. It is
+    /// `None` if there is no limit.
     pub fn standing(&self, now: Instant) -> [Option<(u64, u64)>; SPANS.len()] {
         let spent = lock(&self.spent);
         std::array::from_fn(|at| Some((spent[at].counted(&SPANS[at], now), self.limits[at]?)))
     }
 
-    /// Admits `items` at `now`, all or none.
+    /// Admits all of `items` at `now`, or none.
     ///
     /// # Errors
     /// [`Refused`].
@@ -153,14 +154,14 @@ impl Spent {
         self.admitted.iter().filter(|past| past.counts(span, now)).map(|past| past.count).sum()
     }
 
-    /// How long `items` must wait under `limit`, where they must.
+    /// How long `items` must wait under `limit`; `None` if they need not wait.
     fn wait(&mut self, span: &Span, limit: u64, items: u64, now: Instant) -> Option<Duration> {
         while let Some(past) = self.admitted.front().filter(|past| !past.counts(span, now)) {
             self.total -= past.count;
             self.admitted.pop_front();
         }
         let mut excess = (self.total + items).checked_sub(limit).filter(|excess| *excess > 0)?;
-        // What must be forgotten first, from the earliest on.
+        // The admission that must expire before there is room, counted from the earliest.
         let last = self.admitted.iter().find(|past| {
             let enough = past.count >= excess;
             excess = excess.saturating_sub(past.count);
@@ -197,7 +198,7 @@ impl Admitted {
     }
 }
 
-/// Guesses a minute that one address has.
+/// Guesses that one address may make in a minute.
 const FAILURES_PER_MINUTE: u32 = 100;
 
 /// Addresses that are remembered.
@@ -208,16 +209,17 @@ const ADDRESSES_MAX: usize = 10_000;
 pub struct LoginThrottle(Mutex<HashMap<Network, (Instant, u32)>>);
 
 impl LoginThrottle {
-    /// Counts a failed login of `peer` at `now`, and gives how many there were since the first, at most a minute ago.
+    /// Counts a failed login of `peer` at `now`. Returns how many there were since the first, which was at most a
+    /// minute ago.
     ///
     /// # Errors
-    /// How long `peer` is to wait, where it has failed too often.
+    /// How long `peer` must wait, if it has failed too often.
     pub fn count(&self, peer: IpAddr, now: Instant) -> Result<u32, Duration> {
         let mut failures = lock(&self.0);
         let peer = peer::network(peer);
         if failures.len() >= ADDRESSES_MAX && !failures.contains_key(&peer) {
             failures.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);
-            // Whoever has so many addresses loses us one of them; guessing 256 random bits stays hopeless.
+            // Someone with so many addresses makes us forget one of them, but guessing 256 random bits stays hopeless.
             let any = failures.keys().next().copied().filter(|_| failures.len() >= ADDRESSES_MAX);
             any.map(|any| failures.remove(&any));
         }
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(lower.admit(5, start + MINUTE), Ok(()));
     }
 
-    /// What a day may have is spread over the day as the client likes, and is not had twice in any 24 hours.
+    /// The client may spread the day's items over the day as it likes, but cannot have them twice in any 24 hours.
     #[test]
     fn just_below_the_minutes_limit_the_day_ends_within_a_hundredth_of_its_own() {
         let (minute, day, start) = (60_000, 1_200_000, Instant::now());
@@ -317,7 +319,7 @@ mod tests {
             }
         }
         assert!(lock(&allowance.spent).iter().all(|spent| spent.admitted.len() <= 722), "more is kept than is bounded");
-        // 20.2 minutes after the start it is over, for what is left of 24 hours.
+        // 20.2 minutes after the start, the day's items are used up until the 24 hours end.
         let (at, why) = refused.expect("a refusal");
         let first_day = admitted.iter().filter(|second| **second < 86_400).count() as u64 * step;
         assert!((day * 99 / 100..=day).contains(&first_day), "{first_day}");
@@ -344,12 +346,12 @@ mod tests {
         assert_eq!((allowance.spent_today(at(300)), allowance.spent_today(at(86_400))), (15, 5));
         assert_eq!(allowance.standing(at(301)), [Some((5, 10)), Some((15, 15))]);
         assert_eq!(for_a_day.standing(at(0)), [None, Some((0, 15))]);
-        // Both are used up; the day lasts longer.
+        // Both are used up. The wait for the day is longer.
         assert_eq!(allowance.admit(6, at(301)), Err(Refused::ForToday(Duration::from_secs(86_099))));
         assert_eq!(allowance.admit(6, at(86_400)), Ok(()));
         allowance.give_back(6);
         assert!(allowance.is_spent(at(86_699)) && !allowance.is_spent(at(172_801)));
-        // A reload keeps the day, under a limit that is lower, too.
+        // A reload keeps what was spent in the day, even under a lower limit.
         let lower = Allowance::new(None).and_per_day(Some(5)).continuing(&allowance);
         assert_eq!(lower.admit(1, at(86_401)), Err(Refused::ForToday(Duration::from_secs(299))));
     }

@@ -1,5 +1,5 @@
-//! What a request's head must be beyond what hyper wants: wherever two readers of one head could read it differently,
-//! it is refused, so that no proxy before us and we ever disagree about where a request ends or whom it is for.
+//! Checks of a request's head beyond those of hyper. If two readers could read the head differently, it is refused, so
+//! that we and a proxy before us never disagree about where a request ends or whom it is for.
 
 use http::{
     HeaderValue, Request, Version,
@@ -11,14 +11,14 @@ use http::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
-/// What of a head is needed further on.
+/// The parts of a head that later steps need.
 pub struct Clear<'h> {
-    /// The credentials; empty where there are none.
+    /// The credentials; empty if there are none.
     pub authorization: &'h [u8],
 }
 
-/// Refuses a missing, repeated, empty or malformed `Host`, one that the target contradicts, a target that is not ASCII,
-/// and repeated or unknown framing and credentials.
+/// Refuses a `Host` that is missing, repeated, empty, malformed or contradicted by the target; a target that is not
+/// ASCII; repeated or unknown framing; and repeated credentials.
 ///
 /// # Errors
 /// [`Ambiguous`].
@@ -37,11 +37,11 @@ pub fn check<B>(request: &Request<B>) -> Result<Clear<'_>, Ambiguous> {
         }
     }
     check_host(request, host)?;
-    // RFC 3986 section 2: other bytes are decoded by one reader in one way, by another in another.
+    // RFC 3986 section 2: readers decode other bytes in different ways.
     if !request.uri().path_and_query().is_none_or(|target| target.as_str().is_ascii()) {
         return Err(Ambiguous);
     }
-    // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1), and we know of one (section 7).
+    // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1), and we know only one (section 7).
     let is_known = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if coding.is_some_and(|coding| request.version() != Version::HTTP_11 || !is_known(coding)) {
         return Err(Ambiguous);
@@ -49,8 +49,8 @@ pub fn check<B>(request: &Request<B>) -> Result<Clear<'_>, Ambiguous> {
     Ok(Clear { authorization: authorization.map(HeaderValue::as_bytes).unwrap_or_default() })
 }
 
-/// RFC 9112 section 3.2: one `Host` in HTTP/1.1. Beside a whole URL as target it must not say otherwise: which of the two
-/// counts is not the same to all.
+/// RFC 9112 section 3.2: HTTP/1.1 has exactly one `Host`. If the target is a whole URL, `Host` must agree with it,
+/// because readers differ on which of the two counts.
 fn check_host<B>(request: &Request<B>, host: Option<&HeaderValue>) -> Result<(), Ambiguous> {
     let authority = request.uri().authority();
     if authority.is_none() && host.is_some_and(|host| is_plain_host(host.as_bytes())) {
@@ -67,13 +67,14 @@ fn check_host<B>(request: &Request<B>, host: Option<&HeaderValue>) -> Result<(),
     }
 }
 
-/// A name or an IPv4 address, with or without a port, as nearly every `Host` is: it needs no closer look.
+/// Whether `host` is a name or an IPv4 address, with or without a port. Nearly every `Host` is, and needs no closer
+/// look.
 fn is_plain_host(host: &[u8]) -> bool {
     let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
     let (name, port) = host.split_at(end);
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     let port = port.split_first().map(|(_, digits)| digits);
-    // Of five digits, a first of 5 at most leaves no doubt.
+    // A number of five digits that begins with at most 5 is surely a port.
     let is_port = |digits: &[u8]| {
         let is_small = matches!((digits.len(), digits.first()), (1..=4, _) | (5, Some(b'0'..=b'5')));
         is_small && digits.iter().all(u8::is_ascii_digit)
@@ -81,7 +82,7 @@ fn is_plain_host(host: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(is_name) && port.is_none_or(is_port)
 }
 
-/// A host, with or without a port, and without a user.
+/// Whether this is a host, with or without a port, and without a user.
 fn is_host(authority: &Authority) -> bool {
     let Some(rest) = authority.as_str().strip_prefix(authority.host()) else { return false };
     let digits = rest.strip_prefix(':').unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Authorization header to client, in constant time over all password hashes of all clients (RFC 7617).
+//! Finds the client of an Authorization header, in constant time over all password hashes of all clients (RFC 7617).
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -21,7 +21,7 @@ pub const USERNAME_BYTES_MAX: usize = 64;
 /// Bytes of the longest name and password that are looked at.
 const CREDENTIALS_BYTES_MAX: usize = 768;
 
-/// Bytes of most names and passwords, for which no room on the heap is needed.
+/// Bytes of most names and passwords. These need no room on the heap.
 const CREDENTIALS_BYTES: usize = 128;
 
 /// Bytes of a SHA-256.
@@ -31,13 +31,13 @@ pub const HASH_BYTES: usize = 32;
 pub struct Client {
     /// Name, as in the Authorization header; not secret.
     pub username: Username,
-    /// SHA-256 of each password that is good; several while a password is being changed.
+    /// SHA-256 of each valid password. There are several while a password is being changed.
     pub password_sha256: Vec<[u8; HASH_BYTES]>,
     /// The space of this client's UIDs.
     pub context: Context,
     /// What this client may ask for.
     pub modes: Vec<Mode>,
-    /// What `Code` an answer has in which some items failed.
+    /// The `Code` of an answer in which some items failed.
     pub partial: OnPartial,
     /// What UIDToPhone does with numbers.
     pub plain_numbers: PlainNumbers,
@@ -45,12 +45,12 @@ pub struct Client {
     pub tokenize: Arc<Allowance>,
     /// How many UIDs may become numbers.
     pub detokenize: Arc<Allowance>,
-    /// What this client has had mapped.
+    /// Counts of what was mapped for this client.
     pub usage: Arc<Usage>,
 }
 
 impl Client {
-    /// What this client may still have mapped under one of its limits.
+    /// The client's allowance for `limit`.
     pub fn allowance(&self, limit: Limit) -> &Allowance {
         match limit {
             Limit::Tokenize => &self.tokenize,
@@ -59,7 +59,7 @@ impl Client {
     }
 }
 
-/// What `Code` an answer has in which some items failed and others did not.
+/// The `Code` of an answer in which some items failed and others did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnPartial {
     /// 0, as long as at least one was mapped.
@@ -73,7 +73,7 @@ pub enum OnPartial {
 pub struct Username(Arc<str>);
 
 impl Username {
-    /// `text` as a username, where it can be one.
+    /// `text` as a username, if it is a valid one.
     pub fn new(text: &str) -> Option<Self> {
         let fits =
             (1..=USERNAME_BYTES_MAX).contains(&text.len()) && !text.contains(|c: char| c == ':' || c.is_control());
@@ -85,8 +85,8 @@ impl Username {
         &self.0
     }
 
-    /// The name in a field of fixed width, so that comparing tells nothing but whether it is equal. A name that ends
-    /// in zero bytes has none: it would equal the name without them.
+    /// The name in a field of fixed width, so that comparing it reveals only whether it is equal. A name with a zero
+    /// byte has no such field, because it could equal a shorter name.
     fn padded(name: &[u8]) -> Option<[u8; USERNAME_BYTES_MAX]> {
         if name.contains(&0) {
             return None;
@@ -106,13 +106,13 @@ impl fmt::Display for Username {
 /// All clients.
 pub struct Clients {
     clients: Vec<Client>,
-    /// One entry a password hash: whose it is, by place in `clients`.
+    /// One entry for each password hash: its client's place in `clients`, the padded name, and the hash.
     hashes: Vec<(u32, [u8; USERNAME_BYTES_MAX], [u8; HASH_BYTES])>,
-    /// Clients that are no more, and have spent something of late: they may come back.
+    /// Clients that were removed but have spent something of late. They may come back.
     gone: Vec<Gone>,
 }
 
-/// What is remembered of a client that is no more.
+/// What is remembered of a removed client.
 #[derive(Clone)]
 struct Gone {
     username: Username,
@@ -123,7 +123,7 @@ struct Gone {
 }
 
 impl Clients {
-    /// These clients, whose usernames all differ.
+    /// A set of these clients, whose usernames all differ.
     pub fn new(clients: Vec<Client>) -> Self {
         let mut hashes = Vec::new();
         for (place, client) in (0..).zip(&clients) {
@@ -133,22 +133,23 @@ impl Clients {
         Self { clients, hashes, gone: Vec::new() }
     }
 
-    /// Their names.
+    /// The names of all clients.
     pub fn usernames(&self) -> impl Iterator<Item = &str> {
         self.clients.iter().map(|client| client.username.as_str())
     }
 
-    /// Them all.
+    /// All clients.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter()
     }
 
-    /// These clients at `now`, with what those of `before` have spent of their allowances: a reload gives nobody a second
-    /// minute or day, whether under another limit, after having been away, or under another name with a password that it had.
+    /// These clients at `now`, with what the clients of `before` have spent of their allowances. So a reload gives
+    /// nobody a second minute or day: not under another limit, not after a time away, and not under a new name with an
+    /// old password.
     #[must_use]
     pub fn continuing(mut self, before: &Self, now: Instant) -> Self {
         let mut past: Vec<Gone> = before.clients.iter().map(Gone::new).chain(before.gone.iter().cloned()).collect();
-        // Names first: two clients of before must not become one for having shared a password.
+        // Names come first: two earlier clients must not become one because they shared a password.
         let has_name: fn(&Gone, &Client) -> bool = |gone, client| gone.username == client.username;
         let has_password: fn(&Gone, &Client) -> bool =
             |gone, client| client.password_sha256.iter().any(|hash| gone.password_sha256.contains(hash));
@@ -170,8 +171,8 @@ impl Clients {
 
     /// The client whose name and password the header's `value` holds.
     ///
-    /// Every hash of every client is compared whatever the outcome, so that the time it takes tells neither which
-    /// usernames there are nor how much of a hash was right.
+    /// Every hash of every client is compared whatever the outcome, so that the time taken reveals neither which
+    /// usernames exist nor how much of a hash was right.
     pub fn authenticate(&self, value: &[u8]) -> Option<&Client> {
         with_basic(value, |credentials| self.find(credentials))?
     }
@@ -205,14 +206,14 @@ impl Gone {
     }
 }
 
-/// Whether both are the same, eight bytes at a time: byte by byte would cost more than the hash.
+/// Whether both are equal, compared eight bytes at a time. Byte by byte, this would cost more than the hash.
 fn are_equal<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Choice {
     let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
     words.fold(0, |differs, (one, other)| differs | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))).ct_eq(&0)
 }
 
-/// What `look` says of the name and the password in `Basic <base64>`, `name:password`; `None` where there are none. They never
-/// leave this frame, and are wiped in it.
+/// Calls `look` with the name and password in `Basic <base64>`, as `name:password`, and returns its result; `None` if
+/// there are none. The credentials never leave this frame, and are wiped in it.
 pub(crate) fn with_basic<T>(value: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let encoded = basic_credentials(value)?;
     let length = BASE64.decode_len(encoded.len()).ok().filter(|length| *length <= CREDENTIALS_BYTES_MAX)?;
@@ -230,7 +231,7 @@ fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let encoded = encoded.trim_ascii_start();
-    // RFC 9110 section 11.2 has padding at the end alone; the decoder would take several padded texts for one.
+    // RFC 9110 section 11.2 allows padding only at the end. The decoder would take several padded texts as one.
     let is_one = encoded.iter().rev().skip(2).all(|byte| *byte != b'=');
     is_one.then_some(encoded)
 }
@@ -324,11 +325,11 @@ mod tests {
         };
         let first = Clients::new(vec![limited("a", &["one"], 10), limited("b", &["two"], 10)]);
         assert_eq!((left(&first, "a"), left(&first, "b")), (10, 10));
-        // Another limit; another name, while one password stays; and a new client.
+        // One client has another limit, one has another name but keeps a password, and one is new.
         let renamed = vec![limited("a", &["new"], 13), limited("c", &["two", "three"], 10), limited("d", &["one"], 10)];
         let second = Clients::new(renamed).continuing(&first, now);
         assert_eq!(["a", "c", "d"].map(|name| left(&second, name)), [3, 0, 10]);
-        // Away for a moment.
+        // The others are away for a moment.
         let third = Clients::new(vec![limited("d", &["one"], 10)]).continuing(&second, now);
         let fourth = Clients::new(vec![limited("a", &["new"], 13)]).continuing(&third, now);
         assert_eq!((left(&fourth, "a"), fourth.gone.len()), (0, 2));

@@ -1,4 +1,4 @@
-//! Memory that all requests share: what their bodies and answers may take together.
+//! The memory that the bodies and answers of all requests share.
 
 use std::sync::{
     Arc,
@@ -18,22 +18,22 @@ impl Budget {
         Arc::new(Self { max, held: AtomicUsize::new(0) })
     }
 
-    /// A share of no bytes yet.
+    /// A share that holds no bytes yet.
     pub fn share(self: &Arc<Self>) -> Share {
         Share { budget: self.clone(), bytes: 0 }
     }
 
-    /// The greatest share that there can be, in bytes.
+    /// The largest share that there can be, in bytes.
     pub fn max(&self) -> usize {
         self.max
     }
 }
 
-/// There is no room for as much now.
+/// There is no room for so many bytes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted;
 
-/// What one request holds of a budget, given back when this is dropped.
+/// The part of a budget that one request holds. Dropping it gives that part back.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,

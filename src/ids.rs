@@ -1,4 +1,4 @@
-//! Names that are parsed once: of a key and of a context, to which a UID is bound, and of a ring.
+//! Names that are parsed once: the key and the context to which a UID is bound, and the ring.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -95,7 +95,7 @@ const CONTEXT_CHARS_MAX: usize = 64;
 pub struct Context(Box<str>);
 
 impl Context {
-    /// The context as it stands in the associated data.
+    /// The context as it appears in the associated data.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -134,18 +134,18 @@ impl std::error::Error for NotAContext {}
 /// Bytes of a ring's name.
 const RING_ID_BYTES: usize = 32;
 
-/// The name of a ring, made once by `keys init`: the public key that signs each generation, so that nobody else can make
-/// a ring of this name.
+/// The name of a ring, made once by `keys init`. It is the public key under which each generation is signed, so that
+/// nobody else can make a ring of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingId([u8; RING_ID_BYTES]);
 
 impl RingId {
-    /// The name of the ring that this Ed25519 public key signs.
+    /// The name of the ring that is signed under this Ed25519 public key.
     pub fn new(public_key: [u8; RING_ID_BYTES]) -> Self {
         Self(public_key)
     }
 
-    /// The public key that signs the ring.
+    /// The public key under which the ring is signed.
     pub fn to_bytes(self) -> [u8; RING_ID_BYTES] {
         self.0
     }

@@ -1,4 +1,4 @@
-//! The words for one item of a batch, which all who handle items share: what is asked of it, and why it failed.
+//! The vocabulary for one item of a batch, which all modules that handle items share: what is asked, and why it failed.
 
 /// What a batch asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +40,7 @@ pub enum ItemError {
     InvalidNumber,
     /// A number where a UID is wanted: somebody dialled by hand.
     PlainNumber,
-    /// Not the text of a UID, or one that holds what tokenizing never wrote.
+    /// A text that is not a UID, or a UID whose plaintext tokenizing never writes.
     MalformedUid,
     /// A UID of a key that is not in this ring.
     UnknownKey,
@@ -48,7 +48,7 @@ pub enum ItemError {
     KeyDisabled,
     /// A UID of a key whose material is gone for good.
     KeyDestroyed,
-    /// A UID that its key never made in this context: mistyped, forged, or another context's.
+    /// A UID that its key never made in this context: mistyped, forged, or from another context.
     NotAuthentic,
 }
 
@@ -89,6 +89,6 @@ pub enum PlainNumbers {
     /// It fails, with [`ItemError::PlainNumber`].
     #[default]
     Refuse,
-    /// It comes back, as UIDToPhone writes it.
+    /// It comes back in the form in which UIDToPhone writes numbers.
     Pass,
 }

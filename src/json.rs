@@ -1,9 +1,9 @@
-//! JSON text, where it is written by hand because it is written often.
+//! JSON output that is written by hand, because it is written often.
 
-/// Adds a JSON string. Nearly all need no escapes (RFC 8259 section 7), and are copied as they are.
+/// Appends `text` as a JSON string. Nearly all texts need no escapes (RFC 8259 section 7) and are copied unchanged.
 pub(crate) fn push_string(json: &mut Vec<u8>, text: &str) {
     let is_plain = |byte: u8| (byte >= b' ') & (byte != b'"') & (byte != b'\\');
-    // Without an early end, so that many bytes are looked at together.
+    // This has no early exit, so that many bytes are tested at once.
     if text.bytes().map(|byte| u8::from(!is_plain(byte))).fold(0, |some, byte| some | byte) == 0 {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());

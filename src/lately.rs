@@ -1,6 +1,7 @@
-//! How much there was in the last hour and the last day, counted in bounded memory.
+//! Counts of events in the last hour and the last day, in bounded memory.
 //!
-//! Metrics only grow, and want somebody who keeps them. This answers without: "does anybody still open UIDs of that key?"
+//! Metrics only grow, and need somebody who keeps them. These counts answer by themselves: "does anybody still open
+//! UIDs of that key?"
 
 use jiff::Timestamp;
 
@@ -12,19 +13,19 @@ const MINUTES: usize = 60;
 /// Pieces of a day, a quarter of an hour each.
 const QUARTERS: usize = 96;
 
-/// Keys that are counted apart for one client. Few rings have as many that are enabled.
+/// Keys that are counted separately for one client. Few rings have as many enabled keys.
 const KEYS_MAX: usize = 32;
 
-/// What there was in the last hour and the last day.
+/// The counts of the last hour and the last day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lately {
-    /// In the last 60 minutes, of which the first may be over in part.
+    /// The count of the last 60 minutes, the latest of which may not be over.
     pub hour: u64,
-    /// In the last 96 quarters of an hour, of which the first may be over in part.
+    /// The count of the last 96 quarters of an hour, the latest of which may not be over.
     pub day: u64,
 }
 
-/// A sum over the last hour, and one over the last day, that forget by themselves.
+/// A sum over the last hour and one over the last day. Old counts drop out by themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     minutes: Pieces<MINUTES>,
@@ -32,7 +33,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Counts so many more at `now`.
+    /// Counts `count` more at `now`.
     pub fn add(&mut self, count: u64, now: Timestamp) {
         let (minute, quarter) = pieces(now);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -40,7 +41,7 @@ impl Window {
         self.quarters.add(count, quarter);
     }
 
-    /// What there was, seen from `now`.
+    /// The counts as of `now`.
     pub fn at(&self, now: Timestamp) -> Lately {
         let (minute, quarter) = pieces(now);
         Lately { hour: self.minutes.sum(minute), day: self.quarters.sum(quarter) }
@@ -53,7 +54,7 @@ fn pieces(now: Timestamp) -> (i64, i64) {
     (minute, minute.div_euclid(15))
 }
 
-/// The last `N` pieces of time, in a ring of counts that stop at their greatest value.
+/// The last `N` pieces of time, as a ring of counts. A count stops at its greatest value.
 #[derive(Clone, Debug)]
 struct Pieces<const N: usize> {
     counts: [u32; N],
@@ -74,7 +75,7 @@ impl<const N: usize> Pieces<N> {
     fn add(&mut self, count: u32, piece: i64) {
         let ahead = piece.saturating_sub(self.newest);
         if ahead.unsigned_abs() >= N as u64 {
-            // All is over; or the clock was put back, so that nobody knows when the rest was.
+            // All counts are too old, or the clock was set back so far that nobody knows their time.
             *self = Self { newest: piece, ..Self::default() };
         }
         for passed in self.newest + 1..=piece {
@@ -100,7 +101,7 @@ impl<const N: usize> Pieces<N> {
 #[derive(Debug, Default)]
 pub struct Opened {
     all: Window,
-    /// At most [`KEYS_MAX`].
+    /// At most [`KEYS_MAX`] keys.
     keys: Vec<(KeyId, Window)>,
 }
 
@@ -119,7 +120,7 @@ impl Opened {
         self.keys[place].1.add(count, now);
     }
 
-    /// Forgets the key that was used the longest ago, where there is room for no other.
+    /// Forgets the key that was used the longest ago, if there is no room for another.
     fn make_room(&mut self) {
         if self.keys.len() < KEYS_MAX {
             return;
@@ -128,12 +129,12 @@ impl Opened {
         oldest.map(|place| self.keys.swap_remove(place));
     }
 
-    /// What there was in all, seen from `now`.
+    /// The counts over all keys, as of `now`.
     pub fn all(&self, now: Timestamp) -> Lately {
         self.all.at(now)
     }
 
-    /// What there was of each key that the last day knows, seen from `now`.
+    /// The counts of each key that was used in the last day, as of `now`.
     pub fn by_key(&self, now: Timestamp) -> Vec<(KeyId, Lately)> {
         let keys = self.keys.iter().map(|(id, window)| (*id, window.at(now)));
         keys.filter(|(_, lately)| lately.day > 0).collect()
@@ -165,7 +166,7 @@ mod tests {
         check(&window, 86_399, 0, 12);
         check(&window, 86_400, 0, 5);
         check(&window, 90_000, 0, 0);
-        // What comes next finds no remains.
+        // A later count finds nothing left over.
         window.add(1, at(200_000));
         check(&window, 200_000, 1, 1);
         window.add(u64::MAX, at(200_000));
@@ -192,11 +193,11 @@ mod tests {
     fn a_clock_that_is_put_back_does_not_stop_it() {
         let mut window = Window::default();
         window.add(7, at(0));
-        // A little: the count stands where it was made, and is seen once that time is there again.
+        // The clock is put back a little: the count keeps its time, and is seen once the clock reaches that time again.
         window.add(1, at(-120));
         check(&window, -120, 1, 1);
         check(&window, 0, 8, 8);
-        // A year: what was counted by the wrong clock is gone.
+        // The clock is put back by a year: what the wrong clock counted is gone.
         window.add(2, at(-31_536_000));
         check(&window, -31_536_000, 2, 2);
     }

@@ -1,22 +1,22 @@
 //! Callveil: a stateless tokenizer of phone numbers for Tencent Cloud Contact Center (CCC).
 //!
-//! CCC posts phone numbers and shows agents the UIDs that it gets back; when an agent dials a UID, CCC posts it and gets
-//! the number. A UID *is* the number, encrypted with AES-SIV under a key of a small ring, so there is no table to keep:
-//! any replica with the same ring file gives the same answers.
+//! CCC posts phone numbers and shows agents the UIDs that it gets back. When an agent dials a UID, CCC posts it and
+//! gets the number. A UID *is* the number, encrypted with AES-SIV under a key of a small ring, so there is no table to
+//! keep: any replica with the same ring file gives the same answers.
 //!
-//! The way of one request is the shape of the program; the modules below stand in the order in which a request meets
-//! them, and import downwards only:
+//! The program is shaped like the path of one request. The modules below are listed in the order in which a request
+//! passes through them, and each imports only modules below it:
 //!
 //! ```text
 //! bytes -> server -> handler -> ambiguity / auth / peer -> wire (JSON in) -> tokenizer -> keyring / phone / siv / uid -> wire (JSON out) -> bytes
 //! ```
 //!
-//! `docs/specification.md` fixes what others depend on; comments refer to its sections. `docs/architecture.md` leads
-//! through the code.
+//! `docs/specification.md` fixes everything that other systems depend on; comments refer to its sections.
+//! `docs/architecture.md` is a guide to the code.
 //!
-//! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, know no clock and are not async. `handler`
-//! takes a place in the `audit` log before it maps anything; what became of the request is counted in `metrics` as it gives
-//! that place up.
+//! `wire`, `tokenizer`, `phone`, `uid`, `siv` and the ring's model do no I/O, read no clock and are not async.
+//! `handler` reserves a place in the `audit` log before it maps anything. When the request's log entry is dropped,
+//! `audit` counts the outcome in `metrics`.
 //!
 //! ```
 //! use callveil::{
@@ -44,7 +44,7 @@ pub mod operate;
 
 pub mod config;
 
-// The way of a request, from the socket down.
+// The path of a request, from the socket down.
 pub mod server;
 
 pub mod handler;
@@ -71,18 +71,18 @@ pub mod wire;
 
 pub mod tokenizer;
 
-// What a batch is asked for, and what becomes of it.
+// The results of a batch, and the terms for its items.
 pub mod mapped;
 
 pub mod item;
 
-// What the tokenizer is made of: none of these knows another.
+// The parts of the tokenizer. They do not know each other.
 pub mod keyring;
 pub mod phone;
 pub mod siv;
 pub mod uid;
 
-// Names, values and bounds that all of them speak of, and what they stand on.
+// Names, values and bounds that all modules share, and the utilities below them.
 pub mod budget;
 pub mod disk;
 pub mod lately;

@@ -1,24 +1,24 @@
-//! Bounds of everything that a peer can make large, many or long, `[limits]` of the configuration; and the other terms on
-//! which calls are taken.
+//! Limits on everything that a peer can make large, many or long (`[limits]` of the configuration), and the other terms
+//! on which calls are accepted.
 
 use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-/// On which terms calls are taken. A running replica may be given others.
+/// The terms on which calls are accepted. They can be replaced while a replica runs.
 #[derive(Default)]
 pub struct Terms {
     /// The one path that is answered.
     pub path: String,
-    /// Peers that may connect; all where it is empty.
+    /// Peers that may connect. If it is empty, all peers may.
     pub allow_from: Vec<IpNet>,
-    /// Proxies, which connect for many peers, and whose `X-Forwarded-For` is believed.
+    /// Proxies that connect on behalf of many peers, and whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Bounds of everything.
+    /// Limits on sizes, counts and times.
     pub limits: Arc<Limits>,
 }
 
-/// Bounds of everything that a peer can make large, many or long.
+/// Limits on everything that a peer can make large, many or long.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of one request body.
@@ -31,34 +31,34 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one peer address.
     pub connections_per_peer: usize,
-    /// From the first byte of a request's head to its last.
+    /// Time from the first byte of a request's head to the last byte of the head.
     pub header: Duration,
-    /// From the end of the head to the end of the body, and again to the end of the answer.
+    /// Time from the end of the head until the answer is made, and again until the peer has taken the answer.
     pub request: Duration,
-    /// Without a request.
+    /// Time that a connection may be idle between requests.
     pub idle: Duration,
-    /// After SIGTERM, still taking connections, until they are refused.
+    /// Time after SIGTERM during which connections are still accepted.
     pub drain_delay: Duration,
-    /// After that, until the last connections are cut.
+    /// Time after `drain_delay` until the remaining connections are cut.
     pub drain: Duration,
 }
 
-/// Bytes of a process that has read a ring and the metadata of all regions, and has nothing to do.
+/// Bytes of an idle process that has read a ring and the metadata of all regions.
 const PROCESS_BYTES: u64 = 64 << 20;
 
 /// Bytes of a thread: its stack, and the room that it keeps for large batches.
 const THREAD_BYTES: u64 = 4 << 20;
 
-/// Bytes of a busy connection: 16 KiB of a head, as much of an answer, a parsed head, and its tasks.
+/// Bytes of a busy connection: 16 KiB for a head, as much for an answer, a parsed head, and its tasks.
 const CONNECTION_BYTES: u64 = 40 << 10;
 
-/// What TLS adds to it: a record on its way in, and what is on its way out.
+/// Bytes that TLS adds to a connection: an incoming record and the outgoing data.
 const TLS_BYTES: u64 = 24 << 10;
 
 /// Bytes of an enabled key, set up for a dozen contexts.
 const KEY_BYTES: u64 = 16 << 10;
 
-/// What the memory of a process depends on, besides its limits.
+/// The factors, besides its limits, that a process's use of memory depends on.
 pub struct Load {
     /// Threads that serve connections.
     pub threads: usize,
@@ -69,14 +69,15 @@ pub struct Load {
 }
 
 impl Limits {
-    /// These, as far as a replica that runs with `ours` can take them up: the room for connections and bodies stays.
+    /// These limits, as a replica that runs with `ours` can adopt them: it keeps its limits on connections and buffered
+    /// bytes.
     #[must_use]
     pub fn taken_up_by(&self, ours: &Self) -> Self {
         let Self { buffered_bytes, connections, connections_per_peer, .. } = *ours;
         Self { buffered_bytes, connections, connections_per_peer, ..self.clone() }
     }
 
-    /// Bytes of memory that a process with these limits takes at most.
+    /// The most memory that a process with these limits takes, in bytes.
     pub fn memory_max(&self, load: &Load) -> u64 {
         let times = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);
         let connection = CONNECTION_BYTES + if load.over_tls { TLS_BYTES } else { 0 };

@@ -1,8 +1,8 @@
-//! Locking where what is guarded is whole at any time, also after a thread panicked.
+//! Locking of data that is consistent at all times, even after a thread has panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The lock of `mutex`, poisoned or not.
+/// Locks `mutex`, whether it is poisoned or not.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Wipes all that is freed: buffers of hyper, serde and all others held numbers, passwords and keys, too. A build with
-/// `--cfg callveil_unwiped` does not, and shows that the tests of this can fail.
+/// Wipes all memory as it is freed, because buffers of hyper, serde and other crates held numbers, passwords and keys
+/// too. A build with `--cfg callveil_unwiped` does not wipe, which proves that the tests of the wiping can fail.
 #[cfg(not(callveil_unwiped))]
 #[global_allocator]
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);

@@ -1,4 +1,4 @@
-//! What became of a batch, item by item.
+//! The results of a batch, item by item.
 
 use std::mem;
 
@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{ids::KeyId, item::ItemError, memory, siv::SEALED_NUMBER_BYTES, uid};
 
-/// What became of a batch's items, in their order: one buffer holds all texts, so that an item costs no allocation.
+/// The results of a batch's items, in order. One buffer holds all texts, so that no item costs an allocation.
 #[derive(Default)]
 pub struct Mapped {
     texts: String,
@@ -15,8 +15,9 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Stands between the UIDs of one item, which is the only item to have several with [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases). No text
-    /// holds it: a UID is base32, and a number with a control character is none.
+    /// Separates the UIDs of one item. An item has several only with
+    /// [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases). No text contains the separator: a UID is base32,
+    /// and a text with a control character is not a number.
     pub const SEPARATOR: char = '\n';
 
     /// Room for `items` of the usual length.
@@ -24,8 +25,9 @@ impl Mapped {
         Self { texts: String::with_capacity(Self::bytes_for(items)), items: SmallVec::with_capacity(items) }
     }
 
-    /// The number or UID that each item became, or why it became none. With [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases) the UID under the
-    /// primary key comes first, then those under the other enabled keys, newest first, [`Mapped::SEPARATOR`] between.
+    /// The number or UID that each item became, or why it failed. With
+    /// [`Mode::PhoneToAliases`](crate::item::Mode::PhoneToAliases), the UID under the primary key comes first, then the
+    /// UIDs under the other enabled keys, newest first, with [`Mapped::SEPARATOR`] between them.
     pub fn iter(&self) -> impl Iterator<Item = Result<&str, ItemError>> {
         let mut begin = 0;
         self.items.iter().map(move |item| {
@@ -41,7 +43,7 @@ impl Mapped {
         self.items.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no items.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -66,12 +68,12 @@ impl Mapped {
         items * uid::CHARS_MIN
     }
 
-    /// Bytes of texts that there is room for.
+    /// Bytes of texts for which there is room.
     pub fn capacity(&self) -> usize {
         self.texts.capacity()
     }
 
-    /// Forgets all items, and keeps the room that they had.
+    /// Wipes and forgets all items, but keeps the room that they had.
     pub fn clear(&mut self) {
         let mut texts = mem::take(&mut self.texts).into_bytes();
         memory::wipe(&mut texts);
@@ -80,7 +82,7 @@ impl Mapped {
         self.items.clear();
     }
 
-    /// Notes what became of the next item: what `write` adds to the texts, or its error.
+    /// Notes the result of the next item: the text that `write` appends, or the error that it returns.
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut String) -> Result<(), ItemError>) {
         let begin = self.texts.len();
         let item = write(&mut self.texts).map(|()| self.texts.len());
@@ -109,7 +111,7 @@ impl Drop for Mapped {
 pub struct Failures([usize; ItemError::ALL.len()]);
 
 impl Failures {
-    /// The reasons for which items failed, and how many did.
+    /// The reasons why items failed, each with the number of items.
     pub fn iter(&self) -> impl Iterator<Item = (ItemError, usize)> {
         ItemError::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
     }

@@ -1,6 +1,6 @@
-//! What the process does so that its secrets stay in its memory: no core dumps, no debugger of the same user, keys in
-//! pages that are never swapped, and stacks wiped of what key set-up left there. What the heap held is wiped by the
-//! allocator of the binary (`main.rs`).
+//! Keeps the secrets of the process in its memory: it writes no core dumps, debuggers of the same user are kept out,
+//! keys are in pages that are never swapped out, and stacks are wiped after key set-up. The binary's allocator wipes
+//! the heap (`main.rs`).
 
 #![allow(unsafe_code, reason = "a page that is locked and left out of core dumps cannot be had without")]
 
@@ -22,13 +22,13 @@ use rustix::{
 
 use crate::lock::lock;
 
-/// Bytes of stack below a function that are wiped for it: more than setting up a key or mapping a number uses.
+/// Bytes of stack that are wiped below a function: more than setting up a key or mapping a number uses.
 const STACK_BYTES: usize = 96 * 1024;
 
 static NOT_LOCKED: AtomicBool = AtomicBool::new(false);
 static IN_DUMPS: AtomicBool = AtomicBool::new(false);
 
-/// Keeps this process out of core dumps, and debuggers of the same user out of it. Says what could not be had.
+/// Prevents core dumps of this process, and keeps debuggers of the same user out. Returns what failed.
 pub fn harden() -> Vec<&'static str> {
     let mut lacking = Vec::new();
     if setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_err() {
@@ -40,7 +40,7 @@ pub fn harden() -> Vec<&'static str> {
     lacking
 }
 
-/// What could not be had for the secrets that were made so far.
+/// The protections that could not be had for the secrets made so far.
 pub fn lacking() -> Vec<&'static str> {
     let mut lacking = Vec::new();
     if NOT_LOCKED.load(Ordering::Relaxed) {
@@ -56,25 +56,25 @@ pub fn lacking() -> Vec<&'static str> {
 #[inline(never)]
 pub fn wipe_stack() {
     let mut below = [0_u8; STACK_BYTES];
-    // As far as the compiler knows this reads and writes it, so that it is on this stack, all zeros.
+    // As far as the compiler knows, this reads and writes the array, so it must be on this stack, all zeros.
     std::hint::black_box(&mut below);
 }
 
-/// Overwrites what held secrets, at the speed of a `memset`.
+/// Overwrites values that held secrets, at the speed of a `memset`.
 pub fn wipe<T: Default + Copy>(values: &mut [T]) {
     values.fill(T::default());
-    // As far as the compiler knows this reads them, so that it cannot leave the writing out.
+    // As far as the compiler knows, this reads the values, so it cannot leave out the writes.
     std::hint::black_box(&values);
 }
 
-/// A secret in pages that are locked and left out of core dumps where the kernel allows. Its place is wiped when it is
-/// dropped, and then taken by another.
+/// A secret in pages that are locked and left out of core dumps, where the kernel allows it. When it is dropped, its
+/// place is wiped and may be used again.
 pub struct Locked<T> {
     secret: NonNull<T>,
 }
 
 impl<T> Locked<T> {
-    /// Puts `secret` there. What the caller's stack held of it is for the caller to wipe.
+    /// Puts `secret` there. The caller must wipe what its own stack held of the secret.
     pub fn new(secret: T) -> Self {
         const { assert!(align_of::<T>() <= PLACE_BYTES, "a place is aligned well enough") };
         let place = lock(&POOL).take(places_for::<T>()).cast::<T>();
@@ -95,7 +95,7 @@ impl<T> Deref for Locked<T> {
 
 impl<T> DerefMut for Locked<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: it was written by `new`, lives until `drop`, and is ours alone for as long as we are borrowed so.
+        // SAFETY: it was written by `new`, lives until `drop`, and is ours alone for as long as this borrow lasts.
         unsafe { self.secret.as_mut() }
     }
 }
@@ -114,26 +114,26 @@ impl<T> Drop for Locked<T> {
 
 // SAFETY: it owns its secret as a box does.
 unsafe impl<T: Send> Send for Locked<T> {}
-// SAFETY: it gives out references as a box does: through a shared one of itself, shared ones alone.
+// SAFETY: it gives out references as a box does. A shared reference to it gives out shared references only.
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
-/// Bytes of the smallest place for a secret, and what places are aligned to.
+/// Bytes of the smallest place for a secret, and the alignment of all places.
 const PLACE_BYTES: usize = 64;
 
-/// Bytes that are mapped and locked at a time: a small part of the least limit that systems have, 64 KiB.
+/// Bytes that are mapped and locked at a time: a small part of 64 KiB, the lowest limit that systems have.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), next: None });
 
-/// Locked pages, which are never given back: one mapping for each secret would be too many for the kernel.
+/// Locked pages. They are never given back, because one mapping for each secret would be too many for the kernel.
 struct Pool {
-    /// Places that were used, by how many of the smallest they are.
+    /// Free places, by their size in multiples of [`PLACE_BYTES`].
     free: BTreeMap<usize, Vec<NonNull<u8>>>,
-    /// What is left of the chunk that was mapped last, in bytes.
+    /// The rest of the chunk that was mapped last, and its length in bytes.
     next: Option<(NonNull<u8>, usize)>,
 }
 
-// SAFETY: its places are memory that no thread has to itself.
+// SAFETY: its places are memory that belongs to no single thread.
 unsafe impl Send for Pool {}
 
 fn places_for<T>() -> usize {
@@ -153,7 +153,7 @@ impl Pool {
                 (map_locked(chunk), chunk)
             }
         };
-        // SAFETY: there are at least so many bytes left from `place` on.
+        // SAFETY: at least `bytes` bytes are left from `place` on.
         self.next = Some((unsafe { place.add(bytes) }, left - bytes));
         place
     }
@@ -164,13 +164,13 @@ impl Pool {
 }
 
 fn map_locked(bytes: usize) -> NonNull<u8> {
-    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that is there.
+    // SAFETY: a new mapping, at an address of the kernel's choice, touches no existing memory.
     let pages =
         unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
     let Some(pages) = pages.ok().and_then(NonNull::new) else {
         handle_alloc_error(Layout::from_size_align(bytes, PLACE_BYTES).expect("a few kilobytes are a layout"))
     };
-    // SAFETY: the mapping is ours, and as long as these calls are told.
+    // SAFETY: the mapping is ours, and `bytes` long.
     let (locked, left_out) =
         unsafe { (mlock(pages.as_ptr(), bytes), madvise(pages.as_ptr(), bytes, Advice::LinuxDontDump)) };
     NOT_LOCKED.fetch_or(locked.is_err(), Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! What became of the requests, in numbers.
+//! Counts of requests and their outcomes.
 //!
-//! Whoever answers a request only adds to numbers that are there from the start: no label is looked up and no lock taken
-//! on its way. `operate/exposition.rs` tells Prometheus of them.
+//! Answering a request only adds to counters that exist from the start: it looks up no label and takes no lock.
+//! `operate/exposition.rs` reports the counters to Prometheus.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,20 +10,20 @@ use crate::{
     mapped::Failures,
 };
 
-/// Statuses that answers have. A request whose connection ended before has none.
+/// Statuses that answers have. 0 stands for a request whose connection ended before its answer.
 pub(crate) const STATUSES: [u16; 12] = [0, 200, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];
 
-/// Upper bounds of the buckets of the durations, in microseconds: CCC's patience is some 3 seconds.
+/// Upper bounds of the buckets of durations, in microseconds. CCC waits for about 3 seconds.
 pub(crate) const BOUNDS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 3_000_000];
 
-/// Modes, and in the last place requests that never told theirs.
+/// The number of modes, plus one place for requests whose mode was never read.
 const MODES: usize = Mode::ALL.len() + 1;
 
-/// What becomes of an item: mapped, passed, or each of the errors.
+/// The number of results of an item: mapped, passed, or one of the errors.
 const RESULTS: usize = ItemError::ALL.len() + 2;
 
-/// What became of the requests since the start.
+/// Counts of requests and their outcomes since the start.
 #[derive(Default)]
 pub struct Metrics {
     pub(crate) requests: [[AtomicU64; STATUSES.len()]; MODES],
@@ -37,7 +37,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts a request that ended, in whatever way, after this time; with status 0 where that was before its answer.
+    /// Counts a request that ended, in whatever way, after this time. `status` is 0 if it ended before its answer.
     pub fn count_request(&self, mode: Option<Mode>, status: u16, microseconds: u64) {
         let mode = mode.map_or(MODES - 1, |mode| mode as usize);
         let status = STATUSES.iter().position(|one| *one == status).unwrap_or(0);
@@ -47,7 +47,7 @@ impl Metrics {
         add(&self.microseconds, microseconds);
     }
 
-    /// Counts what became of the items of a request.
+    /// Counts the outcomes of a request's items.
     pub fn count_items(&self, mode: Mode, mapped: usize, passed: usize, failures: &Failures) {
         let items = &self.items[mode as usize];
         add(&items[0], mapped as u64);

@@ -5,7 +5,7 @@ use std::fmt;
 /// One more than the greatest number of 15 digits.
 const E164_END: u64 = 1_000_000_000_000_000;
 
-/// Bytes that hold any such number, and so those of the plaintext in its UID.
+/// Bytes that can hold any such number, and so the length of the plaintext in its UID.
 pub const NUMBER_BYTES: usize = 7;
 
 /// A number in E.164 form: country code and national number, at most 15 digits, written without the plus sign.
@@ -29,7 +29,7 @@ impl E164 {
 /// Bytes of UTF-8 in the longest text.
 pub const TEXT_BYTES_MAX: usize = 128;
 
-/// A text with nothing around it: 1 to [`TEXT_BYTES_MAX`] bytes, no control character, and neither white space nor
+/// A text with nothing to strip: 1 to [`TEXT_BYTES_MAX`] bytes, no control character, and neither white space nor
 /// invisible marks at its ends (specification, section 2, step 1).
 ///
 /// ```
@@ -43,21 +43,21 @@ pub const TEXT_BYTES_MAX: usize = 128;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a>(&'a str);
 
-/// `text` without what contact lists put around numbers, however long it is.
+/// `text` without the white space and marks that contact lists put around numbers. It may have any length.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || is_mark(c))
 }
 
 impl<'a> Text<'a> {
-    /// `text` without what contact lists put around numbers; `None` where nothing is left, or too much, or a control
-    /// character is inside.
+    /// `text` without the white space and marks that contact lists put around numbers. It is `None` if nothing is left,
+    /// if the rest is too long, or if it contains a control character.
     pub fn strip(text: &'a str) -> Option<Self> {
         let text = trim(text);
         let fits = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(char::is_control);
         fits.then_some(Self(text))
     }
 
-    /// `text`, where [`Text::strip`] would leave it as it is.
+    /// `text`, if [`Text::strip`] would leave it unchanged.
     pub fn exact(text: &'a str) -> Option<Self> {
         Self::strip(text).filter(|stripped| stripped.0.len() == text.len())
     }
@@ -79,14 +79,14 @@ pub const HOTLINE_DIGITS_MAX: usize = 15;
 /// A short number of a region, such as 10086 in China: the ASCII digits that are dialled there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hotline {
-    /// ASCII, and zero bytes behind.
+    /// ASCII digits, followed by zero bytes.
     digits: [u8; HOTLINE_DIGITS_MAX],
     count: usize,
 }
 
 impl Hotline {
-    /// The hotline of these digits; `None` where they are no ASCII digits, none at all, or more than
-    /// [`HOTLINE_DIGITS_MAX`].
+    /// The hotline with these digits; `None` if there are none, if there are more than [`HOTLINE_DIGITS_MAX`], or if
+    /// any is not an ASCII digit.
     pub fn new(digits: &str) -> Option<Self> {
         let (bytes, count) = (digits.as_bytes(), digits.len());
         let mut digits = [0; HOTLINE_DIGITS_MAX];
@@ -105,15 +105,15 @@ impl Hotline {
 pub enum Number<'a> {
     /// A phone number.
     E164(E164),
-    /// A short number of the region of the key that read it. Its UID is that of its digits as a text.
+    /// A short number of the region of the key that read it. It has the same UID as its digits have as a text.
     Hotline(Hotline),
     /// Any other text: an extension, a withheld caller, a SIP URI.
     Verbatim(Text<'a>),
 }
 
 impl Number<'_> {
-    /// Adds the number to `text` in the form that no configuration changes: `+` and the digits of its E.164 form, a
-    /// hotline's digits, or the verbatim text.
+    /// Appends the number to `text` in a form that does not depend on the configuration: `+` and the digits of its
+    /// E.164 form, a hotline's digits, or the verbatim text.
     pub fn push_canonical(&self, text: &mut String) {
         match self {
             Self::E164(number) => {
@@ -126,7 +126,7 @@ impl Number<'_> {
     }
 }
 
-/// A text that can be no number and gets no UID: empty, too long, or with a control character inside.
+/// A text that cannot be a number and gets no UID: it is empty, too long, or contains a control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidNumber;
 

@@ -1,4 +1,4 @@
-//! Who is at the other end: the peer of the socket, or, where that is a proxy of ours, whom it speaks for.
+//! The peer at the other end: the peer of the socket or, if that is one of our proxies, the peer that it connects for.
 
 use std::{
     fmt,
@@ -8,12 +8,14 @@ use std::{
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// Hops that are looked at, from ours outwards.
+/// Hops that are read, nearest first.
 const HOPS_MAX: usize = 32;
 
-/// The peer that counts: `socket`, or the nearest hop of `X-Forwarded-For` that is none of the `trusted` proxies.
+/// The peer that counts: `socket` or, if that is a `trusted` proxy, the nearest hop of `X-Forwarded-For` that is not a
+/// trusted proxy.
 ///
-/// Each proxy appends whom it had before itself, so what is to the left of an untrusted hop is only that one's word.
+/// Each proxy appends the address that connected to it. So everything to the left of an untrusted hop is only a claim
+/// of that hop.
 pub fn real(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |peer: &IpAddr| trusted.iter().any(|network| network.contains(peer));
     if !is_trusted(&socket) {
@@ -40,11 +42,11 @@ fn parse(hop: &str) -> Option<IpAddr> {
     peer.map(|peer| peer.to_canonical())
 }
 
-/// What peers are told apart by: an IPv4 address, or the /64 network of an IPv6 one, which is the least that anybody is
-/// given.
+/// The address by which peers are told apart: an IPv4 address, or the /64 network of an IPv6 address, which is the
+/// smallest network that anybody is given.
 ///
-/// IPv4 addresses are kept as IPv6 ones (RFC 4291 section 2.5.5.2). An `IpAddr` has 12 bytes that an IPv4 address leaves
-/// as they are: in a table it would keep what was on the stack before, such as a number.
+/// IPv4 addresses are kept as IPv6 addresses (RFC 4291 section 2.5.5.2). An `IpAddr` has 12 bytes that an IPv4 address
+/// does not write. In a table, these would keep whatever was on the stack before, such as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(Ipv6Addr);
 

@@ -1,4 +1,4 @@
-//! What a listener asks for an answer, and what it has to say of the request's time.
+//! The interface between a listener and the code that answers its requests, and the time limit of a request.
 
 use std::{
     future::Future,
@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 
 use crate::budget::Share;
 
-/// Headers of an answer, but for those that hyper adds.
+/// Headers of an answer, without those that hyper adds.
 const HEADERS: usize = 4;
 
 /// Something that answers the requests of a listener.
 pub trait Respond: Send + Sync + 'static {
-    /// The answer to `request`, which came from `peer`. A body that was read to its end is taken away; nobody reads what
-    /// is left of any other.
+    /// The answer to `request`, which came from `peer`. A body that was read to its end is taken out of `request`. The
+    /// caller discards the rest of any other body.
     fn respond(
         &self,
         request: &mut Request<Option<Incoming>>,
@@ -32,28 +32,28 @@ pub trait Respond: Send + Sync + 'static {
         patience: &Patience,
     ) -> impl Future<Output = Answer> + Send;
 
-    /// The answer to a peer whose request's head did not come in time.
+    /// The answer to a peer that sent the head of its request too slowly.
     fn too_slow(&self) -> Response<Bytes>;
 }
 
-/// An answer, and what the listener is to know of it.
+/// An answer, and what the listener needs to know about it.
 pub struct Answer {
     /// What the peer gets.
     pub response: Response<Bytes>,
-    /// Whether the peer is no stranger any more: it has had a request granted.
+    /// Whether a request was granted, so that the peer is no longer a stranger.
     pub granted: bool,
-    /// What the answer takes of the memory for bodies and answers, until it is sent.
+    /// The answer's share of the memory for bodies and answers, held until the answer is sent.
     pub share: Option<Share>,
 }
 
 impl Answer {
-    /// An answer that says nothing of its peer.
+    /// An answer to a request that was not granted. It holds no share of the memory.
     pub fn to_stranger(response: Response<Bytes>) -> Self {
         Self { response, granted: false, share: None }
     }
 }
 
-/// How long a request may take. The listener keeps the time; the request asks whether it is over where it waits.
+/// The time limit of a request. The listener keeps the time, and the request checks it wherever it waits.
 #[derive(Default)]
 pub struct Patience {
     over: AtomicBool,
@@ -61,7 +61,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// What `future` gives; `None` once the request's time is over.
+    /// The output of `future`; `None` once the request's time is over.
     pub async fn unless_over<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let over = async {
             while !self.over.load(Ordering::Relaxed) {
@@ -92,7 +92,7 @@ pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response<Bytes> {
     response(status, "application/json", json)
 }
 
-/// An answer with a body of this type, which nobody is to keep.
+/// An answer with a body of this type, which nobody may cache.
 pub fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

@@ -1,6 +1,6 @@
-//! Knowing a secret key by its form, so that one in a wrong place is refused and never shown.
+//! Detects secret keys by their form, so that a key in the wrong place is refused and never shown.
 
-/// How the secret keys begin that people mistake for public ones, and what each is.
+/// Texts that mark a secret key which people mistake for a public one, each with a description of that key.
 const FORMS: [(&str, &str); 4] = [
     ("AGE-SECRET-KEY-", "an age identity, which is secret"),
     ("AGE-PLUGIN-", "an age identity, and no public key"),
@@ -8,7 +8,7 @@ const FORMS: [(&str, &str); 4] = [
     ("PRIVATE KEY-----", "a private key as PEM"),
 ];
 
-/// Which secret key stands in `text`, if one does.
+/// The kind of secret key that `text` contains, if any.
 pub(crate) fn found_in(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_uppercase();
     FORMS.iter().find(|(form, _)| text.contains(form)).map(|(_, what)| *what)

@@ -1,6 +1,6 @@
 //! AES-SIV (RFC 5297), and nothing else: the only user of the cipher.
 //!
-//! One key and one associated-data string a UID, as section 3 of the specification fixes it:
+//! Each UID uses one key and one associated-data string, as section 3 of the specification fixes them:
 //!
 //! ```text
 //! AD   = "callveil/1/" || key id as 4 lower-case hex digits || "/" || context
@@ -10,9 +10,10 @@
 //!
 //! With one associated-data string this is also what Tink's `AesSivKey` computes.
 //!
-//! [`Cipher`] is the crate `aes-siv`, for plaintexts of any length. Numbers, which all have [`NUMBER_BYTES`], take a
-//! shorter way to the same bytes: S2V of a plaintext shorter than a block is one block of AES over what does not depend
-//! on it, and that is computed once for a key and a context ([`NumberCipher`], [`Prefix`]).
+//! [`Cipher`] uses the crate `aes-siv`, for plaintexts of any length. All numbers are [`NUMBER_BYTES`] long, and a
+//! shorter way computes the same bytes for them. A plaintext shorter than a block enters S2V only in its last AES
+//! block. Everything before that depends only on the key and the context, and is computed once for both
+//! ([`NumberCipher`], [`Prefix`]).
 
 use aes::{
     Aes256Enc, Block,
@@ -48,7 +49,7 @@ pub struct Cipher {
 }
 
 impl Cipher {
-    /// The cipher for UIDs that `id`, whose key is `key`, makes in `context`.
+    /// The cipher for UIDs that the key `key`, named `id`, makes in `context`.
     pub fn new(key: &[u8; KEY_BYTES], id: KeyId, context: &Context) -> Self {
         let associated_data = [&prefix_of_associated_data(id), context.as_str().as_bytes()].concat().into();
         Self { siv: Locked::new(Aes256Siv::new(key.into())), associated_data }
@@ -91,11 +92,12 @@ struct Secrets {
     begun: Block,
 }
 
-/// What S2V of a number begins with in one context: `dbl(dbl(CMAC(<zero>)) xor CMAC(AD)) xor CMAC's subkey`.
+/// The part of S2V that depends only on the key and the context: `dbl(dbl(CMAC(<zero>)) xor CMAC(AD)) xor CMAC's
+/// subkey`.
 pub struct Prefix(Locked<[u8; SIV_BYTES]>);
 
 impl NumberCipher {
-    /// The cipher for UIDs that `id`, whose key is `key`, makes of numbers.
+    /// The cipher for UIDs that the key `key`, named `id`, makes of numbers.
     pub fn new(key: &[u8; KEY_BYTES], id: KeyId) -> Self {
         let (mac_key, ctr_key) = key.split_at(KEY_BYTES / 2);
         let aes = |key| Aes256Enc::new_from_slice(key).expect("half of the key is 32 bytes");
@@ -106,7 +108,7 @@ impl NumberCipher {
         Self(Locked::new(Secrets { mac, ctr, padded: dbl(whole), whole, zero, begun }))
     }
 
-    /// What does not depend on the number: RFC 5297 section 2.4, up to the last step.
+    /// The part that does not depend on the number: RFC 5297 section 2.4, up to the last step.
     pub fn prefix(&self, context: &Context) -> Prefix {
         let Secrets { mac, whole, padded, zero, begun, .. } = &*self.0;
         let (blocks, last) = whole_blocks_and_last(context.as_str().as_bytes());
@@ -119,7 +121,7 @@ impl NumberCipher {
         Prefix(Locked::new(xor(dbl(xor(dbl(*zero), of_associated_data)), *whole).into()))
     }
 
-    /// Puts `V || C` of each of the `numbers` into `sealed`, which is as long: AES-SIV-ENCRYPT of RFC 5297 section 2.6.
+    /// Writes `V || C` of each of `numbers` to `sealed`, of the same length: AES-SIV-ENCRYPT of RFC 5297 section 2.6.
     pub fn seal(&self, prefix: &Prefix, numbers: &[[u8; NUMBER_BYTES]], sealed: &mut [[u8; SEALED_NUMBER_BYTES]]) {
         for (numbers, sealed) in numbers.chunks(BLOCKS).zip(sealed.chunks_mut(BLOCKS)) {
             let mut blocks = Blocks::new();
@@ -137,8 +139,8 @@ impl NumberCipher {
         }
     }
 
-    /// Puts the number in each `V || C` of `sealed` into `numbers`, which is as long, `None` where this key never made it
-    /// in this context: AES-SIV-DECRYPT of RFC 5297 section 2.7.
+    /// Writes the number in each `V || C` of `sealed` to `numbers`, which has the same length: AES-SIV-DECRYPT of RFC
+    /// 5297 section 2.7. The entry is `None` if this key never made that `V || C` in this context.
     pub fn open(
         &self,
         prefix: &Prefix,
@@ -158,7 +160,7 @@ impl NumberCipher {
             self.0.mac.encrypt_with_backend(EncryptAll(&mut blocks));
             for ((block, number), sealed) in blocks.iter().zip(numbers).zip(sealed) {
                 let differs = u128::from_ne_bytes(xor(*block, v_of(sealed)).into());
-                // That a UID is forged is no secret: its sender is told.
+                // It is no secret that a UID is forged: its sender is told.
                 if bool::from(differs.ct_ne(&0)) {
                     wipe(number.as_mut_slice());
                     *number = None;
@@ -172,10 +174,11 @@ impl NumberCipher {
 /// Blocks that are worked on together: enough for every back end of the crate `aes` to do many at once.
 const BLOCKS: usize = 64;
 
-/// As many blocks as there are, in room for all.
+/// Up to [`BLOCKS`] blocks, stored without an allocation.
 type Blocks = SmallVec<[Block; BLOCKS]>;
 
-/// Encrypts blocks as many at once as the back end can: also a few, with others beside them that nobody wants.
+/// Encrypts as many blocks at once as the back end can. A remainder that is not too small is filled up with blocks that
+/// are then dropped.
 struct EncryptAll<'b>(&'b mut [Block]);
 
 impl BlockSizeUser for EncryptAll<'_> {
@@ -187,7 +190,7 @@ impl BlockCipherEncClosure for EncryptAll<'_> {
         let at_once = B::ParBlocksSize::USIZE;
         let (many, few) = Array::<Block, B::ParBlocksSize>::slice_as_chunks_mut(self.0);
         many.iter_mut().for_each(|blocks| backend.encrypt_par_blocks(blocks.into()));
-        // One after the other costs each the latency of all rounds; all at once costs little more than that.
+        // One after another, each block costs the latency of all rounds. Together, they cost little more than one.
         if few.len() * 16 > at_once {
             let mut blocks = ParBlocks::<B>::default();
             blocks[..few.len()].copy_from_slice(few);
@@ -222,7 +225,7 @@ fn xor_number(number: [u8; NUMBER_BYTES], key_stream: &Block) -> [u8; NUMBER_BYT
     std::array::from_fn(|at| number[at] ^ key_stream[at])
 }
 
-/// `bytes`, fewer than a block, followed by 0x80 and zeros.
+/// `bytes`, which are fewer than a block, followed by 0x80 and zeros.
 fn pad(bytes: &[u8]) -> Block {
     let mut block = Block::default();
     block[..bytes.len()].copy_from_slice(bytes);
@@ -247,7 +250,7 @@ fn v_of(sealed: &[u8; SEALED_NUMBER_BYTES]) -> Block {
     sealed.first_chunk::<SIV_BYTES>().copied().expect("it begins with V").into()
 }
 
-/// A ciphertext that this key, in this context, never made.
+/// A ciphertext that this key never made in this context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAuthentic;
 

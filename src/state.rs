@@ -1,5 +1,5 @@
-//! What is in use now: the ring, the clients and the terms that requests are answered with, and what was done with them.
-//! Reloading swaps them, requests read them.
+//! What is in use now: the ring, the clients and the terms for answering requests, and counts of what was done with
+//! them. Reloads replace them, and requests read them.
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +25,13 @@ use crate::{
     usage::Usage,
 };
 
-/// The least time between two looks at the ring file that requests ask for.
+/// The shortest time between two looks at the ring file that requests ask for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a request waits for such a look.
 const LOOK_WAIT: Duration = Duration::from_millis(100);
 
-/// How long a look at the files may take, before it is said to hang.
+/// How long a look at the files may take before it is reported as hanging.
 pub const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The shared state of a replica.
@@ -44,8 +44,8 @@ pub struct ReplicaState {
     looks: Mutex<Looks>,
     look_wanted: Notify,
     looks_done: watch::Sender<u64>,
-    /// Random, made at this start, so that two answers can be told to come from one process; the ids of its requests begin
-    /// with it.
+    /// Random, made at this start. It shows whether two answers come from one process, and the ids of its requests
+    /// begin with it.
     pub instance: String,
     /// When this process started.
     pub started: Timestamp,
@@ -54,41 +54,41 @@ pub struct ReplicaState {
 /// How much was decoded with one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// UIDs, since the start.
+    /// UIDs that were decoded since the start.
     pub count: u64,
-    /// When the last of them was.
+    /// When the last of them was decoded.
     pub last: Option<Timestamp>,
 }
 
-/// What became of the last reloads.
+/// The outcome of the last reloads.
 #[derive(Clone, Debug, Default)]
 pub struct Reloads {
-    /// Why the key ring that is there now is not in use, where it is not.
+    /// Why the key ring on disk is not in use, if it is not.
     pub ring: Option<NotInUse>,
-    /// Why the configuration that is there now is not in use, where it is not.
+    /// Why the configuration on disk is not in use, if it is not.
     pub config_refused: Option<String>,
     /// Reloads that were refused, since the start.
     pub failures: u64,
-    /// When the ring in use was taken up.
+    /// When the ring in use was loaded.
     pub ring_since: Option<Timestamp>,
 }
 
 /// Why a key ring is not in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotInUse {
-    /// This is wrong with it.
+    /// It was refused for this reason.
     Refused(String),
     /// It waits for these signatures.
     Awaits(String),
 }
 
 impl Reloads {
-    /// Why the key ring that is there now is refused, where it is.
+    /// Why the key ring on disk is refused, if it is.
     pub fn ring_refused(&self) -> Option<&str> {
         if let Some(NotInUse::Refused(reason)) = &self.ring { Some(reason) } else { None }
     }
 
-    /// Whose signatures the key ring that is there now waits for, where it does.
+    /// Whose signatures the key ring on disk waits for, if it waits for any.
     pub fn ring_awaits(&self) -> Option<&str> {
         if let Some(NotInUse::Awaits(what)) = &self.ring { Some(what) } else { None }
     }
@@ -96,16 +96,16 @@ impl Reloads {
 
 #[derive(Default)]
 struct Looks {
-    /// Whether what a request asked for last is yet to be done.
+    /// Whether the last look that a request asked for is still to be done.
     wanted: bool,
-    /// When that was.
+    /// When a request last asked for a look.
     last: Option<Instant>,
-    /// When the look that is under way began, whoever wanted it.
+    /// When the look under way began, whoever asked for it.
     began: Option<Instant>,
 }
 
 impl ReplicaState {
-    /// A replica that starts with these.
+    /// The state of a replica that starts with these.
     pub fn new(tokenizer: Tokenizer, clients: Clients, terms: Terms, instance: String, started: Timestamp) -> Self {
         Self {
             tokenizer: ArcSwap::from_pointee(tokenizer),
@@ -121,22 +121,22 @@ impl ReplicaState {
         }
     }
 
-    /// The tokenizer of this moment; a request keeps the one it began with.
+    /// The current tokenizer. The guard keeps it while a reload puts another in use.
     pub fn tokenizer(&self) -> Guard<Arc<Tokenizer>> {
         self.tokenizer.load()
     }
 
-    /// The clients of this moment.
+    /// The current clients.
     pub fn clients(&self) -> Guard<Arc<Clients>> {
         self.clients.load()
     }
 
-    /// The terms of this moment.
+    /// The current terms.
     pub fn terms(&self) -> Guard<Arc<Terms>> {
         self.terms.load()
     }
 
-    /// The terms of each moment, for a listener, which needs nothing else of the state.
+    /// Access to the current terms at any time, for a listener, which needs nothing else of the state.
     pub fn all_terms(&self) -> Arc<ArcSwap<Terms>> {
         self.terms.clone()
     }
@@ -147,29 +147,29 @@ impl ReplicaState {
         lock(&self.reloads).ring_since = Some(now);
     }
 
-    /// Has the ring in use write numbers with the trunk prefix of these regions.
+    /// Makes the ring in use write numbers of these regions with their trunk prefix.
     pub fn use_trunk_zero(&self, regions: TrunkZeroRegions) {
         let tokenizer = Tokenizer::new(self.tokenizer().ring().clone(), regions).expect("this ring is in use");
         tokenizer.warm_up();
         self.tokenizer.store(Arc::new(tokenizer));
     }
 
-    /// Takes calls on these terms from now on.
+    /// Accepts calls on these terms from now on.
     pub fn use_terms(&self, terms: Terms) {
         self.terms.store(Arc::new(terms));
     }
 
-    /// Lets these clients call, instead of those before.
+    /// Lets these clients call instead of the earlier ones.
     pub fn use_clients(&self, clients: Clients) {
         self.clients.store(Arc::new(clients));
     }
 
-    /// What became of the last reloads.
+    /// The outcome of the last reloads.
     pub fn reloads(&self) -> Reloads {
         lock(&self.reloads).clone()
     }
 
-    /// Notes why the ring that is there is not in use, or that it is; says whether that is news.
+    /// Notes why the ring on disk is not in use, or that it is (`None`). Returns whether that is news.
     pub fn note_ring(&self, reason: Option<NotInUse>) -> bool {
         let mut reloads = lock(&self.reloads);
         let news = reloads.ring != reason;
@@ -178,7 +178,7 @@ impl ReplicaState {
         news
     }
 
-    /// Notes why the configuration that is there is not in use, or that it is.
+    /// Notes why the configuration on disk is not in use, or that it is (`None`).
     pub fn note_config(&self, refused: Option<String>) {
         let mut reloads = lock(&self.reloads);
         reloads.failures += u64::from(refused.is_some());
@@ -218,9 +218,10 @@ impl ReplicaState {
         lock(&self.decoded).get(&id).map(|(_, lately)| lately.at(now)).unwrap_or_default()
     }
 
-    /// Has the ring file looked at now, and waits a little for that: whether a look came to its end.
+    /// Asks for a look at the ring file now, and waits briefly for it. Returns whether a look finished.
     ///
-    /// There is one look at a time, and at most one a second, however many requests ask. None waits for a look that hangs.
+    /// There is one look at a time, and at most one a second, however many requests ask. No request waits for a look
+    /// that hangs.
     pub async fn look(&self) -> bool {
         let mut done = {
             let mut looks = lock(&self.looks);
@@ -229,7 +230,7 @@ impl ReplicaState {
                 return false;
             }
             if !is_recent {
-                // Asked for once more where the one before has come to nothing.
+                // This asks again if the look before never finished.
                 (looks.wanted, looks.last) = (true, Some(Instant::now()));
                 self.look_wanted.notify_one();
             }
@@ -248,7 +249,7 @@ impl ReplicaState {
         lock(&self.looks).began = Some(Instant::now());
     }
 
-    /// Notes that it is over, and tells those who wait, where it is the one that they wait for.
+    /// Notes that a look is over. If it was done for requests, those that wait are told.
     pub fn look_ends(&self, for_requests: bool) {
         let mut looks = lock(&self.looks);
         looks.began = None;

@@ -1,4 +1,4 @@
-//! The UID: its text form, its bytes, and the plaintext inside. No key and no phone metadata is needed here.
+//! The UID: its text form, its bytes, and the plaintext inside. This module needs no key and no phone metadata.
 //!
 //! ```text
 //! uid       = base32_lower_nopad( key id (2 bytes) || V (16 bytes) || C )     RFC 4648 section 6
@@ -6,8 +6,8 @@
 //!           | 0x80 || UTF-8 of any other text || zeros up to 7 + 10 n bytes   -> 40 + 16 n characters
 //! ```
 //!
-//! Both forms are canonical: for every string there is at most one reading, and whatever encoding does not write,
-//! decoding refuses.
+//! Both forms are canonical: every string has at most one reading, and decoding refuses everything that encoding does
+//! not write.
 
 use std::fmt;
 
@@ -18,31 +18,32 @@ use crate::{
     number::{E164, NUMBER_BYTES, Number, Text},
 };
 
-/// Characters of the shortest UID, which every E.164 number has.
+/// Characters of the shortest UID. Every E.164 number has a UID of this length.
 pub const CHARS_MIN: usize = 40;
 
-/// Characters of the longest UID, that of a text of [`TEXT_BYTES_MAX`](crate::number::TEXT_BYTES_MAX) bytes.
+/// Characters of the longest UID, which a text of [`TEXT_BYTES_MAX`](crate::number::TEXT_BYTES_MAX) bytes has.
 pub const CHARS_MAX: usize = 248;
 
-/// Characters by which UIDs grow.
+/// UIDs grow in steps of this many characters.
 const CHARS_STEP: usize = 16;
 
 /// Bytes of `V || C` of a number.
 const SEALED_NUMBER_BYTES: usize = 16 + NUMBER_BYTES;
 
-/// Bytes by which plaintexts grow: they hide the length of a text, and leave base32 without spare bits.
+/// Plaintexts grow in steps of this many bytes. The steps hide the length of a text, and leave base32 without spare
+/// bits.
 const PLAINTEXT_BYTES_STEP: usize = 10;
 
-/// First byte of a verbatim plaintext. No E.164 number begins so: 10^15 is far below 2^55.
+/// First byte of a verbatim plaintext. No E.164 number begins with it: 10^15 is far below 2^55.
 const VERBATIM: u8 = 0x80;
 
 const BASE32: base32::Alphabet = base32::Alphabet::Rfc4648Lower { padding: false };
 
-/// What goes into a UID: that of a number, and of a text that is short enough, has one length; others are longer.
+/// The plaintext of a UID. Numbers and short texts share one length; other texts are longer.
 pub enum Plaintext {
-    /// For a UID of [`CHARS_MIN`].
+    /// For a UID of [`CHARS_MIN`] characters.
     Short([u8; NUMBER_BYTES]),
-    /// For a longer one.
+    /// For a longer UID.
     Long(Zeroizing<Vec<u8>>),
 }
 
@@ -73,7 +74,7 @@ impl Plaintext {
     }
 }
 
-/// The number in `plaintext`. A hotline is the text of its digits there.
+/// The number in `plaintext`. A hotline comes back as the text of its digits.
 ///
 /// # Errors
 /// [`MalformedUid`] for every plaintext that [`Plaintext::of`] does not write.
@@ -106,20 +107,20 @@ fn plaintext_bytes_for(text_bytes: usize) -> usize {
     NUMBER_BYTES + steps * PLAINTEXT_BYTES_STEP
 }
 
-/// A UID whose text is well-formed: the key that it names, and what that key sealed, `V || C`.
+/// A UID whose text is well-formed: the id of its key, and what that key sealed, `V || C`.
 pub struct Uid {
     /// The key that made this UID.
     pub key_id: KeyId,
-    /// What it sealed.
+    /// What that key sealed.
     pub sealed: Sealed,
 }
 
 /// `V || C`, for the cipher of a key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Sealed {
-    /// That of a [`Plaintext::Short`].
+    /// `V || C` of a [`Plaintext::Short`].
     Short([u8; SEALED_NUMBER_BYTES]),
-    /// That of a [`Plaintext::Long`].
+    /// `V || C` of a [`Plaintext::Long`].
     Long(Vec<u8>),
 }
 
@@ -127,9 +128,9 @@ impl Uid {
     /// Reads a UID in either letter case, with or without white space around it.
     ///
     /// # Errors
-    /// [`MalformedUid`] for every other text, one with the key id `0000` included: encoding never writes it.
+    /// [`MalformedUid`] for any other text, including one with the key id `0000`, which encoding never writes.
     pub fn parse(text: &str) -> Result<Self, MalformedUid> {
-        // With white space around it a text of this length is no UID.
+        // A text of this length that has white space around it is not a UID.
         let text = if text.len() == CHARS_MIN { text } else { text.trim() };
         if text.len() == CHARS_MIN {
             let mut sealed = [0; SEALED_NUMBER_BYTES];
@@ -159,17 +160,18 @@ impl Uid {
     }
 }
 
-/// Reads a UID of [`CHARS_MIN`] with nothing around it: the key that it names; what that sealed is put into `sealed`, where
-/// others can follow before any is read: what was only just written in pieces would be waited for.
+/// Reads a UID of [`CHARS_MIN`] characters with nothing around it. Returns the id of its key, and writes to `sealed`
+/// what that key sealed. Callers fill several of these before they read the first, since reading bytes just written in
+/// pieces stalls.
 #[inline]
 pub fn read_short(text: &str, sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Option<KeyId> {
     decode_short(text.as_bytes().try_into().ok()?, sealed).and_then(KeyId::from_bytes)
 }
 
-/// UIDs whose text is put together at once: a copy of what was only just written in pieces would wait for it.
+/// UIDs whose text is assembled before it is copied. Copying bytes just written in pieces stalls.
 const AT_ONCE: usize = 8;
 
-/// Adds the texts of the UIDs of [`CHARS_MIN`] in which this key sealed these.
+/// Appends the UIDs that `key_id` made, one for each of `sealed`. All have [`CHARS_MIN`] characters.
 pub fn push_short(key_id: KeyId, sealed: &[[u8; SEALED_NUMBER_BYTES]], text: &mut String) {
     let mut bytes = [0; SHORT_BYTES];
     bytes[..2].copy_from_slice(&key_id.to_bytes());
@@ -194,30 +196,30 @@ impl fmt::Display for Uid {
 /// Bytes of the shortest UID: its key id, and `V || C` of a number.
 const SHORT_BYTES: usize = 2 + SEALED_NUMBER_BYTES;
 
-/// A byte in each of the eight places of a word.
+/// `byte` in each of the eight places of a word.
 const fn eight(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Base32 (RFC 4648 section 6) of five times five bytes, each to eight characters that are worked on at once.
+/// Base32 (RFC 4648 section 6) of five groups of five bytes. The eight characters of a group are computed together.
 fn encode_short(bytes: [u8; SHORT_BYTES]) -> [u8; CHARS_MIN] {
     let mut chars = [0; CHARS_MIN];
     for (chars, bytes) in chars.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<5>().0) {
         let [a, b, c, d, e] = bytes.map(u64::from);
         let bits = a << 32 | b << 24 | c << 16 | d << 8 | e;
-        // 40 bits to two times 20, four times 10, eight times 5.
+        // Splits 40 bits into two times 20, then four times 10, then eight times 5.
         let bits = (bits >> 20) << 32 | (bits & 0xF_FFFF);
         let bits = (bits & 0x000F_FC00_000F_FC00) << 6 | (bits & 0x0000_03FF_0000_03FF);
         let values = (bits & 0x03E0_03E0_03E0_03E0) << 3 | (bits & 0x001F_001F_001F_001F);
-        // 0 to 25 are letters, 26 to 31 the digits from 2 on; adding 102 brings the latter to the top bit.
+        // 0 to 25 are letters, 26 to 31 the digits from 2 on. Adding 102 sets the top bit for the digits.
         let is_digit = (values + eight(128 - 26)) >> 7 & eight(1);
         *chars = (values + eight(b'a') - is_digit * u64::from(b'a' + 26 - b'2')).to_be_bytes();
     }
     chars
 }
 
-/// The reverse, in either letter case: the key id, and what was sealed, which is put into `sealed`; `None` for characters
-/// that base32 does not have.
+/// The reverse, in either letter case. Returns the key id, and writes to `sealed` what was sealed; `None` if a
+/// character is not in base32.
 #[inline]
 fn decode_short(chars: &[u8; CHARS_MIN], sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Option<[u8; 2]> {
     let mut groups = [0; CHARS_MIN / 8];
@@ -225,10 +227,10 @@ fn decode_short(chars: &[u8; CHARS_MIN], sealed: &mut [u8; SEALED_NUMBER_BYTES])
     for (group, chars) in groups.iter_mut().zip(chars.as_chunks::<8>().0) {
         let chars = u64::from_be_bytes(*chars);
         let lower = (chars & eight(0x7F)) | eight(0x20);
-        // The top bit of each place says whether its character, below 128, is at least so much.
+        // The top bit of each place says whether its character in `lower`, which is below 128, is at least `least`.
         let at_least = |least: u8| lower + eight(128 - least);
         let is_letter = at_least(b'a') & !at_least(b'z' + 1);
-        // What the bit for lower case made a digit of was none.
+        // The bit for lower case makes digits of some control characters, which do not count.
         let is_digit = at_least(b'2') & !at_least(b'7' + 1) & (chars << 2);
         all_good &= (is_letter | is_digit) & !chars;
         let values = lower - (is_letter >> 7 & eight(1)) * u64::from(b'a' + 26 - b'2') - eight(b'2' - 26);
@@ -236,7 +238,7 @@ fn decode_short(chars: &[u8; CHARS_MIN], sealed: &mut [u8; SEALED_NUMBER_BYTES])
         let bits = (bits & 0x03FF_0000_03FF_0000) >> 6 | (bits & 0x0000_03FF_0000_03FF);
         *group = (bits >> 32) << 20 | (bits & 0xF_FFFF);
     }
-    // Five times 40 bits are 16 of the key id, 128 of V and 56 of C.
+    // Five times 40 bits hold 16 of the key id, 128 of V and 56 of C.
     let [a, b, c, d, e] = groups;
     let v = u128::from(a) << 104 | u128::from(b) << 64 | u128::from(c << 24) | u128::from(d >> 16);
     let (v_bytes, c_bytes) = sealed.split_at_mut(SEALED_NUMBER_BYTES - NUMBER_BYTES);
@@ -246,7 +248,7 @@ fn decode_short(chars: &[u8; CHARS_MIN], sealed: &mut [u8; SEALED_NUMBER_BYTES])
     (all_good == eight(0x80)).then_some([first, second])
 }
 
-/// A text that is no UID, or a plaintext that none has.
+/// A text that is not a UID, or a plaintext that no UID has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedUid;
 
@@ -354,7 +356,7 @@ mod tests {
             assert_eq!(decoded(chars), Some(bytes));
             assert_eq!(decoded(chars.map(|c| c.to_ascii_uppercase())), Some(bytes));
         }
-        // Every byte in every place: only those of the alphabet are read.
+        // Every byte in every place: only bytes of the alphabet are accepted.
         for (place, byte) in (0..CHARS_MIN).flat_map(|place| (0..=255_u8).map(move |byte| (place, byte))) {
             let mut chars = [b'a'; CHARS_MIN];
             chars[place] = byte;

@@ -1,4 +1,4 @@
-//! What a client has had mapped since the start, in numbers, and what it opened lately.
+//! Counts of what was mapped for a client since the start, and of what it opened lately.
 
 use std::sync::{
     Mutex,
@@ -14,14 +14,14 @@ use crate::{
     lock::lock,
 };
 
-/// What becomes of an item, as the client's metrics tell it.
+/// The outcome of an item, as the client's metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It became a number or a UID.
     Mapped,
-    /// It was what was asked for already.
+    /// It already was what was asked for.
     Passed,
-    /// It failed by itself.
+    /// It failed on its own, not because of a limit.
     Failed,
     /// A limit of the client refused it.
     Limited,
@@ -42,12 +42,12 @@ impl Outcome {
     }
 }
 
-/// Which of a client's limits something counts towards.
+/// The limit of a client that something counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// That of numbers that become UIDs.
+    /// The limit on numbers that become UIDs.
     Tokenize,
-    /// That of UIDs that become numbers.
+    /// The limit on UIDs that become numbers.
     Detokenize,
 }
 
@@ -63,7 +63,7 @@ impl Limit {
         }
     }
 
-    /// The limit of `mode`. Rewrapping reveals no number, and counts as making UIDs.
+    /// The limit that `mode` counts towards. Rewrapping reveals no number, and counts as making UIDs.
     pub fn of(mode: Mode) -> Self {
         match mode {
             Mode::UidToPhone => Self::Detokenize,
@@ -72,7 +72,7 @@ impl Limit {
     }
 }
 
-/// What one client has had: items by mode and outcome, and values that counted towards its limits.
+/// Counts for one client: items by mode and outcome, and values that counted towards its limits.
 #[derive(Debug, Default)]
 pub struct Usage {
     items: [[AtomicU64; Outcome::ALL.len()]; Mode::ALL.len()],
@@ -81,7 +81,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Counts so many items more.
+    /// Counts `items` more.
     pub fn count(&self, mode: Mode, outcome: Outcome, items: usize) {
         if items > 0 {
             self.items[mode as usize][outcome as usize].fetch_add(items as u64, Ordering::Relaxed);
@@ -98,13 +98,13 @@ impl Usage {
         lock(&self.opened).add(id, uids, now);
     }
 
-    /// UIDs that were opened in the last hour and day before `now`: in all, and of each key.
+    /// UIDs that were opened in the last hour and the last day before `now`: in all, and by key.
     pub fn opened(&self, now: Timestamp) -> (Lately, Vec<(KeyId, Lately)>) {
         let opened = lock(&self.opened);
         (opened.all(now), opened.by_key(now))
     }
 
-    /// Counts so many values more towards a limit.
+    /// Counts `values` more towards a limit.
     pub fn charge(&self, limit: Limit, values: u64) {
         self.charged[limit as usize].fetch_add(values, Ordering::Relaxed);
     }

@@ -3,7 +3,7 @@
 /// The version, such as `0.2.0`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The first 12 digits of the Git commit; `None` where it was built from sources that name none.
+/// The first 12 digits of the Git commit; `None` if the program was built from sources without a known commit.
 pub const COMMIT: Option<&str> = if env!("CALLVEIL_COMMIT").is_empty() { None } else { Some(env!("CALLVEIL_COMMIT")) };
 
 /// Both, as `--version` shows them: `0.2.0 (0123456789ab)`.

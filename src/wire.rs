@@ -14,37 +14,38 @@ use crate::{
     mapped::Mapped,
 };
 
-/// A request, borrowing from its body what JSON let stand as it is.
+/// A request. It borrows from its body each text that has no escapes.
 pub struct Call<'a> {
     /// What is asked for.
     pub mode: Mode,
-    /// The items, in order; of a batch over the limit only as many as the limit.
+    /// The items, in order. A batch over the limit keeps only as many as the limit.
     pub numbers: SmallVec<[Cow<'a, str>; 1]>,
     /// How many items there are.
     pub count: usize,
 }
 
-/// Bytes of a body for each of its numbers, of eleven digits, quotes and a comma, or more: what room is made by.
+/// The fewest bytes that each number usually takes in a body: eleven digits, quotes and a comma. It decides how much
+/// room to make.
 const NUMBER_BYTES_MIN: usize = 14;
 
 /// Reads a request body, keeping at most `numbers_max` items.
 ///
 /// # Errors
-/// [`NotACall`] where the body is not JSON, a field is missing, repeated or of a wrong type, or the mode unknown.
+/// [`NotACall`] if the body is not JSON, if a field is missing, repeated or of a wrong type, or if the mode is unknown.
 /// Unknown fields are ignored.
 pub fn parse(body: &[u8], numbers_max: usize) -> Result<Call<'_>, NotACall> {
     // Some clients put a byte order mark before their JSON, which RFC 8259 section 8.1 lets a reader pass over.
     let body = body.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(body);
     let body = str::from_utf8(body).map_err(|_| NotACall)?;
     let mut json = serde_json::Deserializer::from_str(body);
-    // What serde_json says quotes the body, so that nothing of it may go on from here.
+    // The errors of serde_json quote the body, so none of them may be passed on.
     let numbers_expected = (body.len() / NUMBER_BYTES_MIN).min(numbers_max);
     let call = CallSeed { numbers_max, numbers_expected }.deserialize(&mut json).map_err(|_| NotACall)?;
     json.end().map_err(|_| NotACall)?;
     Ok(call)
 }
 
-/// A body that is no request.
+/// A body that is not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotACall;
 
@@ -110,7 +111,7 @@ impl<'de> Visitor<'de> for CallSeed {
 
 struct NumbersSeed {
     numbers_max: usize,
-    /// How many there is room for from the beginning.
+    /// For how many numbers room is made at the beginning.
     numbers_expected: usize,
 }
 
@@ -169,8 +170,8 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// The body of an answer that maps: `code` is 0, or 207 where items failed that the client wants to hear of. `mapped` is
-/// what became of `numbers` in `mode`.
+/// The body of an answer to a call that was mapped. `code` is 0, or 207 if items failed and the client wants to know.
+/// `mapped` holds the results of `numbers` in `mode`.
 pub fn answer(code: u16, mode: Mode, numbers: &[Cow<'_, str>], mapped: &Mapped) -> Vec<u8> {
     // A result is `{"Key":"13988888888","Value":"<40 characters>"},` or not much longer.
     let mut json = Vec::with_capacity(64 + 96 * numbers.len());
@@ -190,7 +191,7 @@ pub fn answer(code: u16, mode: Mode, numbers: &[Cow<'_, str>], mapped: &Mapped) 
     json
 }
 
-/// Adds one entry of an answer's `Results`: the item as it was given, and what became of it in `mode`.
+/// Appends one entry of an answer's `Results`: the item as it was given, and its result in `mode`.
 pub fn item(json: &mut Vec<u8>, mode: Mode, key: &str, outcome: Result<&str, ItemError>) {
     json.extend_from_slice(b"{\"Key\":");
     json::push_string(json, key);

@@ -1,33 +1,34 @@
-//! The chain of the lines of one start: what is altered, taken out, put in or moved shows.
+//! The chain of the lines of one start. It reveals lines that were altered, removed, inserted or moved.
 //!
-//! Each line ends in `"chain":"INSTANCE/N/HASH"}`. INSTANCE is the random name of the start, N counts its lines from 1, and
+//! Each line ends in `"chain":"INSTANCE/N/HASH"}`. INSTANCE is the random name of the start. N counts its lines from 1.
+//! HASH is hash(N), in hex:
 //!
 //! ```text
 //! hash(0) = 16 zero bytes
 //! hash(n) = the first 16 bytes of SHA-256(line n, from its `{` to the `/` before HASH || hash(n - 1))
 //! ```
 //!
-//! in hex. Whoever can write the log can make a chain anew from any line on. So its head, N and HASH of the last line, also
-//! goes where they cannot write.
+//! Anyone who can write the log can rebuild the chain from any line on. So the head of the chain, which is N and HASH
+//! of the last line, is also written to a place where they cannot write.
 
 use std::fmt;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of the longest line that is read, and written.
+/// Bytes of the longest line that is read or written.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Hex digits of the name of a start.
+/// Hex digits in the name of a start.
 pub const INSTANCE_DIGITS: usize = 16;
 
 /// Bytes of a hash of a line.
 const HASH_BYTES: usize = 16;
 
-/// What stands before a link in its line.
+/// The text before a link in its line.
 const FIELD: &[u8] = b",\"chain\":\"";
 
-/// What stands behind it.
+/// The text after a link.
 const END: &[u8] = b"\"}";
 
 /// Bytes of the longest link, from `,"chain"` to the end of the line: N has at most 20 digits.
@@ -36,12 +37,12 @@ pub(super) const LINK_BYTES_MAX: usize = FIELD.len() + INSTANCE_DIGITS + 1 + 20 
 /// The random name of a start, in hex.
 pub type Instance = [u8; INSTANCE_DIGITS];
 
-/// The hash of a line and all before it.
+/// The hash of a line and all lines before it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineHash([u8; HASH_BYTES]);
 
 impl LineHash {
-    /// The hash that is written so.
+    /// Reads a hash in hex.
     pub fn from_hex(hex: &[u8]) -> Option<Self> {
         let mut bytes = [0; HASH_BYTES];
         let fits = hex.len() == 2 * HASH_BYTES && HEXLOWER.decode_mut(hex, &mut bytes).is_ok();
@@ -66,11 +67,11 @@ impl fmt::Debug for LineHash {
 pub struct Head {
     /// How many lines it has.
     pub lines: u64,
-    /// The hash of the last of them.
+    /// The hash of the last line.
     pub hash: LineHash,
 }
 
-/// The chain of a start that goes on.
+/// The chain of a start, which new lines extend.
 pub(super) struct Chain {
     instance: Instance,
     head: Head,
@@ -104,7 +105,7 @@ impl Chain {
     }
 }
 
-/// What a line adds to its hash; the line itself need not be kept until the one before it is found.
+/// What a line adds to its hash. With this, the line itself need not be kept until the line before it is found.
 #[derive(Clone)]
 pub struct Content(Sha256);
 
@@ -118,16 +119,16 @@ impl Content {
     }
 }
 
-/// What a line says of its place in a chain.
+/// The place in a chain that a line claims.
 #[derive(Clone)]
 pub struct ChainedLine {
     /// The name of the start.
     pub instance: Instance,
     /// Which line of the chain it is.
     pub number: u64,
-    /// The hash that it says it has.
+    /// The hash that the line claims.
     pub hash: LineHash,
-    /// What its hash is made of.
+    /// What the line adds to its hash.
     pub content: Content,
 }
 

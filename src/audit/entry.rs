@@ -11,11 +11,11 @@ use super::{
     record::{Recent, Record, lines_of},
 };
 
-/// Places up to which a request that was broken off before it had one is still noted. Nothing was mapped for it, and it
-/// can no longer wait.
+/// A request that was broken off before it had a place is still noted while fewer places than this are taken. Nothing
+/// was mapped for it, and it can no longer wait.
 pub(super) const PLACES_AT_THE_END: usize = 2 * PLACES;
 
-/// Hashed items that take up about as much room as a line without.
+/// Hashed items that take about as much room as a line without any.
 const ITEMS_A_PLACE: usize = 4;
 
 /// The record of one request under way. Dropping it notes the request, so that none goes unnoted, however it ends.
@@ -27,20 +27,20 @@ pub struct Entry<'a> {
     pub record: Record<'a>,
 }
 
-/// What a request has in the log.
+/// The room that a request has in the log.
 #[derive(Clone, Copy)]
 pub(super) enum Room {
-    /// Nothing yet: a stranger never has more.
+    /// None yet. A stranger never gets any.
     Wanted,
-    /// So many places.
+    /// This many places.
     Places(usize),
-    /// Nothing: it goes on unrecorded.
+    /// None. The request goes on unrecorded.
     Refused,
 }
 
 impl Entry<'_> {
-    /// Waits for a place in the log, with room for so many `hashes` where items are hashed. All is taken at once: requests
-    /// that had some of it, and waited for the rest, could wait for each other.
+    /// Waits for places in the log, with room for `hashes` if items are hashed. All places are taken at once: requests
+    /// that had some of them and waited for the rest could wait for each other.
     pub async fn make_room(&mut self, hashes: usize) {
         if !self.is_settled() {
             let hashes = self.audit.item_key.as_ref().map_or(0, |_| hashes);
@@ -49,17 +49,17 @@ impl Entry<'_> {
         }
     }
 
-    /// Whether places were taken, or are refused, so that there is nothing to wait for.
+    /// Whether places were taken or refused, so that there is nothing to wait for.
     pub fn is_settled(&self) -> bool {
         !matches!(self.room, Room::Wanted)
     }
 
-    /// The key of the items' hashes, where items are to be hashed and there is room for that.
+    /// The key for the hashes of the items, if items are hashed and there is room for the hashes.
     pub fn item_key(&self) -> Option<&ItemKey> {
         self.audit.item_key.as_ref().filter(|_| matches!(self.room, Room::Places(_)))
     }
 
-    /// The places for its line; `None` where there are none even now.
+    /// The places for its line; `None` if there are none even now.
     fn places_at_the_end(&self) -> Option<usize> {
         match self.room {
             Room::Places(places) => Some(places),
@@ -102,7 +102,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Where a thread writes its lines: one that many requests share would have them wait for each other.
+/// The buffer in which a thread writes its lines. If many requests shared one, they would wait for each other.
 #[derive(Default)]
 struct Scratch {
     line: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Keyed hashes of items, so that a later question about one of them can be answered, by those who hold the key alone.
+//! Keyed hashes of items. They answer later questions about one item, but only for those who hold the key.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct ItemKey {
     id: ItemKeyId,
 }
 
-/// Which key it is, in hex. It tells nothing of the key, nor of any item.
+/// The id of a key, in hex. It reveals nothing about the key, nor about any item.
 pub type ItemKeyId = [u8; 2 * ID_BYTES];
 
 impl ItemKey {
@@ -37,7 +37,7 @@ impl ItemKey {
         key
     }
 
-    /// Which key it is: the first half of `HMAC(key, "id")`.
+    /// The id of this key: the first half of `HMAC(key, "id")`.
     pub fn id(&self) -> ItemKeyId {
         self.id
     }
@@ -50,7 +50,8 @@ impl ItemKey {
         hash
     }
 
-    /// The hash of a number: `HMAC(key, "number/" || `+` and its E.164 digits, or the text)`.
+    /// The hash of a number: `HMAC(key, "number/" || number)`, where the number is `+` and its E.164 digits, or else
+    /// the text.
     pub fn number(&self, canonical: &str) -> ItemHash {
         self.hash(&[b"number/", canonical.as_bytes()])
     }
@@ -69,14 +70,14 @@ impl ItemKey {
 pub struct ItemHash([u8; HASH_BYTES]);
 
 impl ItemHash {
-    /// The hash that is written so.
+    /// Reads a hash in hex.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut bytes = [0; HASH_BYTES];
         let fits = hex.len() == 2 * HASH_BYTES && HEXLOWER.decode_mut(hex.as_bytes(), &mut bytes).is_ok();
         fits.then_some(Self(bytes))
     }
 
-    /// Adds it to `out`, in hex.
+    /// Appends the hash to `out`, in hex.
     pub(super) fn push_to(self, out: &mut Vec<u8>) {
         let mut hex = [0; 2 * HASH_BYTES];
         HEXLOWER.encode_mut(&self.0, &mut hex);

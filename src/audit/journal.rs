@@ -1,4 +1,4 @@
-//! The record of what people do with a ring themselves, by commands or from Python: who did what, when, and what came of it.
+//! The record of what people do with a ring, by commands or from Python: who did what, when, and what came of it.
 
 use std::{
     fmt::{self, Display},
@@ -18,19 +18,19 @@ use crate::disk::{
     with_suffix,
 };
 
-/// What stands behind a ring's name in that of the file beside it.
+/// The suffix that is added to a ring's name for the file beside it.
 const BESIDE: &str = ".audit";
 
-/// How /proc says that nobody logged in for a process.
+/// The login uid in /proc of a process for which nobody logged in.
 const NO_LOGIN: u64 = u32::MAX as u64;
 
-/// What is said of a command that cannot be recorded.
+/// The message about a command that cannot be recorded.
 const CANNOT: &str = "cannot record this";
 
-/// What is said of a command whose end cannot be recorded.
+/// The message about a command whose end cannot be recorded.
 const DONE_BUT: &str = "it is done, but could not be recorded";
 
-/// What could not be recorded.
+/// A record that could not be written.
 #[derive(Debug)]
 pub struct NotRecorded {
     what: &'static str,
@@ -39,7 +39,7 @@ pub struct NotRecorded {
 }
 
 impl NotRecorded {
-    /// Whether the place can be read only, so that another one would do.
+    /// Whether the place cannot be written to, so that another one would do.
     pub fn is_read_only(&self) -> bool {
         matches!(self.error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
     }
@@ -53,10 +53,10 @@ impl Display for NotRecorded {
 
 impl std::error::Error for NotRecorded {}
 
-/// Bytes of a record that are looked at for the name of its ring.
+/// Bytes of a record that are searched for the name of its ring.
 const LOOKED_AT_BYTES: u64 = 1024 * 1024;
 
-/// The record beside the ring at `ring`, if there is one, and the ring that it is of.
+/// The record beside the ring at `ring`, if there is one, and the name of the ring that it is about.
 pub fn ring_beside(ring: &Path) -> Option<(PathBuf, String)> {
     let path = with_suffix(&RealDisk.resolve(ring), BESIDE);
     let text = reading::start(&path, LOOKED_AT_BYTES).ok()?;
@@ -65,7 +65,7 @@ pub fn ring_beside(ring: &Path) -> Option<(PathBuf, String)> {
     Some((path, ring))
 }
 
-/// Where a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
+/// The file in which a command is recorded. It is opened before anything is done: what cannot be recorded is not done.
 pub struct Journal {
     command: &'static str,
     path: PathBuf,
@@ -73,7 +73,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// In this file, such as the one that the configuration names.
+    /// Records in this file, such as the one that the configuration names.
     ///
     /// # Errors
     /// [`NotRecorded`].
@@ -81,8 +81,8 @@ impl Journal {
         Self::opened_by(open, command, path)
     }
 
-    /// In the file beside the ring at `ring`, which is never a link: who can make one there could have others' files
-    /// written to.
+    /// Records in the file beside the ring at `ring`. That file may not be a link: someone who can make a link there
+    /// could have other people's files written to.
     ///
     /// # Errors
     /// [`NotRecorded`].
@@ -109,10 +109,10 @@ impl Journal {
         }
     }
 
-    /// A record on stderr, where no file is named: a service's log, or the person who runs the command.
+    /// Records on stderr, if no file is named: to the log of a service, or to the person who runs the command.
     ///
     /// # Errors
-    /// [`NotRecorded`] where there is no stderr.
+    /// [`NotRecorded`] if there is no stderr.
     pub fn on_stderr(command: &'static str) -> Result<Self, NotRecorded> {
         let path = PathBuf::from("stderr");
         match io::stderr().as_fd().try_clone_to_owned() {
@@ -121,10 +121,10 @@ impl Journal {
         }
     }
 
-    /// Does `act`, and records what came of it, so that it lasts: `fields` of what was done, or why it was not.
+    /// Does `act`, and records what came of it so that the record lasts: `fields` of what was done, or why it was not.
     ///
     /// # Errors
-    /// That of `act`, or [`NotRecorded`].
+    /// The error of `act`, or [`NotRecorded`].
     pub fn around<T, E: Display + From<NotRecorded>>(
         mut self,
         act: impl FnOnce() -> Result<T, E>,
@@ -139,7 +139,8 @@ impl Journal {
         }
     }
 
-    /// Records, so that it lasts, what is about to be done, where it cannot be taken back if its record then fails.
+    /// Records what is about to be done, so that the record lasts. This is for acts that cannot be undone if their
+    /// record then fails.
     ///
     /// # Errors
     /// [`NotRecorded`].
@@ -148,7 +149,7 @@ impl Journal {
         self.write(fields).map_err(|error| self.lacks(CANNOT, error))
     }
 
-    /// Records, so that it lasts, what came of what was announced.
+    /// Records what came of what was announced, so that the record lasts.
     ///
     /// # Errors
     /// [`NotRecorded`].
@@ -168,7 +169,7 @@ impl Journal {
     }
 }
 
-/// The line of a record: that this process does `command`, who runs it, and `fields` of what is done.
+/// The line of a record: the command, who runs it, and `fields` about what is done.
 pub fn line(command: &str, fields: Value) -> Vec<u8> {
     let mut line = Map::from_iter([("command".to_owned(), command.into())]);
     line.append(&mut who());
@@ -178,13 +179,13 @@ pub fn line(command: &str, fields: Value) -> Vec<u8> {
     event_line(Timestamp::now(), "command", line)
 }
 
-/// Makes what was written last, where it is a file.
+/// Makes the content last, if this is a file.
 fn sync(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
 }
 
 /// Who runs this process, as far as the system knows: sudo and su do not change the user who logged in. What the
-/// environment says is what somebody claims.
+/// environment says is only a claim.
 fn who() -> Map<String, Value> {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let login = number("/proc/self/loginuid").filter(|uid| *uid != NO_LOGIN);

@@ -1,18 +1,19 @@
-//! The audit log: one JSON line for each request of a client, start, reload and command that changes or exports
-//! something, and never a number or a UID in it. Requests without a client are summed up.
+//! The audit log: one JSON line for each request of a client, each start, each reload, and each command that changes or
+//! exports something. No line ever contains a number or a UID. Requests without a client are summed up.
 //!
-//! A request takes a place in the log before anything is mapped for it, and what became of it is noted when it ends, in
-//! whatever way. A thread of its own writes the lines, so that no request waits for a disk, as long as there are places:
+//! A request takes a place in the log before anything is mapped for it, and its outcome is noted when it ends, in
+//! whatever way. A separate thread writes the lines, so that no request waits for a disk as long as there are places:
 //!
 //! ```text
 //! client known, body read -> place -> mapped -> record -> line -> queue -> writer -> stdout, or a file that may be moved away
 //!             no client -> strangers: sums -> a line now and then ---^
 //! ```
 //!
-//! The events are `request`, `strangers`, `start`, `stop`, `reload`, `dropped`, and `command` of those who run callveil.
-//! A line of `strangers` has `peer` (an address or a /64 network; null for many), `status` (0 where there was no answer),
-//! `count`, and `since` when. A request with more hashes than fit in a line has several, `part` 1 to `parts`, of which the
-//! first has the counts. The lines of a start are a [`chain`], whose first line is the `start`.
+//! The events are `request`, `strangers`, `start`, `stop`, `reload`, `dropped`, and `command` for a command of an
+//! operator. A line of `strangers` has `peer` (an address or a /64 network; null for many), `status` (0 if there was no
+//! answer), `count`, and `since`, the time when the first of these requests ended. A request with more hashes than fit
+//! in a line has several lines, `part` 1 to `parts`, of which the first has the counts. The lines of a start are a
+//! [`chain`], whose first line is the `start`.
 
 pub mod chain;
 mod entry;
@@ -52,10 +53,10 @@ pub use self::{
 use self::{entry::Room, queue::Shared};
 use crate::{lock::lock, metrics::Metrics};
 
-/// Places of lines that are not written yet. That of a request is about 400 bytes.
+/// Places for lines that are not written yet. The line of a request is about 400 bytes.
 pub const PLACES: usize = 8192;
 
-/// How long the writer may be in one system call.
+/// How long the writer may be in one system call before it counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// How the log is kept: `[audit]` of the configuration.
@@ -69,13 +70,13 @@ pub struct AuditConfig {
     pub on_full: OnFull,
 }
 
-/// What happens while all places are taken, because the log cannot be written, or not fast enough.
+/// What happens while all places are taken because the log cannot be written, or not fast enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
-    /// Requests wait: nothing is mapped that is not recorded.
+    /// Requests wait, so that nothing is mapped that is not recorded.
     #[default]
     Block,
-    /// Requests go on unrecorded, and are counted.
+    /// Requests go on unrecorded and are counted.
     Drop,
 }
 
@@ -89,12 +90,12 @@ pub struct Audit {
     /// Random, made at this start: the first half of each request's id, in hex.
     instance: [u8; 16],
     requests: AtomicU64,
-    /// Lines of which the log on stderr tells.
+    /// The number of the last line that the log on stderr reports.
     told: AtomicU64,
 }
 
 impl Audit {
-    /// A log that nothing writes yet, and its writer, to be run on a thread of its own.
+    /// A log that nothing writes yet, and its writer, which is to run on a thread of its own.
     pub fn new(destination: Destination, on_full: OnFull, item_key: Option<ItemKey>, instance: u64) -> (Self, Writer) {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -116,7 +117,7 @@ impl Audit {
         (Self { on_full, item_key, shared, metrics, instance: hex, requests, told }, writer)
     }
 
-    /// The record of a request of `peer`. It is noted when the entry is dropped.
+    /// Begins the record of a request of `peer`, which is noted when the entry is dropped.
     pub fn begin(&self, peer: IpAddr) -> Entry<'_> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut record = Record::new(RequestId { instance: self.instance, number }, peer);
@@ -129,19 +130,19 @@ impl Audit {
         str::from_utf8(&self.instance).expect("hex digits are text")
     }
 
-    /// Notes something else than a request. It waits for nothing, and such events are rare enough to need no bound.
+    /// Notes an event that is not a request. It waits for nothing. Such events are so rare that they need no bound.
     pub fn event(&self, event: &str, fields: Map<String, Value>) {
         self.shared.taken.fetch_add(1, Ordering::Relaxed);
         self.shared.push(&event_line(Timestamp::now(), event, fields), 1, 1);
     }
 
-    /// Has the writer open its file anew, after it was moved away.
+    /// Makes the writer open its file anew, after the file was moved away.
     pub fn reopen(&self) {
         lock(&self.shared.queue).reopen = true;
         self.shared.wake.notify_one();
     }
 
-    /// Notes the end, and has the writer write what there is, and end.
+    /// Notes the end, and makes the writer write what is left and then stop.
     pub fn stop(&self) {
         self.shared.tell_strangers();
         self.event("stop", Map::new());
@@ -159,7 +160,7 @@ impl Audit {
         self.shared.summed.load(Ordering::Relaxed)
     }
 
-    /// What became of the requests, in numbers.
+    /// Counts of the requests and their outcomes.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -169,13 +170,13 @@ impl Audit {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// The last line that is written.
+    /// The last line that was written.
     pub fn head(&self) -> Head {
         *lock(&self.shared.head)
     }
 
-    /// Tells in the log on stderr of the last line that is written, where it does not yet: another place than the log's, so
-    /// that whoever makes the chain anew has to write both.
+    /// Reports the last written line in the log on stderr, unless that was already done. That goes to another place
+    /// than the audit log, so anyone who rebuilds the chain has to change both.
     pub fn tell_head(&self) {
         let Head { lines, hash } = self.head();
         if self.told.swap(lines, Ordering::Relaxed) != lines {
@@ -183,12 +184,12 @@ impl Audit {
         }
     }
 
-    /// Lines of which the log on stderr tells.
+    /// The number of the last line that the log on stderr reports.
     pub fn told(&self) -> u64 {
         self.told.load(Ordering::Relaxed)
     }
 
-    /// Which key items are hashed under, where they are.
+    /// The id of the key that items are hashed under, if they are hashed.
     pub fn item_key_id(&self) -> Option<ItemKeyId> {
         self.item_key.as_ref().map(ItemKey::id)
     }
@@ -204,13 +205,13 @@ impl Audit {
         is_busy || self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether requests wait, or will, since nothing can be written: those who balance the load have the time that the places
-    /// last to turn away.
+    /// Whether requests wait, or soon will, because nothing can be written. Load balancers then have the time until the
+    /// places run out to turn away.
     pub fn lacks_room(&self) -> bool {
         self.on_full == OnFull::Block && (self.is_stuck() || self.queued() >= PLACES)
     }
 
-    /// Takes `places` once there are any; `false` where the request is to go unrecorded.
+    /// Takes `places` once there are any; `false` if the request is to go unrecorded.
     async fn take(&self, places: usize) -> bool {
         if self.shared.take(places, PLACES) {
             return true;
@@ -221,7 +222,7 @@ impl Audit {
         loop {
             let room = self.shared.room.notified();
             if self.shared.take(places, PLACES) {
-                // There may be room for more than one of those who wait.
+                // There may be room for another request that waits.
                 self.shared.room.notify_one();
                 return true;
             }

@@ -25,19 +25,19 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     /// Tells requests that there are places again.
     pub(super) room: Notify,
-    /// Places taken: by requests under way, in the queue, and by what the writer has not yet written.
+    /// Places that are taken: by requests under way, by the queue, and by lines that the writer has not written yet.
     pub(super) taken: AtomicUsize,
     /// Lines that are not written yet.
     pub(super) unwritten: AtomicUsize,
     pub(super) dropped: AtomicU64,
     /// Whether the last write failed.
     pub(super) failed: AtomicBool,
-    /// Since when the writer is in a system call, where it is in one.
+    /// Since when the writer has been in a system call, if it is in one.
     pub(super) busy_since: Mutex<Option<Instant>>,
     pub(super) strangers: Mutex<Strangers>,
-    /// Requests that went into sums.
+    /// Requests that were counted in sums.
     pub(super) summed: AtomicU64,
-    /// The last line that is written.
+    /// The last line that was written.
     pub(super) head: Mutex<Head>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    /// Queues `text`, which is so many `lines`.
+    /// Queues `text`, which has this many `lines`.
     pub(super) fn push(&self, text: &[u8], lines: usize, places: usize) {
         // Counted first: the writer may have written it before this returns.
         self.unwritten.fetch_add(lines, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Sums up a request of `peer`, who is no client. No place is taken, since the lines of sums are few.
+    /// Counts a request of `peer`, who is not a client, in a sum. This takes no place, since sums need few lines.
     pub(super) fn count_stranger(&self, peer: IpAddr, status: u16) {
         let now = Timestamp::now();
         self.summed.fetch_add(1, Ordering::Relaxed);
@@ -77,13 +77,13 @@ impl Shared {
         }
     }
 
-    /// Queues the sums of all requests of strangers that no line tells of yet.
+    /// Queues the sums of all strangers' requests that no line has reported yet.
     pub(super) fn tell_strangers(&self) {
         let (sums, now) = (lock(&self.strangers).tell(), Timestamp::now());
         sums.iter().for_each(|sum| self.push(&sum.line(now), 1, 0));
     }
 
-    /// Takes `places`, where fewer than `max` are taken so far.
+    /// Takes `places`, if fewer than `max` are taken so far.
     pub(super) fn take(&self, places: usize, max: usize) -> bool {
         let take = |taken: usize| (taken < max).then_some(taken + places);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
@@ -97,7 +97,7 @@ impl Shared {
     }
 }
 
-/// Takes everything out of `buffer`, and gives a very large one back.
+/// Empties `buffer`, and gives back the memory of a very large one.
 pub(super) fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);

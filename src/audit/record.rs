@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 use super::{ItemHash, chain::LINE_BYTES_MAX, chain::LINK_BYTES_MAX, items::ItemKeyId};
 use crate::{auth::Username, ids::KeyId, item::Mode, json, mapped::Failures};
 
-/// The name of a request, which its answer carries too, as `X-Request-Id`.
+/// The name of a request, which its answer also carries as `X-Request-Id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
-    /// Random, one a start: in hex.
+    /// Random, made at the start of the process, in hex.
     pub instance: [u8; 16],
-    /// Counts the requests since.
+    /// Counts the requests since that start.
     pub number: u64,
 }
 
@@ -34,53 +34,54 @@ impl RequestId {
     }
 }
 
-/// Hashes of one line, each of a UID and of its number. Lines stay below 16 KiB so: containers' runtimes would break longer
-/// ones in pieces, and journald those of 48 KiB.
+/// Pairs of hashes in one line, each pair of a UID and its number. So lines stay below 16 KiB. Container runtimes would
+/// break longer lines into pieces, and journald would break lines of 48 KiB.
 const HASHES_A_LINE: usize = 170;
 
-/// Keys of one line.
+/// Keys in one line.
 const KEYS_A_LINE: usize = 150;
 
-/// Bytes of a list in a line.
+/// Bytes of the longest list in a line.
 const LIST_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes of a text in a line, where it is a long one; as JSON it is up to six times longer.
+/// Bytes of the longest text in a line. As JSON, it is up to six times longer.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// How many lines a request has with so many hashes and keys.
+/// How many lines a request with so many hashes and keys has.
 pub(super) fn lines_of(hashes: usize, keys: usize) -> usize {
     hashes.div_ceil(HASHES_A_LINE).max(keys.div_ceil(KEYS_A_LINE)).max(1)
 }
 
-/// What is noted of a request: counts, and never contents.
+/// What is recorded about a request: counts, and never contents.
 pub struct Record<'a> {
     /// Its name.
     pub id: RequestId,
-    /// When it was mapped; when it ended, where it was not.
+    /// When it was mapped, or when it ended if it was not mapped.
     pub time: Option<Timestamp>,
     /// Who sent it.
     pub peer: IpAddr,
-    /// As whom, where the credentials were good.
+    /// The client that sent it, if the credentials were good.
     pub client: Option<&'a Username>,
-    /// What was asked for, where that could be read.
+    /// What was asked for, if that could be read.
     pub mode: Option<Mode>,
-    /// Status of the answer; 0 where the connection ended before there was one.
+    /// Status of the answer; 0 if the connection ended before there was one.
     pub status: u16,
     /// `Code` of the answer.
     pub code: u16,
-    /// The client's limit that it was over: `minute` or `day`.
+    /// The limit of the client that it exceeded: `minute` or `day`.
     pub limit: Option<&'static str>,
     /// How many items it had.
     pub items: usize,
     /// How many of them were mapped.
     pub mapped: usize,
-    /// How many came back since they were what was asked for already: UIDs in PhoneToUID, plain numbers in UIDToPhone.
+    /// How many came back because they already were what was asked for: UIDs in PhoneToUID, plain numbers in
+    /// UIDToPhone.
     pub passed: usize,
-    /// Why the others were not.
+    /// Why the others failed.
     pub failures: Failures,
     /// How many items each key opened or sealed.
     pub keys: SmallVec<[(KeyId, u64); 2]>,
-    /// Hashes of each UID and its number, where items are hashed.
+    /// Hashes of each UID and its number, if items are hashed.
     pub hashes: Vec<(ItemHash, ItemHash)>,
     /// The key of these hashes.
     pub(super) item_key: Option<ItemKeyId>,
@@ -109,8 +110,9 @@ impl Record<'_> {
         }
     }
 
-    /// Adds the lines to `out`, and gives how many they are: one for most requests, hence by hand. Of several, the first has
-    /// the counts, and all have some of the keys and hashes.
+    /// Appends the lines to `out`, and returns how many there are. Most requests have one. Lines are written by hand
+    /// because there are so many. If a request has several, the first has the counts, and each has some of the keys and
+    /// hashes.
     pub(super) fn write(&self, out: &mut Vec<u8>, recent: &mut Recent) -> usize {
         let parts = lines_of(self.hashes.len(), self.keys.len());
         let mut keys = self.keys.chunks(KEYS_A_LINE);
@@ -132,7 +134,7 @@ impl Record<'_> {
         parts
     }
 
-    /// What all lines of a request have.
+    /// The part that all lines of a request share.
     fn write_name(&self, out: &mut Vec<u8>, recent: &mut Recent) {
         out.extend_from_slice(b"{\"time\":\"");
         recent.write_time(self.time.unwrap_or_default(), out);
@@ -150,7 +152,8 @@ impl Record<'_> {
         out.push(b'"');
     }
 
-    /// Status and counts. A code, or a count of passed items, that is 0 is left out: less to write, and to hash.
+    /// Status and counts. A code of 0, or a count of 0 passed items, is left out, so that there is less to write and to
+    /// hash.
     fn write_counts(&self, out: &mut Vec<u8>) {
         field(out, ",\"status\":", self.status.into());
         if self.code != 0 {
@@ -190,7 +193,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// The line of an event that is no request, with who or what it is about in `fields`.
+/// The line of an event that is not a request. `fields` tell who or what it is about.
 pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> Vec<u8> {
     let mut line = format!("{{\"time\":\"{time:.6}\",\"event\":\"{event}\"").into_bytes();
     for (name, value) in fields {
@@ -203,7 +206,7 @@ pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> V
     line
 }
 
-/// `value`, but for the end of a long text or list.
+/// `value`, without the end of a long text or list.
 fn bounded(value: Value) -> Value {
     match value {
         Value::String(mut text) if text.len() > TEXT_BYTES_MAX => {
@@ -228,7 +231,7 @@ fn bounded(value: Value) -> Value {
     }
 }
 
-/// Adds `begin`, the field up to its first name, and the entries; nothing where there are none.
+/// Appends `begin`, which is the field up to its first name, and then the entries. Appends nothing if there are none.
 fn object(out: &mut Vec<u8>, begin: &[u8], entries: impl Iterator<Item = (impl AsRef<[u8]>, u64)>) {
     let (mut integer, mut separator) = (itoa::Buffer::new(), begin);
     for (name, count) in entries {
@@ -243,7 +246,7 @@ fn object(out: &mut Vec<u8>, begin: &[u8], entries: impl Iterator<Item = (impl A
     }
 }
 
-/// Text that many lines in a row have in common.
+/// Text that many lines in a row share.
 #[derive(Default)]
 pub(super) struct Recent {
     second: Option<(i64, String)>,
@@ -251,7 +254,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// RFC 3339, with microseconds.
+    /// Writes `time` as RFC 3339, with microseconds.
     fn write_time(&mut self, time: Timestamp, out: &mut Vec<u8>) {
         let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
         if nanosecond < 0 || self.second.as_ref().is_none_or(|(recent, _)| *recent != second) {
@@ -269,7 +272,7 @@ impl Recent {
     }
 
     fn write_peer(&mut self, peer: IpAddr, out: &mut Vec<u8>) {
-        // Not the `IpAddr`, which would keep what was on this stack: see `peer::Network`.
+        // No `IpAddr` is kept here, since it would keep what was on this stack: see `peer::Network`.
         let bits = match peer {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,

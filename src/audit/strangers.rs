@@ -1,8 +1,9 @@
-//! Requests without a client, as sums: a stranger can send as many as the line carries, and must not fill the log with
-//! them.
+//! Requests without a client, as sums. A stranger can send as many of them as the network carries, and must not fill
+//! the log with them.
 //!
-//! A stranger is a network of peers ([`peer::network`]) with the status that it was answered with. One line tells when it
-//! is first seen, then one every [`INTERVAL`] how many requests came since, until an interval passes without any.
+//! A stranger is a network of peers ([`peer::network`]) and the status of its answers. One line tells when the stranger
+//! is first seen. Then one line every [`INTERVAL`] tells how many requests have come since, until an interval passes
+//! without any.
 
 use std::{
     cmp::Reverse,
@@ -20,25 +21,25 @@ use crate::peer::{self, Network};
 /// How often sums are written.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Strangers that are counted apart. All others are counted together, by status.
+/// Strangers that are counted separately. All others are counted together, by status.
 const ROWS_MAX: usize = 4096;
 
-/// Strangers that have lines of their own in one interval: the first that are seen, then those that sent most. Whoever
-/// has a million addresses is told of in sums, too.
+/// Strangers that have lines of their own in one interval: the first that are seen, then those that sent the most.
+/// Someone with a million addresses is reported in sums, too.
 const LINES_MAX: usize = 256;
 
-/// The strangers of late.
+/// The strangers that were seen lately.
 #[derive(Default)]
 pub(super) struct Strangers {
     rows: HashMap<(Network, u16), Row>,
-    /// Those that have no row, or no line, of their own, by status.
+    /// Requests of strangers that have no row, or no line, of their own, by status.
     others: BTreeMap<u16, Row>,
-    /// Lines that this interval has had.
+    /// Lines that were written in this interval.
     lines: usize,
 }
 
-/// Requests of which no line tells yet, and when the first of them ended. (Not an option: one that is none would keep, for
-/// as long as its row is there, what was on the stack of the request that made it.)
+/// Requests that no line has reported yet, and when the first of them ended. (This is not an option: for as long as its
+/// row exists, `None` would keep what was on the stack of the request that made it.)
 #[derive(Default)]
 struct Row {
     count: u64,
@@ -52,10 +53,10 @@ impl Row {
     }
 }
 
-/// Requests that one line tells of.
+/// Requests that one line reports.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sum {
-    /// Where they came from; `None` is many networks.
+    /// Where they came from; `None` means many networks.
     network: Option<Network>,
     status: u16,
     count: u64,
@@ -63,7 +64,7 @@ pub(super) struct Sum {
 }
 
 impl Strangers {
-    /// Counts a request of `peer` that ended at `now` with `status`. Gives what is to be written at once.
+    /// Counts a request of `peer` that ended at `now` with `status`. Returns what is to be written at once.
     pub(super) fn count(&mut self, peer: IpAddr, status: u16, now: Timestamp) -> Option<Sum> {
         let (network, is_full) = (peer::network(peer), self.rows.len() >= ROWS_MAX);
         let row = match self.rows.entry((network, status)) {
@@ -80,7 +81,8 @@ impl Strangers {
         None
     }
 
-    /// Ends an interval. Gives all that no line tells of yet; strangers that did nothing in it are forgotten.
+    /// Ends an interval. Returns everything that no line has reported yet. Strangers that did nothing in the interval
+    /// are forgotten.
     pub(super) fn tell(&mut self) -> Vec<Sum> {
         self.lines = 0;
         self.rows.retain(|_, row| row.count > 0);
@@ -137,7 +139,7 @@ mod tests {
         }
         assert!(strangers.count(ipv4(1), 404, at(7)).is_some(), "another status is another stranger");
         assert_eq!(strangers.tell(), [Sum { network, status, count: 100, since: at(6) }]);
-        // Nothing in the next interval: it is forgotten, and new when it comes back.
+        // A stranger that does nothing in an interval is forgotten, and is new when it comes back.
         assert_eq!(strangers.tell(), []);
         assert!(strangers.rows.is_empty());
         assert!(strangers.count(ipv4(1), 401, at(300)).is_some());
@@ -169,7 +171,7 @@ mod tests {
             }
             assert!(strangers.rows.len() <= ROWS_MAX);
             let sums = strangers.tell();
-            // Those who send most have lines of their own.
+            // Those who send the most have lines of their own.
             assert!((0..10).all(|peer| sums.iter().any(|sum| sum.network == Some(peer::network(ipv4(peer))))));
             lines += sums.len();
             assert!(lines <= 2 * LINES_MAX + 1, "{lines}");

@@ -33,14 +33,14 @@ fn full(on_full: OnFull) -> (Arc<Audit>, Arc<AtomicBool>, mpsc::Receiver<Vec<u8>
     (Arc::new(audit), valve, lines, std::thread::spawn(move || writer.run()))
 }
 
-/// How many lines were written, no piece of which ends in the midst of one.
+/// How many lines were written. No piece ends in the middle of a line.
 fn lines(written: &mpsc::Receiver<Vec<u8>>) -> usize {
     let pieces: Vec<_> = written.iter().collect();
     assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
     writer::lines(&pieces.concat())
 }
 
-/// A request of a client, up to where it is to be mapped.
+/// A request of a client, up to the point where it is mapped.
 async fn call<'a>(audit: &'a Audit, client: &'a Username) -> Entry<'a> {
     let mut entry = audit.begin(IpAddr::from([192, 0, 2, 1]));
     entry.record.client = Some(client);
@@ -73,7 +73,7 @@ async fn blocked_requests_wait_for_room_and_all_are_written() {
     while !audit.lacks_room() {
         tokio::task::yield_now().await;
     }
-    // Strangers wait for nothing, and take nothing that others wait for.
+    // Strangers wait for nothing, and take no place that others wait for.
     for _ in 0..100 {
         drop(audit.begin(IpAddr::from([192, 0, 2, 1])));
     }
@@ -86,7 +86,7 @@ async fn blocked_requests_wait_for_room_and_all_are_written() {
     assert_eq!(thread.join().expect("it does not panic"), 0);
     assert!(!audit.lacks_room() && audit.unwritten() == 0);
     drop(audit);
-    // Two lines of the strangers, and that of the end.
+    // Two lines are about the strangers, and one marks the end.
     assert_eq!(lines(&written), PLACES + 100 + 3);
 }
 
@@ -102,7 +102,7 @@ async fn dropped_requests_are_counted_and_the_others_are_written() {
     audit.stop();
     assert_eq!(thread.join().expect("it does not panic"), 0);
     drop(audit);
-    // One more line tells how many were dropped, and one of the end.
+    // One more line tells how many were dropped, and one marks the end.
     assert_eq!(lines(&written), PLACES + 2);
 }
 
@@ -125,7 +125,7 @@ async fn a_request_that_is_broken_off_is_noted() {
     assert!(line["id"].as_str().is_some_and(|id| id.starts_with(audit.instance())));
 }
 
-/// One that waits for room, or for its body, while nothing is written.
+/// Such a request waits for room, or for its body, while nothing is written.
 #[test]
 fn requests_broken_off_before_they_had_room_are_noted_within_a_bound() {
     let (audit, valve, written, thread) = full(OnFull::Block);

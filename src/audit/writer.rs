@@ -24,42 +24,43 @@ use super::{
 };
 use crate::lock::lock;
 
-/// How long lines are gathered for one write: what a crash can lose is not older. Much longer, and so much is written at
-/// once that requests on the same CPU feel it.
+/// How long lines are gathered for one write. A crash can lose lines of this age. If it were much longer, so much would
+/// be written at once that requests on the same CPU would notice.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// How long to wait after a write failed.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long a process that ends tries to write what is left.
+/// How long a process that is ending tries to write what is left.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Bytes that are written at a time, but for the rest of a line: others who add to the file do so between lines.
+/// Bytes that are written at a time, plus the rest of a line, so that others who append to the file do so between
+/// lines.
 const BYTES_A_WRITE: usize = 128 * 1024;
 
 /// Where lines go.
 pub enum Destination {
     /// Standard output.
     Stdout(File),
-    /// A file, made if missing, and opened anew when asked.
+    /// A file, made if missing, and opened anew on request.
     File(PathBuf, File),
     /// Anything else.
     Other(Box<dyn Write + Send>),
 }
 
 impl Destination {
-    /// Standard output, without the buffer that std puts before it.
+    /// Standard output, without the buffer of the standard library.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn stdout() -> io::Result<Self> {
         Ok(Self::Stdout(io::stdout().as_fd().try_clone_to_owned()?.into()))
     }
 
-    /// The file at `path`, to which lines are added; its owner and group may read it.
+    /// The file at `path`, to which lines are appended. Its owner and group may read it.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn file(path: &Path) -> io::Result<Self> {
         Ok(Self::File(path.to_owned(), open(path)?))
     }
@@ -72,11 +73,11 @@ impl Destination {
     }
 }
 
-/// Opens a log for adding to it, making it where it is missing: its owner and group may read it. Where a crash left it with a
-/// line without an end, that line is ended.
+/// Opens a log to append to it, and makes it if it is missing. Its owner and group may read it. If a crash left a line
+/// without an end, that line is ended.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut log = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
     if ends_in_a_line(path, &log) == Some(true) {
@@ -85,7 +86,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(log)
 }
 
-/// Whether `log`, at `path`, ends within a line, where that can be seen: some may write a log and not read it.
+/// Whether `log`, at `path`, ends in the middle of a line; `None` if that cannot be seen, since some may write a log
+/// but not read it.
 fn ends_in_a_line(path: &Path, log: &File) -> Option<bool> {
     let last = log.metadata().ok().filter(Metadata::is_file)?.len().checked_sub(1)?;
     let mut byte = [0];
@@ -97,22 +99,22 @@ fn ends_in_a_line(path: &Path, log: &File) -> Option<bool> {
 pub struct Writer {
     destination: Destination,
     shared: Arc<Shared>,
-    /// Lines that are to be written, and how many bytes of them have gone to `block`.
+    /// Lines that are to be written, and how many of their bytes have gone to `block`.
     buffer: Vec<u8>,
     taken: usize,
-    /// Places that the rest of them holds.
+    /// Places that the rest of those lines holds.
     places: usize,
-    /// Some of these lines, with their links, as they are being written; and how much of them is.
+    /// The lines that are being written, with their links, and how many bytes of them are written.
     block: Vec<u8>,
     written: usize,
     /// Places that the rest of the block holds.
     block_places: usize,
     chain: Chain,
-    /// Unrecorded requests that the log tells of.
+    /// The unrecorded requests that the log has reported.
     dropped: u64,
     /// When the sums of strangers' requests were last written.
     told: Instant,
-    /// Until when a writer that was told to stop still tries.
+    /// When a writer that was told to stop gives up.
     deadline: Option<Instant>,
 }
 
@@ -134,7 +136,7 @@ impl Writer {
         }
     }
 
-    /// Runs until the log is stopped, and gives how many lines were lost then because they could not be written.
+    /// Runs until the log is stopped. Returns how many lines were lost then because they could not be written.
     pub fn run(mut self) -> usize {
         loop {
             self.wait();
@@ -175,7 +177,8 @@ impl Writer {
         }
     }
 
-    /// Queues the sums of strangers' requests. While nothing can be written, this is not reached, and they grow no longer.
+    /// Queues the sums of strangers' requests. This is not reached while nothing can be written, so that the queue does
+    /// not grow.
     fn tell_strangers(&mut self) {
         self.told = Instant::now();
         self.shared.tell_strangers();
@@ -193,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// Writes the buffer, however long it takes; `false` where the writer was told to stop meanwhile, and cannot.
+    /// Writes the buffer, however long it takes; `false` if the writer was told to stop meanwhile and cannot write.
     fn write(&mut self) -> bool {
         while self.written < self.block.len() || self.next_block() {
             let rest = &self.block[self.written..];
@@ -203,7 +206,7 @@ impl Writer {
             let error = match done {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
-                    // As large a share of the places as it is of the rest.
+                    // Places are given back in proportion to how much of the rest was written.
                     let places = self.block_places * written / rest.len();
                     let is_done = written == rest.len();
                     self.shared.unwritten.fetch_sub(lines(&rest[..written]), Ordering::Relaxed);
@@ -235,7 +238,7 @@ impl Writer {
         true
     }
 
-    /// Links the next lines to those before; `false` where there are none.
+    /// Links the next lines to the lines before; `false` if there are none.
     fn next_block(&mut self) -> bool {
         self.block.clear();
         self.written = 0;
@@ -255,7 +258,7 @@ impl Writer {
         true
     }
 
-    /// Says in the log itself that it is not complete, where it is not; `false` as [`Writer::write`] does.
+    /// Says in the log itself that it is incomplete, if it is. Returns `false` in the same case as [`Writer::write`].
     fn tell_dropped(&mut self) -> bool {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         if dropped > self.dropped {
@@ -270,7 +273,7 @@ impl Writer {
         true
     }
 
-    /// Opens the file anew. A line of which the old file has the beginning goes to the new one whole.
+    /// Opens the file anew. If a line was written only in part to the old file, the whole line goes to the new one.
     fn reopen(&mut self) {
         let Destination::File(path, file) = &mut self.destination else { return };
         *lock(&self.shared.busy_since) = Some(Instant::now());
@@ -294,7 +297,7 @@ fn some_lines(lines: &[u8]) -> &[u8] {
     &lines[..end]
 }
 
-/// How many lines `text` ends.
+/// How many lines end in `text`.
 pub(super) fn lines(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }

@@ -8,7 +8,7 @@ use super::{
 /// Characters of a line.
 const LINE_CHARS_MAX: usize = 94;
 
-/// Keys that are set: with them it passes the check, and serves once a ring is made and a password is set.
+/// Keys that are set. With them, the file passes the check, and serves once a ring is made and a password is set.
 const SET: [&str; 5] = ["listen", "keyring", "admin.listen", "clients.username", "clients.password_sha256"];
 
 const INTRODUCTION: &str = "\
@@ -20,7 +20,7 @@ const INTRODUCTION: &str = "\
 # SIGHUP takes up what says so; all else wants a restart.
 ";
 
-/// A table: its name, its head, and what it is about.
+/// The tables: each name, its heading, and what the table is about.
 const TABLES: [(&str, &str, &str); 6] = [
     ("tls", "#[tls]", "Without this table the endpoint speaks plain HTTP."),
     ("admin", "[admin]", "Without this table there is no admin listener: no /readyz, no /metrics, no /keyring."),
@@ -51,7 +51,7 @@ pub fn example() -> String {
     text
 }
 
-/// What `key` does, what it may be, and what holds without it.
+/// What `key` does, its values, and its default.
 fn sentence(key: &Key) -> String {
     let mut letters = key.words.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

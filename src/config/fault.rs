@@ -1,11 +1,11 @@
-//! What is wrong with a configuration: all of it at once, and never with a value, which may be a secret in the wrong
+//! The faults of a configuration: all of them at once, and never with a value, which may be a secret in the wrong
 //! place.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
-/// Faults that are kept: a file of nothing but unknown keys has many.
+/// The most faults that are kept: a file of nothing but unknown keys has many.
 const FAULTS_MAX: usize = 200;
 
 /// One thing that is wrong.
@@ -13,14 +13,14 @@ const FAULTS_MAX: usize = 200;
 pub struct Fault {
     /// Where: a key, a place in the text, or a file.
     pub place: String,
-    /// The line of the configuration, where that is known.
+    /// The line of the configuration, if it is known.
     pub line: Option<usize>,
     /// What is wrong with it.
     pub what: String,
 }
 
 impl Fault {
-    /// That of the key at this path, whose line is not known.
+    /// The fault of the key at this path, whose line is not known.
     pub fn of_key(path: &str, what: String) -> Self {
         Self { place: format!("`{path}`"), line: None, what }
     }
@@ -39,9 +39,9 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// All of `faults`, of which there is one at least, in the order of the file.
+    /// All of `faults`, of which there is at least one, in the order of the file.
     pub(super) fn all(mut faults: Vec<Fault>) -> Self {
-        // Those of no line are about the whole.
+        // Faults without a line are about the whole file.
         faults.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
         if faults.len() > FAULTS_MAX {
             let more = faults.len() - FAULTS_MAX;
@@ -55,7 +55,7 @@ impl ConfigError {
         Self::all(vec![Fault { place: path.display().to_string(), line: None, what }])
     }
 
-    /// Each of them.
+    /// All the faults.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
@@ -129,7 +129,7 @@ impl LineEnds {
     }
 }
 
-/// Where `text` is no TOML, and why. `what` never quotes it: a secret may stand there.
+/// Where `text` is not TOML, and why. `what` must not quote the text, in which a secret may stand.
 pub(super) fn not_toml(text: &str, error: &toml::de::Error, what: &str) -> Fault {
     let before = &text.as_bytes()[..error.span().map_or(0, |span| span.start.min(text.len()))];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);

@@ -1,24 +1,24 @@
-//! What is said of a key of the configuration: for the reader, the page, the example and editors.
+//! The description of a key of the configuration, which reading, the page, the example and editors use.
 
 /// A key of the configuration.
 pub struct Key {
-    /// Its tables and its name, such as `limits.numbers`. Each of `[[clients]]` has those of `clients.`.
+    /// Its tables and its name, such as `limits.numbers`. The keys of each of `[[clients]]` begin with `clients.`.
     pub path: &'static str,
     /// What its value is.
     pub kind: Kind,
-    /// What holds where it is not there.
+    /// What applies if the key is missing.
     pub default: Default,
-    /// Its values in words, as Markdown; empty where its kind tells them.
+    /// Its values in words, as Markdown; empty if its kind tells them.
     pub values: &'static str,
-    /// A value as TOML for the example; empty where that is the default.
+    /// A value as TOML for the example; empty if the example has the default.
     pub example: &'static str,
     /// What it does, as Markdown.
     pub words: &'static str,
-    /// When a change of it is taken up.
+    /// When a change of the key takes effect.
     pub taken: Taken,
 }
 
-/// When a change of a key is taken up.
+/// When a change of a key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// With SIGHUP.
@@ -27,7 +27,7 @@ pub enum Taken {
     AtStart,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string, whose form its reader checks.
@@ -40,7 +40,7 @@ pub enum Kind {
     Address,
     /// 64 lower-case hex digits.
     Hex,
-    /// Several of these.
+    /// Several strings of 64 lower-case hex digits.
     Hexes,
     /// True or false.
     Boolean,
@@ -48,25 +48,25 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// Some of these strings.
     SomeOf(&'static [&'static str]),
-    /// An integer from one to the other.
+    /// An integer from the first bound to the second.
     Integer(i64, i64),
-    /// Numbers a minute or a day from 1 to so many, or that there is no limit.
+    /// A count for the span that the text names, from 1 to this maximum; or no limit.
     Rate(&'static str, i64),
 }
 
-/// What holds where a key is not there.
+/// What applies if a key is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
     /// This value, as TOML.
     Value(&'static str),
-    /// What these words say.
+    /// What these words describe.
     Words(&'static str),
-    /// Nothing: the key must be there. In words, and what a fault says besides.
+    /// Nothing: the key is required. The first text says so in words, and a fault adds the second.
     Required(&'static str, &'static str),
 }
 
 impl Key {
-    /// The same, taken up with SIGHUP.
+    /// The same key, but a change takes effect with SIGHUP.
     pub(super) const fn on_reload(self) -> Self {
         Self { taken: Taken::OnReload, ..self }
     }
@@ -129,7 +129,7 @@ impl Kind {
         }
     }
 
-    /// What a value must be, for a fault.
+    /// What a value must be, in the words of a fault.
     pub(super) fn demand(self) -> String {
         let one_of = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();

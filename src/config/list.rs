@@ -8,8 +8,8 @@ use super::keys::{
     Taken,
 };
 
-/// One key: its path, its type, what holds without it, its values where the type does not tell them, an example where the
-/// default is none, and what it does. It is taken up at the start, unless `on_reload` says otherwise.
+/// One key: its path, its kind, its default, its values if the kind does not tell them, an example if the default does
+/// not serve as one, and what it does. A change takes effect at the next start, unless `on_reload` says otherwise.
 const fn key(
     path: &'static str,
     kind: super::keys::Kind,
@@ -140,7 +140,7 @@ pub const KEYS: &[Key] = &[
 /// The key of this path.
 ///
 /// # Panics
-/// Where there is none: the reader asks for a key that is not in [`KEYS`].
+/// If there is none: the reader asks for a key that is not in [`KEYS`].
 pub(super) fn find(path: &str) -> &'static Key {
     let found = KEYS.iter().find(|key| key.path == path);
     found.unwrap_or_else(|| panic!("{path} is not in src/config/list.rs"))

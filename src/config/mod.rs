@@ -1,8 +1,9 @@
-//! A file and flags to a checked [`Config`] (specification, section 6); nothing past here validates settings.
+//! Turns a file and flags into a checked [`Config`] (specification, section 6). Nothing past this module validates
+//! settings.
 //!
-//! [`list`] has every key: what its value is, its default, and what it does. `section` reads keys by that, `tables` makes
-//! the parts of the configuration of them, and `fault` keeps all that is wrong. An error names the key that is wrong and
-//! never quotes its value, which may be a secret in the wrong place.
+//! [`list`] has every key: its values, its default, and what it does. `section` reads keys by that list, `tables` makes
+//! the parts of the configuration of them, and `fault` collects everything that is wrong. An error names the wrong key
+//! and never quotes its value, which may be a secret in the wrong place.
 
 mod example;
 mod fault;
@@ -110,10 +111,10 @@ impl KeyringConfig {
         if faults.is_empty() { Ok(()) } else { Err(ConfigError::all(faults)) }
     }
 
-    /// Whether `ring` is approved of by as many as the configuration wants.
+    /// Whether as many approvers as the configuration wants have signed `ring`.
     ///
     /// # Errors
-    /// [`ConfigError`] telling who has yet to sign it.
+    /// [`ConfigError`] telling who has yet to sign the ring.
     pub fn check_approval(&self, ring: &KeyRing) -> Result<(), ConfigError> {
         self.approval
             .check(ring)
@@ -151,17 +152,17 @@ impl Config {
         Self::from_toml(&read_text(path)?, folder_of(path), overrides)
     }
 
-    /// Reads the file at `path` as far as it goes: what is right of it, and every fault. Of the keys that are wrong it has
-    /// something else, so that it serves for nothing but to look for more that is wrong.
+    /// Reads the file at `path` as far as possible, and returns what is right together with every fault. Keys that are
+    /// wrong get other values, so the result serves only to look for more faults.
     ///
     /// # Errors
-    /// [`ConfigError`]: it cannot be read, or is no TOML.
+    /// [`ConfigError`] if the file cannot be read, or is not TOML.
     pub fn examine(path: &Path) -> Result<(Self, Vec<Fault>), ConfigError> {
         let (config, reading) = read_all(&read_text(path)?, folder_of(path), Overrides::default())?;
         Ok((config, reading.end().err().map_or_else(Vec::new, |error| error.faults().to_vec())))
     }
 
-    /// Reads `text`, whose relative paths begin in `folder`.
+    /// Reads `text`. Relative paths in it start from `folder`.
     ///
     /// # Errors
     /// [`ConfigError`]: every key that is wrong.
@@ -171,7 +172,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What is no mistake, and hardly meant.
+    /// Settings that are not wrong, but hardly intended.
     pub fn doubts(&self) -> Vec<String> {
         let proxies = "trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds";
         let peers = "allow_from holds everybody: it keeps nobody out";

@@ -1,4 +1,4 @@
-//! Lists of networks, which are easily taken for less, or for more, than was meant.
+//! Lists of networks, which are easily mistaken for narrower or wider ones.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,13 @@ use ipnet::IpNet;
 
 use super::section::Section;
 
-/// The networks under `key`, none where it is not there.
+/// The networks under `key`; empty if the key is missing.
 pub(super) fn networks(section: &mut Section<'_>, key: &str) -> Vec<IpNet> {
     const DEMAND: &str = "must be addresses and networks, such as \"10.0.0.0/8\"";
     let parse = |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     let is_there = section.has(key);
     let Some(networks) = section.all_parsed(key, DEMAND, parse) else { return Vec::new() };
-    // An empty list means "all" to us and "nobody" to whoever wrote it, so it is neither.
+    // An empty list means "all" to us and "nobody" to its author, so it is refused.
     if is_there && networks.is_empty() {
         section.wrong(key, DEMAND);
     }
@@ -37,9 +37,9 @@ fn fault(network: &IpNet) -> Option<&'static str> {
     }
 }
 
-/// Whether some of `networks`, taken together, are wider than what one owner has.
+/// Whether some of `networks`, taken together, are wider than one owner can have.
 pub(super) fn is_everybody(networks: &[IpNet]) -> bool {
-    // The widest that one owner has are 10.0.0.0/8 and fc00::/7, everybody's own.
+    // The widest networks that one owner has are 10.0.0.0/8 and fc00::/7, which everybody may use privately.
     IpNet::aggregate(&networks.to_vec()).iter().any(|network| match network {
         IpNet::V4(network) => network.prefix_len() < 8,
         IpNet::V6(network) => network.prefix_len() < 16 && !network.addr().is_unique_local(),

@@ -1,4 +1,4 @@
-//! The configuration as a JSON schema, by which editors complete and check it.
+//! The configuration as a JSON schema, with which editors complete and check it.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::{
     list::KEYS,
 };
 
-/// What a SHA-256 or a ring's id is.
+/// The form of a SHA-256 and of a ring's id.
 const HEX: &str = "^[0-9a-f]{64}$";
 
 /// The schema, of JSON Schema's draft 2020-12.

@@ -1,5 +1,5 @@
-//! How one table of the configuration is read: each key by what [`KEYS`](super::list::KEYS) say of it. What is wrong is
-//! noted, and reading goes on, so that all faults are found at once.
+//! Reads one table of the configuration, each key as [`KEYS`](super::list::KEYS) describe it. A fault is noted, and
+//! reading goes on, so that all faults are found at once.
 
 use std::{cell::RefCell, fmt, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{auth::HASH_BYTES, secret};
 
-/// Characters of an unknown key that are shown: a longer one may be anything.
+/// The most characters of an unknown key that are shown. A longer key may be anything, even a secret.
 const KEY_CHARS_MAX: usize = 40;
 
 /// One reading of a file.
@@ -26,32 +26,32 @@ impl Reading {
     /// Reads `text` as TOML.
     ///
     /// # Errors
-    /// Every place where it is none.
+    /// Every place where it is not TOML.
     pub(super) fn begin(text: &str) -> Result<(Self, Table), ConfigError> {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            // What the parser says is made of its own words, never of the text's.
+            // The parser's messages are made of its own words, and never of the text.
             let faults = errors.iter().map(|error| not_toml(text, error, error.message()));
             return Err(ConfigError::all(faults.collect()));
         }
         let lines = Lines::of(table.get_ref(), text);
-        // This quotes what it cannot take, such as an integer of a hundred digits.
+        // These errors quote what the parser cannot take, such as an integer of a hundred digits.
         let unfit = |error| ConfigError::all(vec![not_toml(text, &error, "a value beyond what TOML has")]);
         let table = text.parse::<Table>().map_err(unfit)?;
         Ok((Self { lines, faults: RefCell::default() }, table))
     }
 
-    /// What was wrong.
+    /// Ends the reading.
     ///
     /// # Errors
-    /// All of it, if anything was.
+    /// All the faults, if there are any.
     pub(super) fn end(self) -> Result<(), ConfigError> {
         let faults = self.faults.into_inner();
         if faults.is_empty() { Ok(()) } else { Err(ConfigError::all(faults)) }
     }
 }
 
-/// One table of the file, from which each known key is taken, so that what is left is unknown.
+/// One table of the file. Each known key is taken from it, so that whatever is left is unknown.
 pub(super) struct Section<'r> {
     reading: &'r Reading,
     /// What to put before a key's name: `limits.`, `clients[0].`, or nothing.
@@ -77,12 +77,12 @@ impl<'r> Section<'r> {
         self.reading.faults.borrow().iter().any(|fault| fault.place == place)
     }
 
-    /// Whether `key` is there, and not yet read.
+    /// Whether `key` is there, but not yet read.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// What is known of `key`.
+    /// The description of `key`.
     fn known(&self, key: &str) -> &'static Key {
         match self.prefix.split_once('[') {
             Some((table, _)) => list::find(&format!("{table}.{key}")),
@@ -90,7 +90,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// The value of `key`, or its default where it is not there or wrong; `None` where there is none.
+    /// The value of `key`, or its default if the key is missing or wrong; `None` if there is no default.
     fn read<T>(&mut self, key: &str, demand: &str, parse: impl Fn(&Value, Kind) -> Option<T>) -> Option<T> {
         let Key { kind, default, .. } = *self.known(key);
         let given = self.table.remove(key);
@@ -115,7 +115,7 @@ impl<'r> Section<'r> {
         self.parsed(key, "", |text| Some(text.to_owned()))
     }
 
-    /// A string of a form that `parse` knows, and `demand` tells.
+    /// A string in a form that `parse` accepts, and `demand` describes.
     pub(super) fn parsed<T>(&mut self, key: &str, demand: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.read(key, demand, |value, _| parse(value.as_str()?))
     }
@@ -124,7 +124,7 @@ impl<'r> Section<'r> {
         self.all_parsed(key, "", |text| Some(text.to_owned()))
     }
 
-    /// Strings of a form that `parse` knows, and `demand` tells.
+    /// Strings in a form that `parse` accepts, and `demand` describes.
     pub(super) fn all_parsed<T>(
         &mut self,
         key: &str,
@@ -165,7 +165,7 @@ impl<'r> Section<'r> {
         Duration::from_secs(self.limit(key))
     }
 
-    /// A limit, where one is told; it may be that there is none.
+    /// A limit, if it is set. The inner `None` says that there is to be no limit.
     pub(super) fn rate(&mut self, key: &str) -> Option<Option<u64>> {
         self.read(key, "", |value, kind| match (value, kind) {
             (Value::String(text), _) => (text == "unlimited").then_some(None),
@@ -192,7 +192,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Tables under `[[key]]`; `None`, and noted, where it is something else.
+    /// The tables under `[[key]]`. If there is something else, that is noted, and the result is `None`.
     pub(super) fn sections(&mut self, key: &str) -> Option<Vec<Section<'r>>> {
         let Some(value) = self.table.remove(key) else { return Some(Vec::new()) };
         let tables = match value {
@@ -207,7 +207,7 @@ impl<'r> Section<'r> {
         Some(tables.into_iter().enumerate().map(section).collect())
     }
 
-    /// Notes the keys that nobody knows.
+    /// Notes the unknown keys.
     pub(super) fn finish(self) {
         for key in self.table.keys() {
             let shown = key.escape_debug().to_string();

@@ -1,4 +1,5 @@
-//! All of a configuration but its clients, as it was written: which of it changed, and what a running replica takes up.
+//! The settings of a configuration as they were written, without its clients: which of them changed, and which a
+//! running replica takes up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use super::{Overrides, keys::Taken, list};
 pub struct Settings(BTreeMap<String, Value>);
 
 impl Settings {
-    /// Those of `file`, but for what flags say instead of it.
+    /// The settings of `file`, without those that flags override.
     pub(super) fn new(file: Table, overrides: &Overrides) -> Self {
         let mut settings = BTreeMap::new();
         collect(file, "", &mut settings);
@@ -26,7 +27,8 @@ impl Settings {
         Self(settings)
     }
 
-    /// Takes up from `later` what SIGHUP takes up. Gives the names of that, and of what waits for a restart.
+    /// Takes up those settings of `later` that SIGHUP takes up. Returns their names, and the names of those that wait
+    /// for a restart.
     pub fn take_up(&mut self, mut later: Self) -> (Vec<String>, Vec<String>) {
         let names: BTreeSet<String> = self.0.keys().chain(later.0.keys()).cloned().collect();
         let changed = names.into_iter().filter(|name| self.0.get(name) != later.0.get(name));

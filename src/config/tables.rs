@@ -1,5 +1,5 @@
-//! The parts of a configuration, each of its table. What is wrong is noted, and what stands in for it is used by nobody: a
-//! configuration with a fault is never given out.
+//! Makes the parts of a configuration, each from its table. A fault is noted, and another value stands in for the wrong
+//! one. Nothing uses that value, since a configuration with a fault is never put in use.
 
 use std::{
     collections::HashSet,
@@ -29,10 +29,10 @@ use crate::{
     server::tls::TlsFiles,
 };
 
-/// Minutes whose limit a client may have mapped in a day, unless it is told otherwise: the busiest twenty.
+/// The limit a day is this many times the limit a minute, unless the configuration says otherwise.
 const MINUTES_A_DAY: u64 = 20;
 
-/// Where a listener is that has no address of its own: only beside a fault.
+/// The address of a listener that has none. This happens only beside a fault.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(super) fn config(mut top: Section<'_>, folder: &Path, overrides: Overrides, settings: Settings) -> Config {
@@ -92,7 +92,7 @@ fn approval(top: &mut Section<'_>) -> Approval {
     let approvers = top.all_parsed("approvers", demand, Verifier::parse);
     let needed = top.limit("approvals");
     let Some(approvers) = approvers else { return Approval::default() };
-    // Nobody counts twice, under two names or with two keys of one name; and the ring counts not at all.
+    // Nobody counts twice, with two names or with two keys of the same name. The ring itself does not count at all.
     let (mut names, mut keys) = (HashSet::from([RING_NAME]), HashSet::new());
     if approvers.is_empty() {
         top.wrong("approvers", demand);
@@ -189,10 +189,10 @@ fn audit(mut section: Section<'_>, folder: &Path) -> AuditConfig {
     AuditConfig { to: to.map(|path| folder.join(path)), hmac_key, on_full }
 }
 
-/// How the names begin of what is opened like a file, and keeps nothing.
+/// The beginnings of the names of streams, which open like files but keep nothing.
 const STREAMS: [&str; 6] = ["/dev/std", "/dev/fd/", "/dev/tty", "/dev/console", "/dev/log", "/proc/"];
 
-/// Why this is no file to write the audit log to, though the system would take it for one.
+/// Why the audit log cannot be written to `to`, although the system would take it for a file.
 fn no_file_for_audit(to: &str) -> Option<&'static str> {
     match to.to_ascii_lowercase().as_str() {
         "" | "none" | "off" | "no" | "false" | "null" | "nil" | "disabled" | "discard" | "/dev/null" => {
@@ -222,7 +222,7 @@ fn clients(top: &mut Section<'_>) -> Vec<Client> {
     sections.into_iter().filter_map(|section| client(section, &mut seen)).collect()
 }
 
-/// A client, whose name is none of those `seen`. `None`, where it has no good name.
+/// A client, whose name must differ from those `seen`; `None` if it has no good name.
 fn client(mut section: Section<'_>, seen: &mut HashSet<Username>) -> Option<Client> {
     let demand = "must be 1 to 64 bytes without a colon or control characters";
     let username = section.parsed("username", demand, Username::new);
@@ -267,7 +267,8 @@ fn client(mut section: Section<'_>, seen: &mut HashSet<Username>) -> Option<Clie
     })
 }
 
-/// The limits a minute and a day of `what` a client does. Who has no limit a minute has none a day, unless it is told so.
+/// The limits a minute and a day on what a client does (`what`). A client without a limit a minute has none a day,
+/// unless one is set.
 fn allowance(section: &mut Section<'_>, what: &str) -> Arc<Allowance> {
     let per_minute = section.rate(&format!("{what}_per_minute")).flatten();
     let usual = per_minute.map(|per_minute| per_minute * MINUTES_A_DAY);

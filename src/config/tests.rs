@@ -1,4 +1,4 @@
-//! What is taken, and what is wrong and named, not quoted.
+//! What is accepted, and what is wrong: faults name keys and do not quote values.
 
 use std::time::Duration;
 
@@ -57,12 +57,12 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!(client.modes, [Mode::PhoneToUid, Mode::UidToPhone]);
 }
 
-/// A configuration with this among its keys.
+/// A configuration with this line among its own keys.
 fn top(line: &str) -> String {
     format!("listen = \"127.0.0.1:0\"\n{line}\n{CLIENT}")
 }
 
-/// A configuration with this in the table of a client.
+/// A configuration with this line in the table of a client.
 fn in_client(line: &str) -> String {
     format!("{}\n{line}", top(""))
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::{Access, OTHERS_WRITE};
 
-/// Permission bits of a plain ring that mean that others on the system can reach it.
+/// Permission bits of a plain ring that let others on the system reach it.
 const OTHERS: u32 = 0o007;
 
-/// What others on the system can do with a file that they must not.
+/// What others on the system can do with a file although they must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
     /// Read, write or run it, with these permission bits.
@@ -33,10 +33,10 @@ impl fmt::Display for Exposure {
     }
 }
 
-/// How a secret file lies on the disk.
+/// How a secret file is stored on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtRest {
-    /// Whoever can read it has the secret.
+    /// Anyone who can read it has the secret.
     Plain,
     /// It is encrypted.
     Sealed,
@@ -53,7 +53,7 @@ pub enum FileMode {
 }
 
 impl FileMode {
-    /// What others can do with such a file that they must not.
+    /// What others can do with such a file although they must not.
     pub fn exposure(self, access: Access, at_rest: AtRest) -> Option<Exposure> {
         match at_rest {
             _ if self == Self::Any => None,
@@ -63,7 +63,7 @@ impl FileMode {
         }
     }
 
-    /// The access of a file that takes the place of one with `access`: whoever could read that can read this.
+    /// The access of a file that replaces one with `access`: everyone who could read the old file can read the new one.
     pub fn kept(self, access: Access) -> Access {
         let mask = match self {
             Self::Guarded => 0o070,

@@ -1,6 +1,7 @@
-//! Files: the one place that reads within a bound, and writes so that a crash or another user of the system spoils nothing.
+//! Files: the one module that reads within a bound, and writes so that neither a crash nor another user of the system
+//! can spoil anything.
 //!
-//! [`Disk`] has the system calls of a ring's file, one method each, so that tests can fail or stop between any two.
+//! [`Disk`] has one method for each system call on a ring's file, so that tests can fail or stop between any two.
 
 pub mod exposure;
 pub mod reading;
@@ -20,7 +21,7 @@ use self::reading::{open_at_once, open_companion, whole};
 /// Bytes of the largest file that is read: room for some ten thousand keys.
 pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Permission bits of a folder: others can write it; they can replace no files of it that are not theirs.
+/// Permission bits of a folder: others can write it, but they can replace only files in it that are their own.
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
@@ -37,22 +38,22 @@ pub struct Access {
     pub is_replaceable: bool,
 }
 
-/// Keeps files. [`RealDisk`] is the system's.
+/// Keeps files. [`RealDisk`] keeps them in the system's file system.
 pub trait Disk: Send + Sync {
-    /// The file that `path` is in the end, where it is a symbolic link.
+    /// The file that `path` leads to, through symbolic links.
     fn resolve(&self, path: &Path) -> PathBuf;
 
-    /// Whether others may put another file in the place of the one at `path`, or make one there.
+    /// Whether others may put another file in the place of the file at `path`, or make one there.
     fn is_replaceable(&self, _path: &Path) -> bool {
         false
     }
 
-    /// Waits for all other holders of the lock file. It is made where it is missing, for whoever owns a file with the
-    /// access `like`, or the folder, and never deleted: a second lock on a new file would exclude nobody. Where there is
-    /// another holder, `tell` is called before the wait.
+    /// Waits until nobody else holds the lock file. A missing lock file is made for the owner of a file with the access
+    /// `like`, or for the owner of the folder. It is never deleted: a second lock on a new file would exclude nobody.
+    /// If somebody else holds the lock, `tell` is called before the wait.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn lock(&self, path: &Path, like: Option<Access>, tell: &dyn Fn()) -> io::Result<Lock>;
 
     /// Whether there is anything at `path`.
@@ -61,38 +62,38 @@ pub trait Disk: Send + Sync {
     /// The whole file, up to [`FILE_BYTES_MAX`].
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn read(&self, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Access)>;
 
-    /// Removes the file, where there is one.
+    /// Removes the file, if there is one.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a file that was not there, for its owner and whoever `like` lets in. Without `like`, what root makes is for
-    /// the owner of the folder: a service reads what was made for it.
+    /// Makes a file that was not there, for its owner and everyone whom `like` lets in. Without `like`, a file that
+    /// root makes is given to the owner of the folder, so that a service can read what was made for it.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn create(&self, path: &Path, bytes: &[u8], like: Option<Access>) -> io::Result<()>;
 
     /// Makes the content of a file last.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
-    /// Puts a file in the place of another, in one step.
+    /// Moves a file to the place of another, in one step.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a folder last.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 }
 
@@ -125,7 +126,7 @@ impl Disk for RealDisk {
     }
 
     fn is_replaceable(&self, path: &Path) -> bool {
-        // The folder of a link, too: who can replace the link need not reach the file.
+        // The folder of a link counts, too: someone who can replace the link need not reach the file.
         [path.to_owned(), self.resolve(path)].iter().any(|path| {
             fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
         })
@@ -174,7 +175,7 @@ impl Disk for RealDisk {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         if let Some(like) = like {
             // A group that may read the ring (Kubernetes' fsGroup, a service's own) must be able to read the next one.
-            // Only root can give a file away; whoever is in its group can let the group have it.
+            // Only root can give a file away, but a member of that group can give the file to the group.
             let given = fchown(&file, Some(like.uid), Some(like.gid));
             let given = given.or_else(|_| fchown(&file, None, Some(like.gid)));
             if like.mode & 0o070 != 0 && file.metadata()?.gid() != like.gid {
@@ -206,10 +207,10 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
-/// Gives a file that root made at `path` to whoever owns the folder: only they can read there what is theirs.
+/// Gives a file that root made at `path` to the owner of the folder, so that the owner can read it.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());

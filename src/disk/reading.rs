@@ -1,4 +1,4 @@
-//! Reading, never more than is good for the memory, and never waiting for what is no file.
+//! Reading files: never more than memory allows, and never waiting for something that is not a file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,10 +10,10 @@ use std::{
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// All that `reader` gives, in a buffer that never grows: no copy of a secret is left behind.
+/// Everything that `reader` gives, in a buffer that never grows, so that no copy of a secret is left behind.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] where that is more than `bytes_max`, and the reader's.
+/// [`io::ErrorKind::FileTooLarge`] if that is more than `bytes_max`, and any error of the reader.
 pub fn all(mut reader: impl Read, bytes_max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut buffer = Zeroizing::new(vec![0; bytes_max + 1]);
     let mut filled = 0;
@@ -31,18 +31,18 @@ pub fn all(mut reader: impl Read, bytes_max: usize) -> io::Result<Zeroizing<Vec<
     Err(too_large(bytes_max))
 }
 
-/// The whole file at `path`. A pipe is read, too, once somebody writes to it: services get secrets so.
+/// The whole file at `path`. A pipe is read too, once somebody writes to it, because services get secrets that way.
 ///
 /// # Errors
-/// Those of [`all`].
+/// The errors of [`all`].
 pub fn file(path: &Path, bytes_max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     all(File::open(path)?, bytes_max)
 }
 
-/// The whole file at `path`, which is text, under the rules of [`file()`].
+/// The whole file at `path` as text, under the rules of [`file()`].
 ///
 /// # Errors
-/// Those of [`all`], and [`io::ErrorKind::InvalidData`] where it is no UTF-8.
+/// The errors of [`all`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn text(path: &Path, bytes_max: usize) -> io::Result<String> {
     let bytes = file(path, bytes_max)?;
     str::from_utf8(&bytes)
@@ -50,29 +50,29 @@ pub fn text(path: &Path, bytes_max: usize) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
 }
 
-/// The first bytes of a file, as many as `bytes` at most.
+/// The first bytes of a file, at most this many `bytes`.
 ///
 /// # Errors
-/// Those of [`open_at_once`].
+/// The errors of [`open_at_once`].
 pub fn start(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     open_at_once(path)?.take(bytes).read_to_end(&mut start)?;
     Ok(start)
 }
 
-/// Opens a file beside a ring, which is never a link, nor anything else that leads elsewhere or waits.
+/// Opens a file beside a ring. It must not be a link, nor anything else that leads elsewhere or has to be waited for.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn open_companion(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     only_a_file(how.custom_flags(i32::try_from(flags.bits()).map_err(io::Error::other)?).open(path)?)
 }
 
-/// Opens a file to be read, and nothing that would be waited for, such as a pipe that nobody writes to.
+/// Opens a file to read it, but nothing that would have to be waited for, such as a pipe that nobody writes to.
 ///
 /// # Errors
-/// The system's, and [`io::ErrorKind::InvalidInput`] where it is no file.
+/// The system's error, and [`io::ErrorKind::InvalidInput`] if it is not a file.
 pub fn open_at_once(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     only_a_file(OpenOptions::new().read(true).custom_flags(flags).open(path)?)

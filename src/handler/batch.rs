@@ -1,4 +1,4 @@
-//! A call as a batch: how large it will be, what becomes of it, and what the audit log is to have of it.
+//! A call as a batch: its size, its results, and what the audit log gets of it.
 
 use std::{
     cell::Cell,
@@ -28,40 +28,40 @@ use crate::{
 /// How long a batch is worked on before others get their turn: a few times as long as a call of one number takes.
 const TURN: Duration = Duration::from_micros(50);
 
-/// Values that are made between two looks at the clock: a fifth of a millisecond's work where each wants libphonenumber.
+/// Values that are made between two looks at the clock: a fifth of a millisecond's work if each needs libphonenumber.
 const VALUES_A_LOOK: usize = 64;
 
-/// Bytes of the body of a batch, at least: some two hundred numbers. Smaller calls wait for no batch.
+/// The fewest bytes of a body that makes a batch: about two hundred numbers. Smaller calls do not wait for batches.
 const BATCH_BYTES: usize = 4 * 1024;
 
 thread_local! {
-    /// Batches of a thread come one after another. A call of one number then waits for a piece of one of them, and not for
-    /// a piece of each.
+    /// The batches of a thread run one after another. So a call of one number waits for a piece of only one batch, and
+    /// not for a piece of each.
     static BATCHES: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
-/// Waits until no other batch is under way on this thread, where a body of so many `bytes` is a batch.
+/// Waits until no other batch is under way on this thread, if a body of `bytes` makes a batch.
 pub(super) async fn turn_of(bytes: usize) -> Option<OwnedSemaphorePermit> {
     if bytes < BATCH_BYTES {
         return None;
     }
-    // It is never closed.
+    // The semaphore is never closed.
     BATCHES.with(Arc::clone).acquire_owned().await.ok()
 }
 
-/// Bytes of an answer for each value, besides those of its text: a short UID, here and in the answer, what a longer one is
-/// rounded up by, and what JSON is around it.
+/// Bytes that each value takes besides its text: a short UID, in memory and in the answer; the padding of a longer one;
+/// and the JSON around it.
 const VALUE_BYTES: usize = 144;
 
-/// Bytes of an answer for each byte of a text: six as a JSON escape in the key; or two so, and 1.6 in its UID, here and in
-/// the answer. A text with a control character, which alone takes six, has no UID.
+/// Bytes that each byte of a text takes: six as a JSON escape in the key; or two there, and 1.6 in its UID, in memory
+/// and in the answer. Only a control character takes six, and a text with one has no UID.
 const TEXT_FACTOR: usize = 6;
 
-/// How large what is made of a call will be.
+/// The size of the results of a call.
 pub(super) struct Size {
-    /// Values of all items together: an item has one, but for aliases one for each enabled key.
+    /// Values of all items together. An item has one value, but with aliases one for each enabled key.
     pub(super) values: usize,
-    /// Bytes that they and the answer take at most.
+    /// The most bytes that the values and the answer take.
     pub(super) bytes: usize,
 }
 
@@ -81,12 +81,12 @@ pub(super) fn values_an_item(mode: Mode, tokenizer: &Tokenizer) -> usize {
     }
 }
 
-/// Bytes of texts for which room is kept from one batch to the next: of less, the allocator has some at hand, and more is
-/// rare.
+/// Bytes of texts for which room is kept from one batch to the next. For less, the allocator has memory at hand. More
+/// is rare.
 const KEPT_BYTES: RangeInclusive<usize> = 32 * 1024..=1024 * 1024;
 
 thread_local! {
-    /// Room for what becomes of the next large batch: the allocator would ask the kernel for it each time.
+    /// Room for the results of the next large batch. Otherwise the allocator would ask the kernel for it each time.
     static ROOM: Cell<Mapped> = Cell::default();
 }
 
@@ -99,7 +99,7 @@ pub(super) fn room_for(items: usize) -> Mapped {
     room
 }
 
-/// Keeps the room that `mapped` takes, and nothing of what is in it.
+/// Keeps the room that `mapped` takes, and wipes what is in it.
 pub(super) fn keep_room(mut mapped: Mapped) {
     if KEPT_BYTES.contains(&mapped.capacity()) {
         mapped.clear();
@@ -107,7 +107,7 @@ pub(super) fn keep_room(mut mapped: Mapped) {
     }
 }
 
-/// A batch that is mapped.
+/// A batch that was mapped.
 pub(super) struct Done {
     pub(super) mapped: Mapped,
     pub(super) uses: SmallVec<[(KeyId, KeyUse); 2]>,
@@ -116,7 +116,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// Maps all of `call`, and lets others have their turn now and then.
+    /// Maps all of `call`, and lets other tasks have their turn now and then.
     pub(super) async fn map(tokenizer: &Tokenizer, call: &Call<'_>, client: &Client) -> Self {
         let (now, mut mapped) = (Timestamp::now(), room_for(call.numbers.len()));
         let mut batch = tokenizer.batch(&client.context, now).with_plain_numbers(client.plain_numbers);
@@ -134,12 +134,12 @@ impl Done {
     }
 }
 
-/// How many UIDs a value of `mode` is hashed with: rewrapping opens one, and makes another.
+/// How many UIDs are hashed for each value of `mode`: rewrapping opens one UID and makes another.
 pub(super) fn hashes_a_value(mode: Mode) -> usize {
     if mode == Mode::RewrapUid { 2 } else { 1 }
 }
 
-/// Keyed hashes of the UIDs that were opened or made, each with that of its number.
+/// Keyed hashes of the UIDs that were opened or made, each with the hash of its number.
 pub(super) fn hash_items(
     key: &ItemKey,
     tokenizer: &Tokenizer,
@@ -150,7 +150,7 @@ pub(super) fn hash_items(
     let done = call.numbers.iter().zip(mapped.iter()).filter_map(|(item, outcome)| Some((&**item, outcome.ok()?)));
     let uids: Vec<&str> = match call.mode {
         Mode::UidToPhone => done.map(|(item, _)| item).collect(),
-        // A UID of the primary key stays as it is.
+        // A UID under the primary key stays as it is, and is hashed once.
         Mode::RewrapUid => done
             .flat_map(|(item, uid)| {
                 let made = (!uid.eq_ignore_ascii_case(trim(item))).then_some(uid);

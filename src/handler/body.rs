@@ -15,7 +15,7 @@ use crate::{
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 impl Handler {
-    /// The whole body, while it and all others together stay within their limits; then nothing is left in `unread`.
+    /// Reads the whole body, while it and all others together stay within their limits. Afterwards, `unread` is empty.
     pub(super) async fn read(
         &self,
         unread: &mut Option<Incoming>,
@@ -44,7 +44,7 @@ impl Handler {
     }
 }
 
-/// A body that says how it is encoded is refused, unless that is not at all.
+/// Refuses a body with a content encoding other than `identity`.
 pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_plain = |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) { Ok(()) } else { Err(Refusal::Encoded) }
@@ -53,7 +53,7 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
 /// A body in memory.
 #[derive(Default)]
 pub(super) struct Buffered {
-    /// All of it, as long as `rest` is empty: most bodies come in one piece, which is then never copied.
+    /// The whole body, as long as `rest` is empty. Most bodies come in one piece, which is never copied.
     first: Bytes,
     rest: Vec<u8>,
 }
@@ -76,7 +76,7 @@ impl Buffered {
         self.rest.extend_from_slice(&data);
     }
 
-    /// The call that it is.
+    /// The call in this body.
     pub(super) fn call(&self, numbers_max: usize) -> Result<Call<'_>, Refusal> {
         if self.bytes().starts_with(&GZIP) {
             return Err(Refusal::Encoded);

@@ -1,4 +1,4 @@
-//! One request, step by step, and the only place where an error becomes a status.
+//! The steps of one request, and the only place where an error becomes a status.
 
 mod batch;
 mod body;
@@ -44,10 +44,10 @@ use crate::{
     wire::{self, Call},
 };
 
-/// The name of a request, under which the audit log has it.
+/// The header that names a request as the audit log does.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Bytes of an answer that is counted with its connection, and not by itself.
+/// Bytes of the largest answer that is counted with its connection, and not separately.
 const SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Answers CCC.
@@ -56,12 +56,12 @@ pub struct Handler {
     audit: Arc<Audit>,
     budget: Arc<Budget>,
     logins: LoginThrottle,
-    /// Requests under way for each peer behind a proxy, whose connections are the proxy's.
+    /// Requests under way for each peer behind a proxy, whose connections belong to the proxy.
     proxied: Mutex<HashMap<Network, usize>>,
 }
 
 impl Handler {
-    /// A handler of requests, by what is in use at their time.
+    /// A handler that answers each request with what is in use at that time.
     pub fn new(state: Arc<ReplicaState>, audit: Arc<Audit>) -> Self {
         let budget = Budget::new(state.terms().limits.buffered_bytes);
         let (logins, proxied) = (LoginThrottle::default(), Mutex::default());
@@ -91,7 +91,7 @@ impl Handler {
         let size = Size::of(&call, &tokenizer);
         self.check(&call, &size, client, terms.limits.numbers)?;
         share.add(size.bytes).map_err(|_| Refusal::Busy)?;
-        // Before the client's allowance is spent: the wait may be longer than the client's patience.
+        // This comes before the client's allowance is spent, since the wait may be longer than the client's patience.
         patience.unless_over(entry.make_room(size.values * hashes_a_value(call.mode))).await.ok_or(Refusal::Busy)?;
         self.spend(&call, &size, client)?;
         let mapped = self.map(&call, tokenizer, client, entry).await;
@@ -106,13 +106,13 @@ impl Handler {
         keep_room(mapped);
         share.shrink_to(json.capacity());
         if turn.is_some() {
-            // Before all of it is written.
+            // Others have their turn before the whole answer is written.
             yield_now().await;
         }
         Ok((json, share))
     }
 
-    /// Whether `client` may ever have a call of this `size`, where one may have so many numbers.
+    /// Whether `client` may ever have a call of this `size`, if a call may have `numbers_max` values.
     fn check(&self, call: &Call<'_>, size: &Size, client: &Client, numbers_max: usize) -> Result<(), Refusal> {
         if !client.modes.contains(&call.mode) {
             return Err(Refusal::NotGranted(call.mode));
@@ -126,7 +126,7 @@ impl Handler {
         Ok(())
     }
 
-    /// Takes a call of this `size` out of what `client` may have.
+    /// Charges a call of this `size` to the allowances of `client`.
     fn spend(&self, call: &Call<'_>, size: &Size, client: &Client) -> Result<(), Refusal> {
         spend(client, call, size.values, Instant::now()).map_err(|refused| {
             self.audit.metrics().count_limited(call.mode, call.count);
@@ -140,8 +140,8 @@ impl Handler {
         })
     }
 
-    /// A failed login: too many of one peer are told to wait. Good credentials never are, since CCC may come from behind
-    /// the same address as an attacker.
+    /// Counts a failed login. A peer with too many is told to wait. Good credentials are never told to wait, since CCC
+    /// may share an address with an attacker.
     fn count_failure(&self, peer: IpAddr) -> Refusal {
         self.audit.metrics().count_auth_failure();
         self.logins.count(peer, Instant::now()).map_or_else(Refusal::Guessing, |_| Refusal::Unauthorized)
@@ -160,8 +160,8 @@ impl Handler {
         Ok(())
     }
 
-    /// Maps with one ring and one `now`. Where that ring lacks a key that an item wants, the file is looked at, and all is
-    /// mapped once more with what is then the ring.
+    /// Maps with one ring and one `now`. If an item fails because of its key, the file is looked at, and everything is
+    /// mapped once more with the ring that is then in use.
     async fn map(
         &self,
         call: &Call<'_>,
@@ -192,8 +192,8 @@ impl Handler {
     }
 }
 
-/// Takes `values` that `client` calls for out of what it may have. Numbers that pass where UIDs are wanted reveal nothing,
-/// and count as making UIDs.
+/// Charges the `values` of `call` to the allowances of `client`. Numbers that pass where UIDs are wanted reveal
+/// nothing, and count as making UIDs.
 fn spend(client: &Client, call: &Call<'_>, values: usize, now: Instant) -> Result<(), Refused> {
     let passing = match (call.mode, client.plain_numbers) {
         (Mode::UidToPhone, PlainNumbers::Pass) => call.numbers.iter().filter(|item| !has_uid_form(item)).count(),
@@ -214,7 +214,7 @@ impl Respond for Handler {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, socket: IpAddr, patience: &Patience) -> Answer {
         let terms = self.state.terms();
         let peer = peer::real(socket, request.headers(), &terms.trusted_proxies);
-        // They outlive the entry, which refers to one of them.
+        // The clients outlive the entry, which refers to one of them.
         let clients = self.state.clients();
         let mut entry = self.audit.begin(peer);
         let slot =
@@ -224,7 +224,7 @@ impl Respond for Handler {
             Err(TooManyOfPeer) => Err(Refusal::TooManyOfPeer),
         };
         if entry.record.client.is_some() && !entry.is_settled() {
-            // One that was refused before it came to be mapped has none yet.
+            // A request that was refused before it was to be mapped has no room yet.
             let _ = patience.unless_over(entry.make_room(0)).await;
         }
         let record = &mut entry.record;

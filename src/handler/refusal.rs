@@ -57,7 +57,7 @@ impl Refusal {
         }
     }
 
-    /// The limit of the client that it is over.
+    /// Which of the client's limits was exceeded, if one was.
     pub(super) fn limit(&self) -> Option<&'static str> {
         match self {
             Self::BeyondRate | Self::OverRate(_) => Some("minute"),
@@ -123,7 +123,7 @@ impl Refusal {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             Self::Guessing(wait) | Self::OverRate(wait) | Self::OverDay(wait) => {
-                // Whole seconds, and never so few that the same request would be refused again.
+                // Whole seconds, rounded up so that the same request would not be refused again.
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             }

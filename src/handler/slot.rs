@@ -1,4 +1,4 @@
-//! Requests at once of one peer behind a proxy.
+//! The limit on requests at once of one peer behind a proxy.
 
 use std::{collections::HashMap, net::IpAddr, sync::Mutex};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Handler {
-    /// A slot for a request of `peer`, one of those behind a proxy, who have so many each.
+    /// Takes a slot for a request of `peer`, which is behind a proxy. Each such peer has this many `slots`.
     pub(super) fn slot_for(&self, peer: IpAddr, slots: usize) -> Result<PeerSlot<'_>, TooManyOfPeer> {
         let (peer, mut proxied) = (peer::network(peer), lock(&self.proxied));
         let under_way = proxied.entry(peer).or_default();

@@ -1,4 +1,4 @@
-//! The admin listener (specification, section 7): for those who run callveil, never for CCC.
+//! The admin listener (specification, section 7): for operators, never for CCC.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -34,7 +34,7 @@ use crate::{
     version, wire,
 };
 
-/// What this listener and the other answer, for those who write clients.
+/// The OpenAPI description of this listener and the other one, for those who write clients.
 const OPENAPI: &str = include_str!("../../deploy/openapi.yaml");
 
 /// Answers probes and the people who run callveil.
@@ -45,8 +45,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers what they ask of `telemetry`. `token_sha256` is the SHA-256 of the bearer token that all but `/healthz` and
-    /// `/readyz` wants, if it wants one.
+    /// Answers with what `telemetry` knows. `token_sha256` is the SHA-256 of the bearer token that everything but
+    /// `/healthz` and `/readyz` requires, if a token is required.
     pub fn new(telemetry: Telemetry, token_sha256: Option<[u8; HASH_BYTES]>) -> Self {
         Self { telemetry, token_sha256, logins: LoginThrottle::default() }
     }
@@ -82,7 +82,7 @@ impl Admin {
     fn may(&self, headers: &HeaderMap) -> bool {
         let Some(wanted) = &self.token_sha256 else { return true };
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        // A browser has a form for Basic alone: the token is the password there, whatever the name.
+        // A browser has a login form only for Basic. The token is the password there, whatever the name.
         let basic = auth::with_basic(value, |credentials| {
             let colon = credentials.iter().position(|byte| *byte == b':');
             colon.is_some_and(|colon| is_token(&credentials[colon + 1..], wanted))
@@ -91,7 +91,7 @@ impl Admin {
         basic.unwrap_or(false) || bearer.is_some_and(|(_, token)| is_token(token, wanted))
     }
 
-    /// For people: see `operate/page`.
+    /// The page for people: see `operate/page`.
     fn page(&self) -> Response<Bytes> {
         let page = page::replica(&self.telemetry.overview(Timestamp::now()));
         let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
@@ -102,7 +102,8 @@ impl Admin {
         response
     }
 
-    /// A wrong token: too many of one peer are told to wait, and the first of each minute is logged.
+    /// Refuses a request without the token. A peer with too many is told to wait, and the first of each minute is
+    /// logged.
     fn refuse_token(&self, path: &str, peer: IpAddr) -> Response<Bytes> {
         self.telemetry.audit.metrics().count_admin_auth_failure();
         let failed = self.logins.count(peer, Instant::now());
@@ -112,7 +113,7 @@ impl Admin {
         match failed {
             Ok(_) => {
                 let mut response = refuse(StatusCode::UNAUTHORIZED, "the admin listener's token is wanted");
-                // Browsers ask people only where Basic is wanted.
+                // Browsers ask people for a password only if Basic is offered.
                 let basic = (path == "/").then_some("Basic realm=\"callveil\", charset=\"UTF-8\"");
                 for challenge in ["Bearer realm=\"callveil\""].into_iter().chain(basic) {
                     response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -199,7 +200,7 @@ impl Respond for Admin {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
             Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
         };
-        // Where there is a token, those who have shown none stay strangers: health is for everybody.
+        // If there is a token, peers that have not shown it stay strangers: health is for everybody.
         let is_known = self.token_sha256.is_none() || !matches!(request.uri().path(), "/healthz" | "/readyz");
         let granted = response.status() == StatusCode::OK && is_known;
         Answer { response, granted, share: None }

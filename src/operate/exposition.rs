@@ -1,4 +1,4 @@
-//! The text that Prometheus reads, made anew each time it asks. No label can have more values than there are modes,
+//! The text that Prometheus reads, made anew for each request. A label can have only as many values as there are modes,
 //! statuses and errors, clients in the configuration, or keys in the ring.
 
 use std::{
@@ -35,17 +35,17 @@ use crate::{
     version,
 };
 
-/// How it is written.
+/// The format of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0, which Prometheus asks for.
     OpenMetrics,
-    /// The text format of Prometheus before that, which other tools read.
+    /// The older text format of Prometheus, which other tools read.
     Prometheus,
 }
 
 impl Format {
-    /// The better one that a client `accept`s.
+    /// The better of the formats that a client `accept`s.
     pub fn of(accept: &[u8]) -> Self {
         let wanted = accept.windows(OPEN_METRICS.len()).any(|part| part.eq_ignore_ascii_case(OPEN_METRICS));
         if wanted { Self::OpenMetrics } else { Self::Prometheus }
@@ -62,30 +62,30 @@ impl Format {
 
 const OPEN_METRICS: &[u8] = b"application/openmetrics-text";
 
-/// Where everything is asked for.
+/// The sources of all metrics.
 #[derive(Clone)]
 pub struct Telemetry {
-    /// What became of the connections.
+    /// Counts of the connections.
     pub counts: Arc<ConnectionCounts>,
     /// The ring and the reloads.
     pub state: Arc<ReplicaState>,
-    /// The audit log, and what became of the requests.
+    /// The audit log, and the counts of the requests.
     pub audit: Arc<Audit>,
-    /// What probes are told.
+    /// The readiness that probes are told.
     pub readiness: Arc<Readiness>,
     /// The certificates in use.
     pub tls: Vec<Arc<Tls>>,
-    /// Connections that there may be at once.
+    /// The most connections that there may be at once.
     pub connections_max: usize,
 }
 
 impl Telemetry {
-    /// Why this replica wants no requests now, if it does not.
+    /// Why this replica wants no requests now, if it wants none.
     pub(super) fn lack(&self) -> Option<&'static str> {
         self.readiness.lack().or_else(|| self.audit.lacks_room().then_some("no room in the audit log"))
     }
 
-    /// Everything, as of now.
+    /// All metrics, as of now.
     pub fn write(&self, format: Format) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
         registry.register_collector(Box::new(self.clone()));
@@ -97,7 +97,8 @@ impl Telemetry {
     }
 }
 
-/// OpenMetrics in the older text format: there, counters are declared by their whole name, and units and the end are not.
+/// Turns OpenMetrics into the older text format. There, counters are declared by their whole name, and there are no
+/// units and no end mark.
 fn before_open_metrics(text: &str) -> String {
     let counters: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -249,7 +250,7 @@ impl Telemetry {
         let help = "For how long an enabled key that was the primary has not been it any more";
         let mut superseded = families.begin("callveil_key_superseded_seconds", help, MetricType::Gauge)?;
         for key in ring.enabled_newest_first().filter(|key| key.id != primary.id && !key.is_pending(now)) {
-            // A later one that was disabled since had replaced it, too.
+            // A later key that was disabled since then had replaced this one, too.
             let later = ring.keys().iter().filter(|other| other.activates <= now);
             let later = later.map(|other| (other.activates, other.id)).filter(|other| *other > (key.activates, key.id));
             if let Some((since, _)) = later.min() {

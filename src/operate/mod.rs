@@ -1,4 +1,4 @@
-//! What those who run callveil look at and do: the admin listener, metrics, pages, probes, and reloads.
+//! Everything for operators: the admin listener, metrics, pages, probes, and reloads.
 
 pub mod admin;
 pub mod exposition;

@@ -1,4 +1,4 @@
-//! What the page of this replica tells, gathered from where it is.
+//! Gathers what the page of this replica shows.
 
 use std::{sync::atomic::Ordering, time::Instant};
 
@@ -19,11 +19,11 @@ use crate::{
     version::VERSION,
 };
 
-/// What the limits of a client count over.
+/// The times that the limits of a client count over.
 const SPANS: [&str; 2] = ["a minute", "a day"];
 
 impl Telemetry {
-    /// All of it, as of `now`.
+    /// Everything that the page shows, as of `now`.
     pub(super) fn overview(&self, now: Timestamp) -> Replica {
         let (reloads, metrics, instant) = (self.state.reloads(), self.audit.metrics(), Instant::now());
         let refused = [

@@ -7,9 +7,9 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-/// What the operating system says of this process, where it does.
+/// What the operating system reports about this process.
 pub(super) struct Figures {
-    /// User and system.
+    /// User and system time.
     pub(super) cpu_seconds: f64,
     pub(super) threads: u64,
     pub(super) resident_bytes: u64,
@@ -18,12 +18,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Those of now, from `/proc`; `None` on systems without it.
+    /// The figures of now, from `/proc`; `None` on systems without it.
     pub(super) fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name of the program stands in brackets, and may hold anything.
+        // The name of the program is in brackets, and may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        // proc_pid_stat(5) counts from 1, and the first behind the name is the third.
+        // proc_pid_stat(5) counts from 1, and the first field behind the name is the third.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let ticks = field(14)? + field(15)?;
         Some(Self {
@@ -52,14 +52,14 @@ pub fn memory_limit() -> Option<u64> {
             "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             _ => return Vec::new(),
         };
-        // In a container the path may be that of the host, and the group its root.
+        // In a container, the path may be the host's path while the group is mounted as the root.
         let folders = Path::new(path.trim_start_matches('/')).ancestors();
         folders.filter_map(|folder| limit_in(&Path::new(root).join(folder).join(file))).collect()
     });
     limits.chain(machine).min()
 }
 
-/// The limit in this file; `None` where there is none.
+/// The limit in this file; `None` if there is none.
 fn limit_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

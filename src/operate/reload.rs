@@ -1,7 +1,7 @@
-//! Picking up a new key ring, and a changed configuration, while requests go on.
+//! Loads a new key ring and a changed configuration while requests go on.
 //!
-//! The file's content is looked at, not its times: watches and times miss Kubernetes' symlink swaps and writes within
-//! one tick of the clock. The ring in use stays on any refusal.
+//! The content of the file is compared, not its times: watches and times miss Kubernetes' symlink swaps and writes
+//! within one tick of the clock. If a new ring is refused, the ring in use stays.
 
 use std::{
     fmt::Display,
@@ -38,7 +38,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps a replica up to date.
 pub struct Reloader {
-    /// What is in use.
+    /// The state that requests use.
     pub state: Arc<ReplicaState>,
     /// Where the ring is.
     pub ring: RingFile,
@@ -48,9 +48,9 @@ pub struct Reloader {
     pub config: Option<ConfigFile>,
     /// The certificates in use.
     pub tls: Vec<Arc<Tls>>,
-    /// Where what was taken up, or refused, is recorded.
+    /// The log that records what was taken up or refused.
     pub audit: Arc<Audit>,
-    /// The content that was last looked at, in use or refused.
+    /// The hash of the content that was last looked at, whether it is in use or refused.
     pub seen: Option<ContentHash>,
 }
 
@@ -58,19 +58,20 @@ pub struct Reloader {
 pub struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What the flags said instead of it.
+    /// The settings that flags override.
     pub overrides: Overrides,
-    /// What of it is in use.
+    /// The settings that are in use.
     pub settings: Settings,
 }
 
 impl Reloader {
-    /// Looks on each `hangup`, every second, and when a request wants it. The task ends only where a look panics.
+    /// Looks at the files on each `hangup`, every second, and when a request asks for it. The task ends only if a look
+    /// panics.
     pub fn start(mut self, mut hangup: Signal) -> JoinHandle<()> {
         let (asked, audit) = (Arc::new(Notify::new()), self.audit.clone());
         let ask = asked.clone();
         tokio::spawn(async move {
-            // Heard also while a look hangs: whoever moved the audit log away waits for a new one.
+            // SIGHUP is handled even while a look hangs: somebody moved the audit log away and waits for a new one.
             while hangup.recv().await.is_some() {
                 info!("SIGHUP: reloading");
                 audit.reopen();
@@ -84,19 +85,19 @@ impl Reloader {
             loop {
                 let (is_asked, for_requests) = tokio::select! {
                     () = asked.notified() => (true, false),
-                    // Only a look that began after a request asked for it is the one that it waits for.
+                    // A request waits only for a look that began after the request asked for it.
                     () = state.look_wanted() => (false, true),
                     _ = poll.tick() => (false, false),
                 };
                 state.look_begins();
-                // The file system may be slow, or gone for a while: no request is to wait for it.
+                // The file system may be slow, or gone for a while, and no request may wait for it.
                 let looked = finish(spawn_blocking(move || {
                     self.look_at_all(is_asked);
-                    // Keys were set up, and old ones read once more, on this thread.
+                    // On this thread, keys were set up and old keys were read once more.
                     memory::wipe_stack();
                     self
                 }));
-                // The panic itself was told of where it happened.
+                // The panic was already reported where it happened.
                 let Ok(reloader) = looked.await else { return };
                 self = reloader;
                 state.look_ends(for_requests);
@@ -104,7 +105,7 @@ impl Reloader {
         })
     }
 
-    /// In a frame of its own, which is wiped after it.
+    /// Runs in a stack frame of its own, which is wiped afterwards.
     #[inline(never)]
     fn look_at_all(&mut self, is_asked: bool) {
         if is_asked {
@@ -140,7 +141,7 @@ impl Reloader {
                 tokenizer.warm_up();
                 self.state.use_tokenizer(tokenizer, now);
                 self.note(None);
-                // Told only now: whoever reads it finds it so.
+                // This is reported only now, so that everyone who reads it finds the ring in use.
                 let tokenizer = self.state.tokenizer();
                 let ring = tokenizer.ring();
                 self.record(
@@ -208,7 +209,7 @@ impl Reloader {
         }
     }
 
-    /// Takes up of the configuration what can be while running; all else in it wants a restart.
+    /// Takes up those settings that can change while running. All others need a restart.
     fn reload_config(&mut self) {
         let Some(ConfigFile { path, overrides, settings }) = &mut self.config else { return };
         let config = match Config::read(path, overrides.clone()) {
@@ -242,7 +243,7 @@ impl Reloader {
     }
 }
 
-/// The end of a look, however long it takes; one that takes too long is told of.
+/// Waits for the end of a look, however long it takes, and reports a look that takes too long.
 async fn finish(mut look: JoinHandle<Reloader>) -> Result<Reloader, JoinError> {
     if let Ok(done) = timeout(LOOK_PATIENCE, &mut look).await {
         return done;

@@ -1,4 +1,4 @@
-//! What a replica says of the ring that it uses, at `/keyring`: the admin listener writes it, and `keys check` reads it.
+//! What a replica reports about its ring at `/keyring`. The admin listener writes it, and `keys check` reads it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,17 +11,17 @@ use crate::{
 /// The ring in use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RingInUse {
-    /// The random name of this start.
+    /// The random name of this start of the process.
     pub instance: String,
-    /// When it was.
+    /// When the process started.
     pub started: Timestamp,
     /// The replica's clock.
     pub now: Timestamp,
-    /// When the ring was taken up.
+    /// When the ring was loaded.
     pub since: Option<Timestamp>,
-    /// Why the file that is there now is refused, where it is.
+    /// Why the file now on disk is refused, if it is.
     pub refused: Option<String>,
-    /// Whose signatures the file that is there now waits for, where it does.
+    /// Whose signatures the file now on disk waits for, if it waits for any.
     pub awaits: Option<String>,
     /// The ring's name.
     pub ring: String,
@@ -29,19 +29,19 @@ pub struct RingInUse {
     pub ring_hash: String,
     /// How often it was written.
     pub generation: u64,
-    /// For whom it is encrypted.
+    /// The recipients for whom it is encrypted.
     pub recipients: Vec<String>,
-    /// The last line that is written of the audit log.
+    /// The last written line of the audit log.
     #[serde(default)]
     pub audit_head: AuditHead,
-    /// Its keys, tombstones too.
+    /// Its keys, including the tombstones of destroyed ones.
     pub keys: Vec<KeyInUse>,
 }
 
-/// The last line that is written of an audit log.
+/// The last written line of an audit log.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AuditHead {
-    /// Which line it is.
+    /// The number of the line.
     pub lines: u64,
     /// Its hash.
     pub hash: String,
@@ -58,7 +58,7 @@ pub struct KeyInUse {
     pub created: Timestamp,
     /// When it becomes the primary, or did.
     pub activates: Timestamp,
-    /// When it was disabled, or destroyed while it was, if it ever was.
+    /// When it was last disabled, if it ever was.
     pub disabled: Option<Timestamp>,
     /// The fingerprint of its material.
     pub check: String,
@@ -66,7 +66,7 @@ pub struct KeyInUse {
     pub primary: bool,
     /// UIDs that it opened since the start.
     pub decoded: u64,
-    /// When the last of them was.
+    /// When the last of them was opened.
     pub last_decoded: Option<Timestamp>,
 }
 

@@ -1,5 +1,5 @@
-//! What a connection is doing and since when, and what it has been told: all that its task and the table of connections
-//! share.
+//! What a connection is doing, since when, and what it has been told. This is all that its task and the table of
+//! connections share.
 
 use std::{
     sync::{Arc, Mutex},
@@ -14,12 +14,12 @@ use crate::{budget::Share, limits::Limits, lock::lock, respond::Patience};
 /// How long a connection is idle before it rests: longer than a busy one ever is.
 pub(super) const REST_AFTER: Duration = Duration::from_millis(100);
 
-/// A time to a few milliseconds. Each request has four, and all clocks together were 2.5% of one.
+/// A time to a few milliseconds. Each request needs four, and all reading of clocks together was 2.5% of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(Duration);
 
 impl Moment {
-    /// The kernel's time of its last tick.
+    /// The kernel's time at its last tick.
     pub(super) fn now() -> Self {
         let now = clock_gettime(ClockId::MonotonicCoarse);
         Self(Duration::try_from(now).unwrap_or_default())
@@ -29,7 +29,7 @@ impl Moment {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing: no byte of another request came.
+    /// Nothing: no byte of another request has come.
     Idle,
     /// Its peer is sending the head of a request.
     Head,
@@ -41,39 +41,39 @@ pub(super) enum Phase {
     Discard,
 }
 
-/// What a connection has been told to do, each more urgent than the one before.
+/// What a connection has been told to do. Each order is more urgent than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
     /// Go on.
     GoOn,
-    /// Let the next answer be the last: the peer then turns to another replica, with no request lost between.
+    /// Let the next answer be the last. The peer then turns to another replica, and no request is lost.
     LastAnswer,
-    /// End once idle, and after the request that is under way.
+    /// End once idle. A request under way is still answered.
     Drain,
     /// End now.
     Close,
 }
 
-/// What becomes of a connection that waits for its peer.
+/// What happens to a connection that waits for its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It waits on.
     Wait,
-    /// It is idle, and gives back what it needs for requests only.
+    /// It is idle, and gives back everything that it needs only for requests.
     Rest,
-    /// It ends, with a word to a peer that was too slow with a head.
+    /// It ends, with an answer to a peer that sent a head too slowly.
     TooSlow,
     /// It ends.
     End,
 }
 
-/// What a connection is doing and since when, and what it has been told.
+/// What a connection is doing, since when, and what it has been told.
 pub(super) struct Activity {
     state: Mutex<State>,
     ordered: Notify,
-    /// Tells that an answer to a request whose body nobody reads has left.
+    /// Tells that an answer has left, where the body of its request was not read.
     pub(super) answered: Notify,
-    /// The time of the request under way.
+    /// The time limit of the request under way.
     pub(super) patience: Patience,
 }
 
@@ -81,7 +81,7 @@ struct State {
     phase: Phase,
     since: Moment,
     order: Order,
-    /// What the largest answer since it last rested holds.
+    /// The share that the largest answer holds, since the connection last rested.
     share: Option<Share>,
 }
 
@@ -104,13 +104,13 @@ impl Activity {
         }
     }
 
-    /// Notes that a request begins, and with it its time.
+    /// Notes that a request begins, and starts its time.
     pub(super) fn begin_request(&self) {
         self.patience.begin();
         self.enter(Phase::Request);
     }
 
-    /// Notes that an answer is on its way, which holds `share`.
+    /// Notes that an answer is on its way. It holds `share`.
     pub(super) fn begin_answer(&self, phase: Phase, share: Option<Share>) {
         let mut state = lock(&self.state);
         state.enter(phase);
@@ -121,7 +121,7 @@ impl Activity {
         }
     }
 
-    /// Notes that all that there was to send is with the operating system.
+    /// Notes that the operating system has everything that there was to send.
     pub(super) fn flushed(&self) {
         let mut state = lock(&self.state);
         match state.phase {
@@ -131,12 +131,12 @@ impl Activity {
         }
     }
 
-    /// Notes that the connection rests, and so gives back what its answers held.
+    /// Notes that the connection rests, which gives back what its answers held.
     pub(super) fn rest(&self) {
         lock(&self.state).share = None;
     }
 
-    /// Since when nothing happens here; `None` while something does.
+    /// Since when the connection is idle; `None` while it is not.
     pub(super) fn idle_since(&self) -> Option<Moment> {
         let state = lock(&self.state);
         (state.phase == Phase::Idle).then_some(state.since)
@@ -154,19 +154,19 @@ impl Activity {
         self.ordered.notify_one();
     }
 
-    /// Completes when an order was given. For the connection's own task alone.
+    /// Completes when an order was given. Only the connection's own task may wait for this.
     pub(super) async fn ordered(&self) {
         self.ordered.notified().await;
     }
 
-    /// Completes when the connection, which does nothing, is to end.
+    /// Completes when the connection, which is idle, is to end.
     pub(super) async fn told_to_end(&self) {
         while self.order() < Order::Drain {
             self.ordered().await;
         }
     }
 
-    /// What becomes of the connection, after it did all that could be done by `now`.
+    /// What happens to the connection after it did everything that was possible by `now`.
     pub(super) fn verdict(&self, limits: &Limits, now: Moment) -> Verdict {
         let state = lock(&self.state);
         let waits = now.0.saturating_sub(state.since.0);
@@ -176,7 +176,7 @@ impl Activity {
             (Phase::Head, _) if waits >= limits.header => Verdict::TooSlow,
             (Phase::Request, _) if waits >= limits.request => {
                 self.patience.end();
-                // It answers that it is too slow, or busy, unless it hangs.
+                // The request is then refused as too slow, or because we are busy, unless it hangs.
                 if waits >= limits.request * 2 { Verdict::End } else { Verdict::Wait }
             }
             (Phase::Answer | Phase::Discard, _) if waits >= limits.request => Verdict::End,

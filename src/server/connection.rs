@@ -15,9 +15,9 @@
 //!    +----------------------------------------------------------------------------------------+
 //! ```
 //!
-//! hyper reads heads and bodies and writes answers. It bounds neither a slow body nor a slow reader, and its bound on
-//! slow heads runs while a connection is idle. So the socket and the requests note the phase in the [`Activity`], and
-//! every tenth of a second a connection that does not rest is looked at: whether it may go on with what it does.
+//! hyper reads heads and bodies and writes answers. It limits neither slow bodies nor slow readers, and its limit on
+//! slow heads also runs while a connection is idle. So the socket and the requests note the phase in the [`Activity`].
+//! Every tenth of a second, a connection that does not rest is checked: it may go on, or it must end.
 
 use std::{
     convert::Infallible,
@@ -54,25 +54,26 @@ use super::{
 };
 use crate::{limits::Limits, memory, respond::Respond};
 
-/// Bytes that hyper buffers of a request at a time, and so of the longest head.
+/// Bytes of a request that hyper buffers at a time, and so of the longest head.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Headers of one request.
+/// The most headers of one request.
 const HEADERS_MAX: usize = 64;
 
 /// How long a peer that was too slow may take for the answer that says so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// hyper, with a bound on all that a peer can have it hold. One for all connections: each would otherwise hold its own.
+/// hyper, with a bound on everything that a peer can make it hold. All connections share it, since each would otherwise
+/// hold its own.
 static HTTP: LazyLock<http1::Builder> = LazyLock::new(|| {
     let mut builder = http1::Builder::new();
-    // A peer that has sent its request and closed its half is still waiting for the answer. One piece costs the kernel
-    // less than two.
+    // A peer that has sent its request and closed its half of the connection still waits for the answer. Writing one
+    // piece costs the kernel less than writing two.
     builder.half_close(true).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).writev(false);
     builder
 });
 
-/// Whose connection it is, who answers, and within which bounds.
+/// The peer of a connection, the code that answers it, and the limits that apply.
 pub(super) struct Session<R> {
     pub(super) peer: IpAddr,
     pub(super) admission: Admission,
@@ -80,7 +81,7 @@ pub(super) struct Session<R> {
     pub(super) limits: Arc<Limits>,
 }
 
-/// Serves the requests of one connection, until either side ends it. A connection is a task of its own.
+/// Serves the requests of one connection, until either side ends it. Each connection is a task of its own.
 pub(super) async fn serve<S, R>(socket: S, session: Arc<Session<R>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -88,24 +89,24 @@ where
 {
     let mut resting = Socket::new(socket, session.admission.activity().clone());
     while begins(&mut resting, &session).await {
-        // Boxed: while it rests, a connection needs no room for it.
+        // Boxed: while it rests, a connection needs no room for this future.
         match Box::pin(speak(resting, &session)).await {
             Some(socket) => resting = socket,
             None => return,
         }
-        // What its requests left on the stack of this thread goes too: from a task that is as deep as this one.
+        // This wipes what the requests left on this thread's stack, from a task that is as deep as this one.
         tokio::spawn(async { memory::wipe_stack() });
     }
-    // Tells a peer over TLS that this is the end and nobody cut it, where that can be written at once.
+    // Tells a peer over TLS that this is the proper end, if that can be written at once.
     let _ = timeout(Duration::ZERO, resting.shutdown()).await;
 }
 
-/// Waits for a request; whether one begins before the connection is to end.
+/// Waits for a request. Returns whether one begins before the connection is to end.
 async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, session: &Session<R>) -> bool {
     let patience = if session.admission.is_stranger() { session.limits.header } else { session.limits.idle };
     let told_to_end = async {
         session.admission.activity().told_to_end().await;
-        // A connection that was taken just now has not heard yet of what is there to be read.
+        // A connection that was just accepted has not yet learned what there is to read.
         yield_now().await;
     };
     tokio::select! {
@@ -116,7 +117,7 @@ async fn begins<S: AsyncRead + Unpin, R>(socket: &mut Socket<S>, session: &Sessi
     }
 }
 
-/// Answers requests until the connection rests, and gives its socket back then; `None` where it ends.
+/// Answers requests until the connection rests, and then returns its socket; `None` if the connection ends.
 async fn speak<S, R>(socket: Socket<S>, session: &Arc<Session<R>>) -> Option<Socket<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -125,7 +126,7 @@ where
     let wakes = Arc::new(Wakes::of(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
     let waker = Waker::from(wakes.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        // At once, not when the request is first worked on: in between it must not look idle.
+        // This is done at once, and not when the request is first polled: the connection must not look idle in between.
         session.admission.activity().begin_request();
         answer(session.clone(), wakes.clone(), request)
     });
@@ -134,12 +135,12 @@ where
     let mut look = interval_at(Instant::now() + REST_AFTER, REST_AFTER);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // hyper comes first: what has arrived is read before anybody decides that nothing has.
+        // hyper comes first: it reads whatever has arrived before anybody decides that nothing has.
         tokio::select! {
             biased;
             _ = poll_fn(|_| poll(&mut http, &waker)) => return None,
             () = activity.ordered() => {
-                // What has come is heard of first: a request that an idle connection has been sent is not lost.
+                // hyper reads whatever has arrived first, so that no request is lost that an idle connection was sent.
                 yield_now().await;
                 if poll(&mut http, &waker).is_ready() {
                     return None;
@@ -185,9 +186,9 @@ async fn answer<R: Respond>(
     if unread.is_some() {
         wakes.task.wake_by_ref();
     }
-    // A stranger has one refusal. A connection with a body still under way takes no other request. Nor does one with a
-    // chunked request: hyper drops a Content-Length beside it before anybody sees it, and a proxy before us may have gone
-    // by that (RFC 9112 section 6.1).
+    // A stranger gets one refusal. A connection with a body still under way takes no other request. Neither does one
+    // with a chunked request: hyper drops a Content-Length beside it before anybody sees it, and a proxy before us may
+    // have relied on that length (RFC 9112 section 6.1).
     let is_last = unread.is_some() || is_chunked || activity.order() >= Order::LastAnswer;
     if is_last || session.admission.is_stranger() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -199,24 +200,24 @@ async fn answer<R: Respond>(
     Ok(response.map(Full::new))
 }
 
-/// Goes on with `future` as far as it can, and has `waker` called when it can go on.
+/// Polls `future`, and has `waker` called when it can go on.
 fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// What wakes a connection's task. hyper has itself called again whenever a piece of a body is taken, to read the next. Of
-/// a body that came whole, as nearly all do, there is none. So wakes are held while a request is answered, and dropped where
-/// that came to its end.
+/// Wakes the task of a connection. Whenever a piece of a body is taken, hyper wakes the task to read the next piece.
+/// Nearly all bodies arrive whole, and then there is no next piece. So wakes are held while the answer to a request is
+/// polled, and dropped if it is then ready.
 struct Wakes {
     task: Waker,
     state: AtomicU8,
 }
 
-/// Wakes go on to the task.
+/// Wakes are passed to the task.
 const OPEN: u8 = 0;
-/// They are held, if there are any.
+/// Wakes are held, and none has come yet.
 const HELD: u8 = 1;
-/// There was one.
+/// Wakes are held, and one has come.
 const WOKEN: u8 = 2;
 
 impl Wakes {
@@ -224,7 +225,7 @@ impl Wakes {
         Self { task, state: AtomicU8::new(OPEN) }
     }
 
-    /// What `poll` gives, without the wakes that come of it where it is ready.
+    /// Calls `poll`. Wakes that come meanwhile are dropped if the result is ready.
     fn hold<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.state.store(HELD, Ordering::Release);
         let polled = poll();
@@ -251,7 +252,7 @@ impl Wake for Wakes {
 async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity>) {
     let mut left = limits.body_bytes.saturating_mul(4);
     let all = async {
-        // Reading earlier would have hyper ask a client that waits for `100 Continue` to go on.
+        // Reading earlier would make hyper ask a client that waits for `100 Continue` to go on.
         activity.answered.notified().await;
         while let Some(Ok(frame)) = body.frame().await {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -259,7 +260,7 @@ async fn discard(mut body: Incoming, limits: Arc<Limits>, activity: Arc<Activity
                 Some(rest) => left = rest,
                 None => break,
             }
-            // Calls come before what nobody reads.
+            // Calls come before a body that nobody reads.
             yield_now().await;
         }
     };

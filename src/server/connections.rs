@@ -1,9 +1,10 @@
-//! The open connections, bounded: in all, of each peer, and of strangers.
+//! The open connections, bounded in total, by peer, and for strangers.
 //!
-//! A connection is a stranger's until a request of it was granted. Strangers hold at most half of the places, so that
-//! nobody without a password can keep a client out. A newcomer always gets its turn: where strangers hold all that they
-//! may, one of them goes, of the peer that has most of them the one that has been there longest. Clients leave some places
-//! free; where they hold all the same, as when all were busy at once, the one that has been idle for longest goes.
+//! A connection is a stranger until one of its requests is granted. Strangers hold at most half of the places, so that
+//! nobody without a password can keep a client out. A newcomer always gets a turn. If strangers hold all the places
+//! that they may, one of them is closed: the oldest stranger of the peer that has the most. Clients leave some places
+//! free. If they hold every place all the same, because all were busy at once, the client that has been idle the
+//! longest is closed.
 
 use std::{
     cmp::Reverse,
@@ -24,7 +25,7 @@ use crate::{
     peer::{self, Network},
 };
 
-/// One in so many places is left for strangers, however many clients there are.
+/// One in this many places is left for strangers, however many clients there are.
 const PLACES_A_FREE_ONE: usize = 8;
 
 /// The open connections of a listener.
@@ -39,7 +40,7 @@ pub(super) struct Connections {
 struct Table {
     open: HashMap<u64, Open>,
     per_peer: HashMap<Network, Peer>,
-    /// The peers with strangers: the one from which to take first comes last.
+    /// The peers that have strangers. The one that loses a stranger first comes last.
     ranks: BTreeSet<Rank>,
     strangers: usize,
     next: u64,
@@ -48,7 +49,7 @@ struct Table {
 }
 
 struct Open {
-    /// None for a proxy, which connects for many.
+    /// `None` for a proxy, which connects for many peers.
     peer: Option<Network>,
     is_stranger: bool,
     activity: Arc<Activity>,
@@ -69,15 +70,15 @@ impl Connections {
         Self { max, per_peer_max, counts, table: Mutex::default() }
     }
 
-    /// A place for a connection of `peer`, which is none where it is a proxy of ours; `None` where that peer has too many,
-    /// or clients that are busy have every place.
+    /// A place for a connection of `peer`, which is `None` for one of our proxies. Returns `None` if that peer has too
+    /// many connections, or if busy clients have every place.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admission> {
         let peer = peer.map(peer::network);
         let mut table = self.lock();
         if let Some(of_peer) = peer.and_then(|peer| table.per_peer.get(&peer))
             && of_peer.open >= self.per_peer_max
         {
-            // Whoever shares an address with silent strangers has a turn, too.
+            // A peer that shares an address with silent strangers gets a turn, too.
             let oldest = *of_peer.strangers.first()?;
             table.evict(oldest)?;
         }
@@ -97,7 +98,7 @@ impl Connections {
         Some(Admission { id, is_stranger, activity, connections: self.clone() })
     }
 
-    /// Ends a connection that can be spared, if there is one: the system has no room for another.
+    /// Ends a connection that can be spared, if there is one, because the system has no room for another.
     pub(super) fn spare_one(&self) {
         let mut table = self.lock();
         if table.evict_stranger().is_none() {
@@ -105,19 +106,19 @@ impl Connections {
         }
     }
 
-    /// Makes the next answer of every connection its last, of those to come too.
+    /// Makes the next answer of every connection its last, also for connections that are still to come.
     pub(super) fn answer_last(&self) {
         let mut table = self.lock();
         table.closing = true;
         table.open.values().for_each(|open| open.activity.tell(Order::LastAnswer));
     }
 
-    /// Asks every connection to end after what it is doing.
+    /// Tells every connection to end after what it is doing.
     pub(super) fn drain(&self) {
         self.lock().open.values().for_each(|open| open.activity.tell(Order::Drain));
     }
 
-    /// How many there are.
+    /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.lock().open.len()
     }
@@ -130,7 +131,7 @@ impl Connections {
         self.max - self.max.div_ceil(PLACES_A_FREE_ONE)
     }
 
-    /// Notes that the connection `id` is no stranger's.
+    /// Notes that the connection `id` is no longer a stranger.
     fn prove(&self, id: u64) {
         let mut table = self.lock();
         table.set_stranger(id, false);
@@ -145,7 +146,7 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes the stranger that is the first to go, whatever it does, and frees its place at once.
+    /// Closes the stranger that is first in line, whatever it is doing, and frees its place at once.
     fn evict_stranger(&mut self) -> Option<()> {
         let (_, Reverse(id), _) = *self.ranks.last()?;
         self.evict(id)
@@ -157,8 +158,8 @@ impl Table {
         Some(())
     }
 
-    /// Ends the client's connection that has been idle for longest, if there is one, as a client would expect: with no
-    /// request lost.
+    /// Ends the client's connection that has been idle the longest, if there is one. No request is lost, as a client
+    /// would expect.
     fn retire_idle_client(&mut self) -> Option<()> {
         let idle = self.open.iter().filter(|(_, open)| !open.is_stranger);
         let idle = idle.filter_map(|(id, open)| Some((open.activity.idle_since()?, *id)));
@@ -206,7 +207,7 @@ impl Peer {
     }
 }
 
-/// The place of one connection, free again when this is dropped.
+/// The place of one connection. Dropping it frees the place.
 pub(super) struct Admission {
     id: u64,
     is_stranger: AtomicBool,
@@ -219,7 +220,7 @@ impl Admission {
         &self.activity
     }
 
-    /// Whether no request of this connection was ever granted.
+    /// Whether no request of this connection has been granted yet.
     pub(super) fn is_stranger(&self) -> bool {
         self.is_stranger.load(Ordering::Relaxed)
     }
@@ -231,7 +232,7 @@ impl Admission {
         }
     }
 
-    /// Notes that TLS did not come about.
+    /// Counts that TLS could not be established.
     pub(super) fn count_tls_failure(&self) {
         self.connections.counts.tls_failed.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
-//! TLS handshakes, one at a time on a thread.
+//! TLS handshakes, one at a time on each thread.
 //!
-//! A handshake computes for some 0.4 ms, a call for some hundredth of that. So handshakes take turns: between two of them
-//! a thread asks the operating system which calls came, and answers those. What peers say meanwhile waits in the kernel.
-//! Peers have their turns one after another, so that nobody waits for all the handshakes of a flood.
+//! A handshake takes about 0.4 ms of computing, and a call about a hundredth of that. So handshakes take turns: between
+//! two of them, a thread asks the operating system which calls came, and answers those. Meanwhile, whatever peers send
+//! waits in the kernel. Peers take turns too, so that nobody waits for all the handshakes of a flood.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,13 +29,13 @@ use crate::{
     peer::{self, Network},
 };
 
-/// How requests begin that are no TLS.
+/// How requests without TLS begin.
 const METHODS: [&[u8; 4]; 5] = [b"POST", b"GET ", b"HEAD", b"PUT ", b"OPTI"];
 
-/// Whether such are to be told of, by any thread.
+/// Limits how often such requests are logged, over all threads.
 static PLAIN: Seldom = Seldom::new(Duration::from_secs(60));
 
-/// Speaks TLS with the peer of `socket`. Nothing is kept for a peer that says nothing.
+/// Performs the TLS handshake with the peer of `socket`. Nothing is kept for a peer that sends nothing.
 pub(super) async fn accept(
     acceptor: TlsAcceptor,
     socket: TcpStream,
@@ -50,7 +50,7 @@ pub(super) async fn accept(
     in_turns(acceptor.accept(socket), peer::network(peer), queue).await
 }
 
-/// What `future` gives, polled only while it has the turn.
+/// Runs `future` to its end, but polls it only while it has the turn.
 async fn in_turns<F: Future>(future: F, peer: Network, queue: &HandshakeQueue) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken(Notify::new()));
@@ -58,7 +58,7 @@ async fn in_turns<F: Future>(future: F, peer: Network, queue: &HandshakeQueue) -
     loop {
         let permit = queue.next(peer).await;
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        // The runtime asks for other events before it goes on here.
+        // The runtime asks for other events before this task goes on.
         yield_now().await;
         drop(permit);
         if let Poll::Ready(done) = polled {
@@ -77,7 +77,7 @@ impl Wake for Woken {
     }
 }
 
-/// Who computes next on a thread.
+/// The queue for the turn to compute on a thread.
 #[derive(Clone, Default)]
 pub(super) struct HandshakeQueue(Arc<Mutex<Waiting>>);
 
@@ -86,15 +86,15 @@ struct Waiting {
     is_taken: bool,
     /// Each peer's handshakes, in the order in which they came.
     of_peer: HashMap<Network, VecDeque<oneshot::Sender<HandshakePermit>>>,
-    /// Peers that wait: the first is the next.
+    /// Peers that wait, the next one first.
     peers: VecDeque<Network>,
 }
 
-/// One handshake's turn, which the next has when this is dropped.
+/// One handshake's turn. Dropping it gives the turn to the next.
 struct HandshakePermit(HandshakeQueue);
 
 impl HandshakeQueue {
-    /// Waits for a turn of `peer`.
+    /// Waits for the turn of `peer`.
     async fn next(&self, peer: Network) -> HandshakePermit {
         let permit = {
             let mut waiting = lock(&self.0);
@@ -115,7 +115,7 @@ impl HandshakeQueue {
 }
 
 impl Waiting {
-    /// Who is next; `None`, and the turn is free, where nobody waits.
+    /// Takes the next handshake from the queue. If nobody waits, the turn becomes free and the result is `None`.
     fn pop(&mut self) -> Option<oneshot::Sender<HandshakePermit>> {
         let Some(peer) = self.peers.pop_front() else {
             self.is_taken = false;
@@ -136,7 +136,7 @@ impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let next = lock(&self.0.0).pop();
         if let Some(next) = next {
-            // Where nobody waits there any more, this drops the turn, and so gives it to the one after.
+            // If that handshake no longer waits, this drops the turn, and so gives it to the one after.
             let _ = next.send(Self(self.0.clone()));
         }
     }

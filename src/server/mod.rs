@@ -1,4 +1,4 @@
-//! Sockets: accepting, bounds on connections, and the drain. Knows nothing of phones.
+//! Sockets: accepting connections, limiting them, and draining them. This module knows nothing of phones.
 
 mod activity;
 mod connection;
@@ -42,11 +42,12 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 
 /// Answers the requests that come in on `listener`, until the first of the `terminations`, and the drain after it.
 ///
-/// A connection is taken, and the drain done, on the `terms` of its moment.
+/// Each connection is accepted, and the drain is done, on the `terms` of that moment.
 ///
-/// The drain has two parts: for `limits.drain_delay` connections are still taken, `draining` is set so that whoever
-/// balances the load can turn away, and every answer is its connection's last; then no connection is taken any more, requests under way are answered, and after
-/// `limits.drain` what is left is cut. A second termination ends the first part early.
+/// The drain has two parts. For `limits.drain_delay`, connections are still accepted, `draining` is set so that load
+/// balancers can turn away, and every answer is its connection's last. After that, no connection is accepted, requests
+/// under way are answered, and whatever is left after `limits.drain` is cut. A second termination ends the first part
+/// early.
 pub async fn run<R: Respond>(
     listener: TcpListener,
     responder: Arc<R>,
@@ -96,20 +97,20 @@ pub async fn run<R: Respond>(
 /// How peers connect.
 #[derive(Default)]
 pub struct Access {
-    /// The certificate; plain HTTP where there is none.
+    /// The certificate; plain HTTP if there is none.
     pub tls: Option<Arc<Tls>>,
-    /// What became of them.
+    /// Counts of the connections.
     pub counts: Arc<ConnectionCounts>,
 }
 
-/// What became of connections.
+/// Counts of connections.
 #[derive(Default)]
 pub struct ConnectionCounts {
-    /// Open now.
+    /// Connections that are open now.
     pub open: AtomicUsize,
-    /// Refused since the start.
+    /// Connections that were refused since the start.
     pub refused: AtomicU64,
-    /// With which TLS did not come about, since the start.
+    /// Connections since the start on which TLS could not be established.
     pub tls_failed: AtomicU64,
 }
 
@@ -127,18 +128,18 @@ struct Listener<'w> {
     access: Access,
     workers: &'w Workers,
     connections: Arc<Connections>,
-    /// Whether connections that were refused are to be told of.
+    /// Limits how often refused connections are logged.
     refusals: Seldom,
 }
 
-/// How long after refused connections were told of others are not.
+/// The shortest time between two messages about refused connections.
 const REFUSALS_QUIET: Duration = Duration::from_secs(10);
 
 impl Listener<'_> {
     async fn accept<R: Respond>(&self, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
         let mut back_off = BACK_OFF.0;
         loop {
-            // Finished tasks are taken away as they finish, or they would pile up.
+            // Finished tasks are removed as they finish, or they would pile up.
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = tasks.join_next() => continue,
@@ -150,7 +151,7 @@ impl Listener<'_> {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    // Where it is files that are lacking, some connection can give one.
+                    // If the process has run out of files, ending a connection frees one.
                     self.connections.spare_one();
                     warn!(%error, wait_ms = back_off.as_millis(), "cannot take connections");
                     sleep(back_off).await;
@@ -187,7 +188,7 @@ impl Listener<'_> {
             async move {
                 serve(socket, acceptor, Arc::new(session), &queue).await;
                 drop(worker.slot);
-                // What this connection's requests left on the stack of its thread: from a task that is as deep as this one.
+                // This wipes what the requests left on the thread's stack, from a task that is as deep as this one.
                 tokio::spawn(async { memory::wipe_stack() });
             },
             worker.handle,
@@ -206,12 +207,12 @@ async fn serve<R: Respond>(
     let Some(acceptor) = acceptor else {
         return connection::serve(socket, session).await;
     };
-    // Boxed: a connection needs room for its handshake no longer than that takes.
+    // Boxed: a connection keeps the room for its handshake no longer than the handshake takes.
     let accepted = tokio::select! {
         accepted = timeout(session.limits.header, Box::pin(handshake::accept(acceptor, socket, session.peer, queue))) => accepted,
         () = session.admission.activity().told_to_end() => return,
     };
-    // A peer that cannot or will not speak TLS is let go; what it said is its own affair.
+    // A peer that cannot or will not speak TLS is dropped, and its error is not logged.
     match accepted {
         Ok(Ok(socket)) => connection::serve(Box::new(socket), session).await,
         Ok(Err(_)) | Err(_) => session.admission.count_tls_failure(),
@@ -223,10 +224,10 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// How often the process was asked to end, by SIGTERM or SIGINT.
+/// Counts how often the process is asked to end, by SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The operating system's, where it takes no handlers.
+/// The operating system's error, if it takes no handlers.
 pub fn terminations() -> io::Result<watch::Receiver<u32>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (count, terminations) = watch::channel(0);

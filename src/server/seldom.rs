@@ -1,4 +1,4 @@
-//! What is logged at most once in a while, however often it happens: whoever knocks must not fill the log.
+//! Events that are logged at most once in a while, however often they happen: strangers must not fill the log.
 
 use std::{
     sync::Mutex,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::lock::lock;
 
-/// When something was last logged, and how long it then is not.
+/// When something was last logged, and for how long it is not logged again.
 pub(super) struct Seldom {
     told: Mutex<Option<Instant>>,
     quiet: Duration,
@@ -18,7 +18,7 @@ impl Seldom {
         Self { told: Mutex::new(None), quiet }
     }
 
-    /// Whether it is to be logged at `now`, and so not again for a while.
+    /// Whether it is to be logged at `now`. If so, it is not due again for a while.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let mut told = lock(&self.told);
         let is_due = told.is_none_or(|told| now.saturating_duration_since(told) >= self.quiet);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::activity::{Activity, Phase};
 
-/// Whether `byte` begins a request. Some clients send a line end after a body: it begins nothing (RFC 9112 section 2.2).
+/// Whether `byte` begins a request. A line end, which some clients send after a body, does not (RFC 9112 section 2.2).
 fn begins(byte: &u8) -> bool {
     !matches!(byte, b'\r' | b'\n')
 }
@@ -20,7 +20,7 @@ fn begins(byte: &u8) -> bool {
 pub(super) struct Socket<S> {
     socket: S,
     activity: Arc<Activity>,
-    /// What was read while nobody waited for it, and is still to be read.
+    /// Bytes that were read from the socket before hyper asked for them.
     first: Vec<u8>,
 }
 
@@ -29,12 +29,12 @@ impl<S: AsyncRead + Unpin> Socket<S> {
         Self { socket, activity, first: Vec::new() }
     }
 
-    /// The same after hyper gave it back, with what hyper had read beyond the last request.
+    /// The same socket after hyper gave it back, with the bytes that hyper had read beyond the last request.
     pub(super) fn with_unread(self, unread: &[u8]) -> Self {
         Self { first: unread.iter().copied().skip_while(|byte| !begins(byte)).collect(), ..self }
     }
 
-    /// Waits for the first byte of a request; `false` where the peer ends the connection instead.
+    /// Waits for the first byte of a request; `false` if the peer ends the connection instead.
     pub(super) async fn begin(&mut self) -> bool {
         let mut bytes = [0; 16];
         while self.first.is_empty() {
@@ -71,14 +71,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes once its own buffer is empty: then the whole answer is with the operating system.
+        // hyper flushes once its own buffer is empty. By then, the operating system has the whole answer.
         let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
         self.activity.flushed();
         Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It ends, and is not to rest meanwhile: TLS may have to wait for room to say so.
+        // The connection ends, and must not rest meanwhile: TLS may have to wait for room for its last message.
         self.activity.move_on(Phase::Idle, Phase::Answer);
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }

@@ -1,4 +1,4 @@
-//! TLS by rustls: 1.2 and 1.3, with the post-quantum key exchange that aws-lc-rs offers, for HTTP/1.1 alone.
+//! TLS by rustls: versions 1.2 and 1.3, with the post-quantum key exchange that aws-lc-rs offers, for HTTP/1 only.
 
 mod pair;
 
@@ -23,14 +23,14 @@ use self::pair::Pair;
 pub use self::pair::Validity;
 use crate::{disk::exposure::FileMode, lock::lock};
 
-/// What is spoken in TLS, the best first (RFC 7301). HTTP/1.0 is for those who offer nothing else.
+/// The protocols that TLS offers, best first (RFC 7301). HTTP/1.0 is for peers that offer nothing else.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
-/// The suite that all clients of TLS 1.3 have (RFC 8446 section 9.1). Processors have instructions for its SHA-256, and few
-/// for SHA-384, which takes 8 % of a handshake.
+/// The suite that all clients of TLS 1.3 support (RFC 8446 section 9.1). Processors have instructions for its SHA-256.
+/// Few have them for SHA-384, which takes 8 % of a handshake.
 const FIRST_SUITE: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
 
-/// Tickets of one TLS 1.3 handshake: a client that comes back with one gets the next.
+/// Tickets for each TLS 1.3 handshake. A client that comes back with one gets the next.
 const TICKETS: usize = 1;
 
 /// Where the certificate chain and its key are.
@@ -40,7 +40,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, as PEM.
     pub private_key: PathBuf,
-    /// The CAs of whom clients must have a certificate, as PEM; clients need none where there is no such file.
+    /// The CAs that must have issued the certificates of clients, as PEM. Without such a file, clients need no
+    /// certificate.
     pub client_ca: Option<PathBuf>,
     /// Whether the key may be open to others on the system.
     pub mode: FileMode,
@@ -53,11 +54,11 @@ pub struct Tls {
     seen: Mutex<Seen>,
 }
 
-/// What was last looked at.
+/// The files that were last looked at.
 struct Seen {
-    /// Its content; `None` where that is to be looked at again, though it may not have changed.
+    /// The hash of their content; `None` if they are to be looked at again even if they do not change.
     hash: Option<[u8; 32]>,
-    /// Why it is not in use, where it is not.
+    /// Why they are not in use, if they are not.
     refused: Option<String>,
 }
 
@@ -66,17 +67,17 @@ struct InUse {
     validity: Option<Validity>,
 }
 
-/// Why files of any of these that are there now are not in use: one that is taken up mends no other.
+/// The refusals of the files now on disk, for all of these. Taking up one does not mend another.
 pub fn refusals(all: &[Arc<Tls>]) -> Option<String> {
     let refused: Vec<_> = all.iter().filter_map(|tls| tls.refusal()).collect();
     (!refused.is_empty()).then(|| refused.join("; "))
 }
 
 impl Tls {
-    /// The pair in `files`, valid now or not.
+    /// Loads the pair in `files`, whether or not it is valid now.
     ///
     /// # Errors
-    /// [`TlsError`] where they cannot be read, are no PEM, or do not fit each other.
+    /// [`TlsError`] if the files cannot be read, are not PEM, or do not belong together.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let (in_use, hash) = {
             let pair = Pair::read(&files)?;
@@ -89,12 +90,12 @@ impl Tls {
         })
     }
 
-    /// Accepts connections with the pair of this moment.
+    /// Accepts connections with the current pair.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.in_use.load().config.clone())
     }
 
-    /// When the certificate in use is valid; `None` where it does not say so in a way that we read.
+    /// When the certificate in use is valid; `None` if it does not state that in a form that we can read.
     pub fn validity(&self) -> Option<Validity> {
         self.in_use.load().validity
     }
@@ -104,17 +105,18 @@ impl Tls {
         &self.files.certificate
     }
 
-    /// Why the files that are there now are not in use, where they are not.
+    /// Why the files now on disk are not in use, if they are not.
     fn refusal(&self) -> Option<String> {
         lock(&self.seen).refused.clone()
     }
 
-    /// Takes up the files if their content changed; `None` where there is nothing new to tell. The pair in use stays on any
-    /// refusal, and where it is valid at `now` and the other is not.
+    /// Takes up the files if their content changed; `None` if there is nothing new to report. The pair in use stays if
+    /// the new one is refused, or if it is valid at `now` and the new one is not.
     pub fn reload_if_changed(&self, now: Timestamp) -> Option<Result<(), TlsError>> {
         let read = Pair::read(&self.files);
         let hash = read.as_ref().ok().map(Pair::hash);
-        // Not while files are read, which may take as long as a dead mount does: others ask for the refusal.
+        // This is locked only after the files are read: that may take as long as a dead mount does, and others ask for
+        // the refusal.
         let mut seen = lock(&self.seen);
         if hash.is_some() && hash == seen.hash {
             return None;
@@ -123,7 +125,7 @@ impl Tls {
         let (hash, done) = match read.and_then(|pair| InUse::of(&pair, &self.files)) {
             Err(error) => (hash, Err(error)),
             Ok(other) => match lack(other.validity).filter(|_| lack(self.validity()).is_none()) {
-                // Looked at again, though it may not change: its time may come, and the one in use may expire.
+                // This is looked at again even if unchanged: it may become valid, and the one in use may expire.
                 Some(what) => (None, Err(TlsError::wrong(&self.files.certificate, what))),
                 None => {
                     self.in_use.store(Arc::new(other));
@@ -161,7 +163,7 @@ impl InUse {
         config.ignore_client_order = true;
         config.send_tls13_tickets = TICKETS;
         if files.client_ca.is_some() {
-            // A session taken up again would bring back a client whose certificate is no longer looked at.
+            // A resumed session would let a client back in without another look at its certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -170,7 +172,7 @@ impl InUse {
     }
 }
 
-/// What is wrong with a file of CAs that has none.
+/// The fault of a file of CAs that has none.
 const NO_CAS: &str = "it holds no certificates of CAs as PEM";
 
 fn client_cas(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
@@ -182,7 +184,7 @@ fn client_cas(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Why a certificate was not taken.
+/// Why a certificate was refused.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -193,7 +195,7 @@ pub enum TlsError {
         /// The system's reason.
         error: io::Error,
     },
-    /// A file holds something else than it should.
+    /// A file does not hold what it should.
     Wrong {
         /// The file.
         path: PathBuf,

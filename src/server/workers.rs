@@ -1,9 +1,9 @@
-//! The threads that serve connections: a runtime of its own each, so that a connection stays where it is and nothing of
-//! it is handed from core to core. Each new connection goes to the thread that has the fewest.
+//! The threads that serve connections. Each has its own runtime, so that a connection stays on its thread and nothing
+//! of it moves from core to core. Each new connection goes to the thread that has the fewest.
 //!
-//! Sockets that share a port (SO_REUSEPORT) would spare the hand-over, which costs a connection some microseconds once;
-//! but they deal connections out by a hash, so that of a few busy ones several can share a core beside an idle one, and
-//! a second process could take the same port unnoticed.
+//! Sockets that share a port (SO_REUSEPORT) would avoid this hand-over, which costs a connection a few microseconds
+//! once. But they distribute connections by a hash, so that several busy ones could share a core beside an idle one,
+//! and a second process could take the same port unnoticed.
 
 use std::{
     io,
@@ -22,8 +22,8 @@ use tokio::{
 
 use super::handshake::HandshakeQueue;
 
-/// Tasks that a thread goes on with, each a few dozen microseconds of a handshake or a refusal at most, before it asks the
-/// operating system what else came: a call does not wait for a whole flood of strangers.
+/// Tasks that a thread runs before it asks the operating system for new events. Each is at most a few dozen
+/// microseconds of a handshake or a refusal, so that a call does not wait for a whole flood of strangers.
 const TASKS_A_LOOK: u32 = 8;
 
 /// The threads, which end when this is dropped.
@@ -33,15 +33,15 @@ struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
     handshakes: HandshakeQueue,
-    /// Of a thread that was started for this.
+    /// Only for a thread that was started here: dropping it ends the thread.
     _ends_when_dropped: Option<oneshot::Sender<()>>,
 }
 
 impl Workers {
-    /// So many threads.
+    /// Starts so many threads.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn start(threads: NonZeroUsize) -> io::Result<Self> {
         let worker = |at| {
             let runtime = Builder::new_current_thread().enable_all().event_interval(TASKS_A_LOOK).build()?;
@@ -60,10 +60,10 @@ impl Workers {
         (0..threads.get()).map(worker).collect::<io::Result<_>>().map(Self)
     }
 
-    /// The thread that this is called on, whose runtime has other things to do as well.
+    /// The calling thread, whose runtime has other work as well.
     ///
     /// # Panics
-    /// Where it has no runtime.
+    /// If the thread has no runtime.
     pub fn this_thread() -> Self {
         let handle = Handle::current();
         Self(vec![Worker {
@@ -74,7 +74,7 @@ impl Workers {
         }])
     }
 
-    /// The thread with the fewest connections, for one more.
+    /// A slot on the thread with the fewest connections.
     pub(super) fn least_busy(&self) -> Assigned<'_> {
         let open = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
         let worker = self.0.iter().min_by_key(open).expect("there is at least one thread");
@@ -83,7 +83,7 @@ impl Workers {
         Assigned { handle: &worker.handle, handshakes: &worker.handshakes, slot }
     }
 
-    /// Completes once every thread has done something new: none of them hangs.
+    /// Completes once every thread has run a new task, which shows that none of them hangs.
     pub async fn are_alive(&self) {
         for worker in &self.0 {
             // A runtime that ended has nothing to do, and so cannot hang.

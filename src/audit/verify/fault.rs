@@ -2,7 +2,7 @@
 
 use crate::audit::chain::Instance;
 
-/// Where a line stands: both are counted from where the caller likes.
+/// Where a line stands. The caller decides from where files and lines are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     /// Which file.
@@ -14,21 +14,21 @@ pub struct Location {
 /// What is wrong with lines of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// The line does not fit the one before: one of them was altered.
+    /// The line does not fit the line before it: one of the two was altered.
     Altered,
     /// The line is there twice.
     Repeated,
-    /// The line stands behind one that follows it.
+    /// The line stands behind a line that should follow it.
     Reordered,
-    /// The lines stand in another file than those around them.
+    /// The lines stand in another file than the lines around them.
     Moved,
     /// The lines are not there.
     Missing,
-    /// The lines are not there, and the log on stderr tells of the last of them.
+    /// The lines are not there, but the log on stderr reports the last of them.
     Cut,
-    /// The line is another than the one of which the log on stderr tells: the chain was made anew.
+    /// The line differs from the line that the log on stderr reports: the chain was rebuilt.
     Remade,
-    /// There is more than can be told.
+    /// There are more chains or runs than can be told apart.
     TooMuch,
 }
 
@@ -37,12 +37,12 @@ pub enum Wrong {
 pub struct Fault {
     /// What it is.
     pub wrong: Wrong,
-    /// Of which chain.
+    /// The start whose chain it is.
     pub instance: Instance,
-    /// The first line of the chain that it is about.
+    /// The first line of the chain that is affected.
     pub first: u64,
-    /// And the last.
+    /// The last line of the chain that is affected.
     pub last: u64,
-    /// Where it shows.
+    /// Where the fault shows.
     pub location: Option<Location>,
 }

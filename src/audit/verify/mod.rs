@@ -1,7 +1,7 @@
-//! Chains, read back from logs in any order: what of them was altered, taken out, put in or moved. Pure.
+//! Checks chains that are read back from logs in any order: what was altered, removed, inserted or moved. Pure.
 //!
-//! Lines that follow each other are a run. Of a run only its ends are kept, so that memory grows with what is wrong, and not
-//! with the logs; runs whose ends meet are joined when all is read.
+//! Lines that follow each other form a run. Only the ends of a run are kept, so that memory grows with what is wrong
+//! and not with the logs. Runs whose ends meet are joined when everything has been read.
 
 pub mod fault;
 mod runs;
@@ -16,20 +16,20 @@ use self::{
 };
 use super::chain::{ChainedLine, Head, Instance};
 
-/// Chains that are told apart.
+/// The most chains that are told apart.
 const CHAINS_MAX: usize = 100_000;
 
-/// Faults that are kept; others are only counted.
+/// The most faults that are kept. Others are only counted.
 const FAULTS_MAX: usize = 1000;
 
-/// What is read of a line besides its link.
+/// What is read from a line besides its link.
 #[derive(Clone, Copy)]
 pub struct Facts<'l> {
     /// Where it stands.
     pub location: Location,
     /// Its time.
     pub time: &'l str,
-    /// Whether it is the one that ends a start.
+    /// Whether it is the line that ends a start.
     pub is_end: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct Found {
     pub since: String,
     /// When the last was written.
     pub until: String,
-    /// Whether it has an end.
+    /// Whether it has a line that ends it.
     pub is_ended: bool,
     /// Whether a head of it was known.
     pub has_head: bool,
@@ -66,7 +66,7 @@ pub struct Chains {
 /// What was found.
 #[derive(Debug)]
 pub struct Findings {
-    /// The chains, by when they began.
+    /// The chains, in the order in which they began.
     pub chains: Vec<Found>,
     /// The first faults.
     pub faults: Vec<Fault>,
@@ -75,7 +75,7 @@ pub struct Findings {
 }
 
 impl Chains {
-    /// Chains whose last known heads are these.
+    /// A check of chains whose last known heads are these.
     pub fn new(heads: HashMap<Instance, Head>) -> Self {
         Self { heads, ..Self::default() }
     }
@@ -109,7 +109,7 @@ impl Chains {
         }
     }
 
-    /// Joins the runs, and tells what there is.
+    /// Joins the runs, and returns what was found.
     pub fn finish(mut self) -> Findings {
         let mut found: Vec<Found> = Vec::new();
         for (instance, runs) in std::mem::take(&mut self.chains) {

@@ -1,4 +1,4 @@
-//! The lines of one chain, as far as they were read: lines that follow each other are a run.
+//! The lines of one chain, as far as they were read. Lines that follow each other form a run.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,20 @@ use super::{
 };
 use crate::audit::chain::{ChainedLine, Content, LineHash};
 
-/// Runs of one chain that are told apart: logs that are so out of order are none.
+/// The most runs of one chain that are told apart. Anything more out of order is not a log.
 const RUNS_MAX: usize = 10_000;
 
 #[derive(Default)]
 /// The runs of one chain.
 pub(super) struct Runs {
-    /// By their first lines.
+    /// The runs, by the numbers of their first lines.
     pub(super) runs: BTreeMap<u64, Run>,
-    /// The run to which the last line went, and the first line of the next run.
+    /// The first line of the run that the last line went to, and the first line of the next run.
     pub(super) current: u64,
     pub(super) limit: u64,
-    /// The last line, and the file that it is in.
+    /// The last line that was in order: its file, and its number.
     pub(super) recent: Option<(usize, u64)>,
-    /// Lines that a file lacks in the midst of others.
+    /// Lines that a file lacks between other lines.
     pub(super) jumps: Vec<(u64, u64, Location)>,
     pub(super) reordered: u64,
     pub(super) is_ended: bool,
@@ -30,11 +30,11 @@ pub(super) struct Runs {
 /// Lines that follow each other.
 pub(super) struct Run {
     pub(super) last: u64,
-    /// What the first line adds to its hash, and the hash that it says it has.
+    /// What the first line adds to its hash, and the hash that it claims.
     pub(super) opening: (Content, LineHash),
     pub(super) opened: Location,
     pub(super) opened_time: String,
-    /// The hash that the last line says it has, and the one that it has, where that is another.
+    /// The hash that the last line claims, and the hash that it has if that is another.
     pub(super) claimed: LineHash,
     pub(super) computed: Option<LineHash>,
     pub(super) location: Location,
@@ -42,7 +42,7 @@ pub(super) struct Run {
 }
 
 impl Runs {
-    /// Whether the line stands behind one of its file that follows it.
+    /// Whether the line stands behind a line of its file that should follow it.
     pub(super) fn order(&mut self, number: u64, location: Location) -> bool {
         let recent = self.recent.filter(|(file, _)| *file == location.file).map(|(_, number)| number);
         if recent.is_some_and(|recent| number <= recent) {
@@ -57,12 +57,12 @@ impl Runs {
         false
     }
 
-    /// The run that has the line.
+    /// The run that contains the line.
     fn covering(&self, number: u64) -> Option<&Run> {
         self.runs.range(..=number).next_back().map(|(_, run)| run).filter(|run| number <= run.last)
     }
 
-    /// Adds a line, and says what is wrong with it.
+    /// Adds a line, and returns what is wrong with it.
     pub(super) fn add(&mut self, link: ChainedLine, facts: Facts<'_>) -> Option<Wrong> {
         let number = link.number;
         let is_next = |run: &Run| run.last + 1 == number;

@@ -1,4 +1,4 @@
-//! Logs of which something was altered, taken out, put in or moved.
+//! Logs in which something was altered, removed, inserted or moved.
 
 use super::{super::chain::Chain, *};
 
@@ -15,7 +15,7 @@ fn log(lines: u64) -> Vec<Vec<u8>> {
     (1..=lines).map(line).collect()
 }
 
-/// Reads files of lines, by their numbers, of a chain of nine; what is found, as it is told of.
+/// Reads files that hold these lines, by number, of a chain of nine, and compares what is found.
 fn check(files: &[&[usize]], alter: impl Fn(&mut Vec<Vec<u8>>), head: u64, expected: &[(Wrong, u64, u64)]) {
     let mut lines = log(9);
     let hash = ChainedLine::of(&lines[8]).expect("a link").hash;
@@ -71,7 +71,7 @@ fn what_is_wrong_is_told_where_it_is() {
     for byte in [8, 40] {
         check(&[&[1, 2, 3, 4, 5, 6, 7, 8, 9]], altered(1, byte), 0, &[(Altered, 1, 1)]);
         check(&[&[1, 2, 3, 4, 5, 6, 7, 8, 9]], altered(4, byte), 0, &[(Altered, 4, 4)]);
-        // Where nothing before it is known yet, the line after one whose hash was altered does not fit either.
+        // If nothing before it is known yet, the line after an altered hash does not fit either.
         let both = [(Altered, 5, 5), (Altered, 6, 6)];
         let found = if byte == 40 { &both[..] } else { &both[..1] };
         check(&[&[5, 6, 7, 8, 9], &[1, 2, 3, 4]], altered(5, byte), 0, found);

@@ -9,16 +9,16 @@ use super::{
     timeline::{self, KEYS_MAX, Span, last_opened, next_activation},
 };
 
-/// Replicas that are shown.
+/// The most replicas that are shown.
 const REPLICAS_MAX: usize = 200;
 
-/// Sentences that are shown of each kind.
+/// The most sentences of each kind that are shown.
 const SENTENCES_MAX: usize = 100;
 
-/// Replicas that are named where a key is missing.
+/// The most replicas that are named for a missing key.
 const NAMED_MAX: usize = 5;
 
-/// All that the page tells.
+/// Everything that the page shows.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     /// When the replicas were asked.
@@ -40,34 +40,34 @@ pub struct Fleet {
 /// What one replica said.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The random name of its start.
+    /// The random name of this start of its process.
     pub instance: String,
-    /// When that was.
+    /// When it started.
     pub started: Timestamp,
     /// The generation of its ring.
     pub generation: u64,
-    /// The hash of that.
+    /// The hash of its ring.
     pub hash: String,
     /// The key with which it makes UIDs.
     pub primary: String,
-    /// How it stands to the newest.
+    /// How its ring compares to the newest.
     pub lag: Lag,
-    /// Why the ring that it has on disk is not in use, where it is not.
+    /// Why the ring on its disk is not in use, if it is refused.
     pub refused: Option<String>,
-    /// Whose signatures that waits for.
+    /// Whose signatures the ring on its disk waits for.
     pub awaits: Option<String>,
-    /// How many seconds its clock is ahead of ours, where that is worth telling.
+    /// How many seconds its clock is ahead of ours, if that is worth telling.
     pub clock_ahead: Option<i64>,
 }
 
-/// How a replica's ring stands to the newest.
+/// How a replica's ring compares to the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lag {
     /// It is the newest.
     None,
-    /// It is so many generations older.
+    /// It is this many generations older.
     Behind(u64),
-    /// It has the same generation, and another content.
+    /// It has the same generation but other content.
     Apart,
     /// It is another ring.
     OtherRing,
@@ -76,17 +76,17 @@ pub enum Lag {
 /// A key of the newest ring, and what the replicas did with it.
 #[derive(Clone, Debug)]
 pub struct FleetKey {
-    /// What it is over time.
+    /// The key over time.
     pub span: Span,
     /// The replicas that do not have it.
     pub missing_on: Vec<String>,
-    /// UIDs of it that they opened since they started.
+    /// UIDs of the key that the replicas opened since they started.
     pub opened: u64,
-    /// When the last of them was.
+    /// When the last of them was opened.
     pub last_opened: Option<Timestamp>,
 }
 
-/// The page.
+/// The page, as HTML.
 pub fn fleet(fleet: &Fleet) -> String {
     let mut out = String::with_capacity(32 * 1024);
     fleet.write(&mut out).expect("a string takes everything");
@@ -194,7 +194,7 @@ impl Fleet {
 }
 
 impl Answer {
-    /// How it stands, in words.
+    /// The state of the replica in words, as HTML.
     fn state(&self) -> String {
         let mut state = match self.lag {
             Lag::None => "<span class=\"good\">up to date</span>".to_owned(),

@@ -1,4 +1,4 @@
-//! What both pages are made of: the style, text that is safe to write, times in words, and the parts around.
+//! The parts that both pages share: the style, text that is safe to write, times in words, and the HTML around them.
 
 use std::{
     fmt::{self, Display, Write as _},
@@ -28,14 +28,14 @@ pub fn is_page(file: &[u8]) -> bool {
     file.starts_with(BEGINNING.as_bytes())
 }
 
-/// Characters of a text from elsewhere that are shown. Paths and reasons are shorter.
+/// The most characters of a text from elsewhere that are shown. Paths and reasons are shorter.
 const TEXT_CHARS_MAX: usize = 400;
 
-/// Bytes of HTML from which on a name or hash has a line of its own.
+/// A name or hash with more bytes of HTML than this has a line of its own.
 const LONG_BYTES: usize = 40;
 
-/// A text from elsewhere, such as a configuration or another machine, as HTML has it between tags and in quotes. What would
-/// turn the direction of what follows, and what nobody can see, is shown as U+FFFD.
+/// A text from elsewhere, such as a configuration or another machine, escaped for HTML between tags and in quotes.
+/// Characters that change the direction of text, or that nobody can see, are shown as U+FFFD.
 pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl Display for Text<'_> {
@@ -56,12 +56,12 @@ impl Display for Text<'_> {
     }
 }
 
-/// Marks of direction, and others that take no room.
+/// Whether `c` marks a direction of text, or otherwise takes no room.
 fn is_unseen(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A text from elsewhere that may be of any script: what is beside it keeps its place.
+/// A text from elsewhere that may be in any script. The text beside it keeps its place.
 pub(super) struct Name<'a>(pub(super) &'a str);
 
 impl Display for Name<'_> {
@@ -96,7 +96,7 @@ impl Display for At {
     }
 }
 
-/// From one time to a later one, in words: its two largest units.
+/// The time from one moment to a later one, in words: its two largest units.
 pub(super) struct Words(pub(super) Timestamp, pub(super) Timestamp);
 
 impl Display for Words {
@@ -116,12 +116,12 @@ impl Display for Words {
     }
 }
 
-/// One thing of several, in words: "1 key", "2 keys".
+/// A count of something, in words: "1 key", "2 keys".
 pub(super) fn many(count: usize, what: &str) -> String {
     format!("{} {what}{}", Count(count as u64), if count == 1 { "" } else { "s" })
 }
 
-/// How something is.
+/// Whether something is good or bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -141,7 +141,7 @@ impl Tone {
         }
     }
 
-    /// Told beside the colour, for those who do not see it, as HTML.
+    /// A word beside the colour, as HTML, for those who do not see the colour.
     fn word(self) -> &'static str {
         match self {
             Self::Good => "<strong>Fine:</strong> ",
@@ -167,7 +167,7 @@ pub(super) fn begin(out: &mut String, title: &str, state: impl Display, tone: To
     )
 }
 
-/// What of the policy a document may say itself.
+/// The part of the policy that a document can state itself.
 fn in_document() -> &'static str {
     POLICY.strip_suffix("; frame-ancestors 'none'").unwrap_or(&POLICY)
 }
@@ -182,7 +182,7 @@ pub(super) fn heading(out: &mut String, text: &str) -> fmt::Result {
     writeln!(out, "<h2>{text}</h2>")
 }
 
-/// Sentences, each of which is HTML and as its tone says.
+/// Sentences as HTML, each with its tone.
 pub(super) fn says(out: &mut String, sentences: &[(Tone, String)]) -> fmt::Result {
     if sentences.is_empty() {
         return Ok(());
@@ -195,18 +195,18 @@ pub(super) fn says(out: &mut String, sentences: &[(Tone, String)]) -> fmt::Resul
     out.write_str("</ul>\n")
 }
 
-/// Names of things and what they are, both HTML.
+/// Names of things and their values, both as HTML.
 pub(super) fn facts(out: &mut String, facts: &[(&str, String)]) -> fmt::Result {
     out.write_str("<dl>\n")?;
     for (name, value) in facts {
-        // Beside others it would be cut into pieces.
+        // Beside other values, it would be cut into pieces.
         let class = if value.starts_with("<code>") && value.len() > LONG_BYTES { " class=\"long\"" } else { "" };
         writeln!(out, "<div{class}><dt>{name}</dt><dd>{value}</dd></div>")?;
     }
     out.write_str("</dl>\n")
 }
 
-/// How a column stands.
+/// The kind of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     /// The name of its row.
@@ -217,7 +217,7 @@ pub(super) enum Column {
     Figure,
 }
 
-/// A table of rows of HTML, in a box that scrolls sideways where it must, by keyboard too.
+/// A table whose cells are HTML, in a box that scrolls sideways if it must, by keyboard too.
 pub(super) fn table<const N: usize>(
     out: &mut String,
     caption: &str,
@@ -248,7 +248,7 @@ pub(super) fn table<const N: usize>(
     out.write_str("</tbody>\n</table>\n</div>\n")
 }
 
-/// Says of a list that is cut off how many more there are.
+/// Says how many entries were left out of a list.
 pub(super) fn rest(out: &mut String, left_out: usize, what: &str) -> fmt::Result {
     if left_out == 0 {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The page of a replica, and that of all replicas side by side: figures in, HTML out. They load nothing, run nothing, and
-//! hold no number, no UID and nothing of a key. What comes from a configuration or another machine is text, never HTML, and
-//! each list has a bound, so that each page has one.
+//! The page of one replica, and the page of all replicas side by side: figures in, HTML out. The pages load nothing,
+//! run nothing, and contain no number, no UID and nothing of a key. Whatever comes from a configuration or another
+//! machine is written as text, never as HTML. Each list has a bound, and so has each page.
 
 mod fleet;
 mod look;

@@ -10,33 +10,33 @@ use super::{
 };
 use crate::lately::Lately;
 
-/// Clients that are shown: those that opened most.
+/// The most clients that are shown: those that opened the most.
 const CLIENTS_MAX: usize = 100;
 
-/// Keys that are shown of each client.
+/// The most keys that are shown for each client.
 const KEYS_A_CLIENT: usize = 12;
 
-/// Uses of limits that are shown.
+/// The most limits that are shown.
 const LIMITS_MAX: usize = 40;
 
-/// A limit is near from this share of it on, in percent.
+/// A limit is near once this share of it is used, in percent.
 const NEAR_PERCENT: u64 = 80;
 
-/// How soon a certificate expires that is warned of.
+/// A certificate that expires this soon is warned of.
 const EXPIRY_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// All that the page tells.
+/// Everything that the page shows.
 #[derive(Clone, Debug)]
 pub struct Replica {
-    /// The time that all of it is of.
+    /// The time of all the figures.
     pub now: Timestamp,
-    /// The program's.
+    /// The version of the program.
     pub version: &'static str,
     /// The random name of this start.
     pub instance: String,
-    /// When that was.
+    /// When this process started.
     pub started: Timestamp,
-    /// Why it wants no requests now, if it does not.
+    /// Why the replica wants no requests now, if it wants none.
     pub lack: Option<&'static str>,
     /// Open connections, and how many there may be.
     pub connections: (usize, usize),
@@ -44,9 +44,9 @@ pub struct Replica {
     pub resident_bytes: Option<u64>,
     /// When the first certificate expires.
     pub certificate_expires: Option<Timestamp>,
-    /// Requests without good credentials, and those to the admin listener without its token, since the start.
+    /// Since the start: requests without good credentials, and requests to the admin listener without its token.
     pub failed_logins: (u64, u64),
-    /// What there is on disk and not in use, by what it is, and why.
+    /// What is on disk but refused, and why.
     pub refused: Vec<(&'static str, String)>,
     /// Whose signatures the ring on disk waits for.
     pub awaits: Option<String>,
@@ -73,7 +73,7 @@ pub struct RingFigures {
     pub generation: u64,
     /// Since when it is in use.
     pub since: Option<Timestamp>,
-    /// For how many it is encrypted; plain where that is none.
+    /// For how many recipients it is encrypted; 0 if it is plain.
     pub recipients: usize,
     /// Its keys.
     pub keys: Vec<KeyFigures>,
@@ -82,26 +82,26 @@ pub struct RingFigures {
 /// A key of the ring in use.
 #[derive(Clone, Debug)]
 pub struct KeyFigures {
-    /// What it is over time.
+    /// The key over time.
     pub span: Span,
-    /// UIDs of it that were opened lately.
+    /// UIDs of the key that were opened lately.
     pub lately: Lately,
-    /// The same since the start.
+    /// UIDs of the key that were opened since the start.
     pub opened: u64,
-    /// When the last of them was.
+    /// When the last of them was opened.
     pub last_opened: Option<Timestamp>,
 }
 
 /// The audit log.
 #[derive(Clone, Debug)]
 pub struct AuditFigures {
-    /// Lines of this start that are written.
+    /// Lines that were written since the start.
     pub lines: u64,
     /// The hash of the last of them.
     pub hash: String,
-    /// Lines of which the log on stderr tells.
+    /// The number of the last line that the log on stderr reports.
     pub told: u64,
-    /// Places that records hold which are not written yet, and how many there are.
+    /// Places held by records that are not written yet, and how many places there are.
     pub queued: (usize, usize),
     /// Requests that went unrecorded.
     pub dropped: u64,
@@ -118,20 +118,20 @@ pub struct ClientFigures {
     pub context: String,
     /// UIDs that it opened lately.
     pub lately: Lately,
-    /// The same by key.
+    /// UIDs that it opened lately, by key.
     pub by_key: Vec<(String, Lately)>,
-    /// What its limits have refused since the start.
+    /// Items that its limits have refused since the start.
     pub limited: u64,
-    /// How much of its limits is used.
+    /// How much of each limit is used.
     pub limits: Vec<LimitUse>,
 }
 
 /// How much of a limit is used.
 #[derive(Clone, Debug)]
 pub struct LimitUse {
-    /// What it is a limit of, and over how long.
+    /// What is limited, and over how long.
     pub what: String,
-    /// What counts towards it now.
+    /// How much counts towards it now.
     pub used: u64,
     /// The limit.
     pub of: u64,
@@ -176,7 +176,7 @@ impl Replica {
         end(out, FOOT)
     }
 
-    /// What somebody ought to look at.
+    /// What needs somebody's attention.
     fn attention(&self) -> Vec<(Tone, String)> {
         let mut found = Vec::new();
         let mut say = |tone, sentence| found.push((tone, sentence));
@@ -303,7 +303,7 @@ impl Replica {
         rest(out, left_out, "client")
     }
 
-    /// The limits that are near, the nearest first, with whose they are.
+    /// The limits that are near, each with its client.
     fn near(&self) -> impl Iterator<Item = (&ClientFigures, &LimitUse)> {
         let all = self.clients.iter().flat_map(|client| client.limits.iter().map(move |limit| (client, limit)));
         all.filter(|(_, limit)| limit.is_near())
@@ -388,7 +388,7 @@ fn client_row(client: &ClientFigures) -> [String; 4] {
     [name, Count(client.lately.hour).to_string(), Count(client.lately.day).to_string(), keys]
 }
 
-/// Where machines find the same.
+/// Where machines find the same figures.
 const FOOT: &str = "<p>For machines: <a href=\"readyz\">readiness</a>, <a href=\"keyring\">key ring</a>, \
     <a href=\"metrics\">metrics</a>, <a href=\"openapi.yaml\">all that is answered here</a>.</p>\n\
     <p>Figures are of this replica alone, and of its time since it started. Of all replicas: \

@@ -1,5 +1,5 @@
-//! Both pages, small, as files that people can open: after a change of the look, `CALLVEIL_RENEW=1 cargo test --lib page::`
-//! writes them anew, and `git diff` shows what changed.
+//! Small samples of both pages, as files that people can open. After a change of the look, `CALLVEIL_RENEW=1 cargo test
+//! --lib page::` writes them anew, and `git diff` shows what changed.
 
 use std::{fs, path::Path};
 
@@ -143,7 +143,7 @@ fn the_page_of_all_replicas_is_what_was_agreed() {
     check("fleet.html", &fleet(&all));
 }
 
-/// However much there is, and however long: each list has a bound.
+/// Each list is bounded, however many entries there are and however long they are.
 #[test]
 fn pages_have_a_bound() {
     let (mut big, long) = (a_replica(), "<".repeat(100_000));

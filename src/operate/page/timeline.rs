@@ -1,4 +1,5 @@
-//! The keys of a ring over time, as SVG that needs neither script nor a fixed width: places along the time are shares of it.
+//! The keys of a ring over time, as SVG that needs neither a script nor a fixed width: places along the time axis are
+//! percentages.
 
 use std::fmt::{self, Write as _};
 
@@ -7,18 +8,18 @@ use jiff::Timestamp;
 use super::look::{At, Text, Words, many};
 use crate::keyring::key::KeyState;
 
-/// Keys that are shown. More than these no one can tell apart at a glance.
+/// The most keys that are shown. Nobody could tell more apart at a glance.
 pub(super) const KEYS_MAX: usize = 40;
 
-/// Pixels above the first key, for each of them, and below the last.
+/// Pixels above the first key, for each key, and below the last.
 const TOP: usize = 24;
 const ROW: usize = 36;
 const BOTTOM: usize = 28;
 
-/// A ring that is younger than this is drawn as if it had begun then.
+/// The least time that is drawn: a younger ring is drawn as if it were this old.
 const SECONDS_MIN: i64 = 3600;
 
-/// How much of the width is left at both sides, in tenths of a percent.
+/// The margin at both sides, in tenths of a percent of the width.
 const MARGIN: i64 = 10;
 
 /// A key of a ring, over time.
@@ -32,12 +33,12 @@ pub struct Span {
     pub created: Timestamp,
     /// When it becomes the primary, or became it.
     pub activates: Timestamp,
-    /// When it was disabled, where it is and that is known.
+    /// When it was disabled, if it is and the time is known.
     pub retired: Option<Timestamp>,
 }
 
 impl Span {
-    /// The most useful first: the one that is to come, the primary, and the others from new to old.
+    /// Ranks the most useful keys first: the one to come, the primary, and then the others from new to old.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let state = match self.state {
             KeyState::Pending => 0,
@@ -49,7 +50,7 @@ impl Span {
         (state, std::cmp::Reverse(self.activates))
     }
 
-    /// What it is and since when, or how long it takes, as HTML.
+    /// The state of the key, and since when or until when it lasts, as HTML.
     pub(super) fn says(&self, now: Timestamp) -> String {
         match (self.state, self.retired) {
             (KeyState::Primary, _) if self.activates > now => "primary, being the first".to_owned(),
@@ -70,7 +71,7 @@ pub(super) fn last_opened(last: Option<Timestamp>) -> String {
     last.map(|last| format!("<small>last opened {}</small>", At(last))).unwrap_or_default()
 }
 
-/// What comes next, in words.
+/// Says which key becomes the primary next.
 pub(super) fn next_activation(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Result {
     let next = spans.iter().filter(|span| span.state == KeyState::Pending).min_by_key(|span| span.activates);
     match next {
@@ -82,7 +83,7 @@ pub(super) fn next_activation(out: &mut String, spans: &[Span], now: Timestamp) 
     }
 }
 
-/// Which part of the width stands for which time.
+/// How times are placed along the width.
 struct Scale {
     first: i64,
     seconds: i64,
@@ -97,14 +98,14 @@ impl Scale {
         Self { first, seconds: last - first }
     }
 
-    /// In tenths of a percent.
+    /// The place of `time`, in tenths of a percent.
     fn place(&self, time: Timestamp) -> i64 {
         let since = i128::from(time.as_second().clamp(self.first, self.first + self.seconds) - self.first);
         let share = since * i128::from(1000 - 2 * MARGIN) / i128::from(self.seconds);
         MARGIN + i64::try_from(share).unwrap_or(0)
     }
 
-    /// The time at this share of the whole, in quarters.
+    /// The time at this many quarters of the whole.
     fn quarter(&self, quarter: i64) -> Timestamp {
         Timestamp::from_second(self.first + self.seconds / 4 * quarter).unwrap_or_default()
     }
@@ -119,7 +120,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// The keys, first to last from the oldest down, with `now` as a line. `spans` are at most [`KEYS_MAX`].
+/// Draws the keys, the oldest at the top, with `now` as a line. `spans` are at most [`KEYS_MAX`].
 pub(super) fn draw(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Result {
     let mut spans = spans.to_vec();
     spans.sort_by(|one, other| (one.activates, &one.id).cmp(&(other.activates, &other.id)));
@@ -135,7 +136,7 @@ pub(super) fn draw(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Res
         let time = scale.quarter(quarter);
         let x = Percent(scale.place(time));
         write!(out, "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"{TOP}\" y2=\"{bottom}\"/>")?;
-        // Four dates would not fit in the width of a telephone.
+        // More than three dates would not fit in the width of a telephone.
         if quarter % 2 == 0 {
             let anchor = ["", " m", " e"][usize::try_from(quarter / 2).unwrap_or(0)];
             let format = if scale.seconds < 4 * 86_400 { "%m-%d %R" } else { "%F" };
@@ -158,7 +159,7 @@ pub(super) fn draw(out: &mut String, spans: &[Span], now: Timestamp) -> fmt::Res
     legend(out)
 }
 
-/// One key: made, then making UIDs, then opening them, up to its end.
+/// Draws one key: first made, then making UIDs, then only opening them, up to its end.
 fn draw_key(out: &mut String, spans: &[Span], span: &Span, y: usize, (scale, now): (&Scale, Timestamp)) -> fmt::Result {
     let mut line = |class: &str, from: Timestamp, to: Timestamp| {
         let (x1, x2) = (scale.place(from), scale.place(to));
@@ -169,10 +170,10 @@ fn draw_key(out: &mut String, spans: &[Span], span: &Span, y: usize, (scale, now
     };
     line("made", span.created, span.activates)?;
     let is_over = matches!(span.state, KeyState::Disabled | KeyState::Destroyed);
-    // It made UIDs until the next one came, whatever became of that one later.
+    // It made UIDs until the next key came, whatever became of that key later.
     let later = spans.iter().filter(|other| (other.activates, &other.id) > (span.activates, &span.id));
     let next = later.map(|other| other.activates).min().map_or(now, |next| next.min(now));
-    // Where nobody knows when it was disabled, that is all there is to show.
+    // If nobody knows when it was disabled, its line ends where the next key came.
     let end = span.retired.unwrap_or(if is_over { next } else { now }).min(now);
     let next = next.min(end);
     line("open", span.activates, end)?;
@@ -186,7 +187,7 @@ fn draw_key(out: &mut String, spans: &[Span], span: &Span, y: usize, (scale, now
         write!(out, "<line class=\"end\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>", y - 8, y + 8)?;
     }
     let from = scale.place(span.created);
-    // Near the right side the words would leave the picture.
+    // Near the right edge, the words would leave the picture.
     let (anchor, x) = if from > 600 { ("e", Percent(1000 - MARGIN)) } else { ("", Percent(from)) };
     let (id, state) = (Text(&span.id), span.state.name());
     write!(out, "<text class=\"{anchor}\" x=\"{x}\" y=\"{}\">{id} {state}</text>", y - 9)

@@ -1,4 +1,4 @@
-//! A certificate chain and its key, as they were found in files, and what may be wrong with them.
+//! A certificate chain and its key, as they were read from files, and the checks of both.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{TlsError, TlsFiles};
 use crate::disk::{Disk as _, RealDisk, exposure::AtRest};
 
-/// Bits of the shortest RSA key that TLS is spoken with.
+/// Bits of the shortest RSA key that is accepted for TLS.
 const RSA_BITS_MIN: usize = 2048;
 
 /// Object identifiers of keys: RFC 8017 appendix C, RFC 5480 section 2.1.1, RFC 8410 section 3.
@@ -26,24 +26,24 @@ const ELLIPTIC_CURVE: &str = "1.2.840.10045.2.1";
 const ED25519: &str = "1.3.101.112";
 const ED448: &str = "1.3.101.113";
 
-/// The curves that TLS is spoken with: P-256, P-384 and P-521.
+/// The curves that are accepted for TLS: P-256, P-384 and P-521.
 const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
 
-/// The files as they were found.
+/// The content of the files.
 pub(super) struct Pair<'f> {
     files: &'f TlsFiles,
     certificate: Zeroizing<Vec<u8>>,
     private_key: Zeroizing<Vec<u8>>,
-    /// The CAs of clients, where there are any.
+    /// The CAs of the clients' certificates, if there are any.
     pub(super) client_ca: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// From then on.
+    /// The first moment at which it is valid.
     pub not_before: Timestamp,
-    /// Until then.
+    /// The last moment at which it is valid.
     pub not_after: Timestamp,
 }
 
@@ -60,11 +60,11 @@ impl Validity {
     }
 }
 
-/// A chain and its key that fit each other, as far as can be told without using them.
+/// A chain and a key that belong together, as far as that can be told without using them.
 pub(super) struct Checked {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// Of the leaf, where it says so in a way that we read.
+    /// The validity of the leaf, if the leaf states it in a form that we can read.
     pub(super) validity: Option<Validity>,
 }
 
@@ -106,7 +106,7 @@ impl<'f> Pair<'f> {
         })
     }
 
-    /// The key, of which there must be one, and in clear.
+    /// The private key. There must be exactly one, and it must not be encrypted.
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let text = String::from_utf8_lossy(&self.private_key);
         if text.contains("ENCRYPTED") {
@@ -122,7 +122,8 @@ impl<'f> Pair<'f> {
         PrivateKeyDer::from_pem_slice(&self.private_key).map_err(|_| self.wrong_key("it holds no private key as PEM"))
     }
 
-    /// Whether the leaf comes first, with a key that TLS is spoken with, and each certificate issued the one before it.
+    /// Checks that the leaf comes first, that its key is accepted for TLS, and that each certificate issued the one
+    /// before it.
     fn check_chain(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Validity>, TlsError> {
         let parsed = chain.iter().map(|certificate| X509Certificate::from_der(certificate).map(|(_, parsed)| parsed));
         let parsed = parsed.collect::<Result<Vec<_>, _>>();
@@ -157,7 +158,7 @@ fn kinds(text: &[u8]) -> Vec<SectionKind> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(text).map_while(Result::ok).map(|(kind, _)| kind).collect()
 }
 
-/// Why TLS is not spoken with the key of `certificate`, if it is not.
+/// Why the key of `certificate` is not accepted for TLS, if it is not.
 fn unusable_key(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     let key = certificate.public_key();
     match key.algorithm.algorithm.to_id_string().as_str() {
