@@ -7,7 +7,7 @@ use super::{
     note::{Name, Verifier},
 };
 
-/// How many of which approvers must have signed a ring. The default requires none.
+/// The approvers, and how many of them must have signed a ring. The default requires none.
 #[derive(Clone, Debug, Default)]
 pub struct Approval {
     approvers: Vec<Verifier>,

@@ -21,7 +21,7 @@ pub struct Outline {
     pub ring: String,
     /// How often it was written.
     pub generation: u64,
-    /// For whom it is encrypted.
+    /// Its recipients.
     pub recipients: Vec<String>,
     /// Its keys.
     pub keys: Vec<OutlineKey>,

@@ -79,8 +79,8 @@ impl std::error::Error for NotAnEncoding {}
 /// The second, third or fourth byte of a character is never below this, so a text can be cut after any such byte.
 const TRAIL_MIN: u8 = 0x30;
 
-/// So many UTF-16 units in a row from U+3000 and U+3100 to U+3900, which no text has, are digits shifted by a lost
-/// byte.
+/// This many UTF-16 units in a row from U+3000 and U+3100 to U+3900 never occur in text. They are digits, shifted by a
+/// lost byte.
 const SHIFTED_DIGITS_MIN: usize = 4;
 
 impl Encoding {

@@ -172,7 +172,7 @@ impl Jsonl {
     }
 }
 
-/// Sorts places, and drops repeated ones and those within another: that other one is not a string.
+/// Sorts places, and drops repeated ones and those within another. The outer one of two is not a string.
 fn sort_out(places: &mut Places) {
     places.sort_unstable_by_key(|place| (place.start, Reverse(place.end)));
     let mut end = 0;

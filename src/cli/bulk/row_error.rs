@@ -21,7 +21,7 @@ pub(super) enum RowError {
     MissingColumn,
     /// It is not JSON, or it is several JSON values.
     NotJson,
-    /// It has a key twice that the JSON pointer goes through.
+    /// A key on the path of the JSON pointer occurs twice.
     RepeatedKey,
     /// Its value is neither a string nor a number of digits only.
     NotAString,

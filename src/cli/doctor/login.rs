@@ -14,7 +14,7 @@ use crate::item::Mode;
 
 const REMEDY: &str = "answer 401 with WWW-Authenticate: Basic, before anything else of the request is looked at";
 
-/// What answers is not an endpoint.
+/// An error: what answers there is not an endpoint.
 pub(super) struct NoEndpoint;
 
 /// The answer to a request without the right credentials, from good to bad.
