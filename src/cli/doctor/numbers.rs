@@ -2,10 +2,10 @@
 //!
 //! - China: mobile numbers 154…. In MIIT's list of the prefixes of public mobile networks (March 2023), 154 belongs to
 //!   nobody, and libphonenumber finds such a number possible but not valid.
-//! - North America: 555-0100 to 555-0199, reserved for fiction. United Kingdom: 020 7946 0000 to 0999, Ofcom's numbers for
-//!   drama. libphonenumber finds these valid, unlike Ofcom's mobile numbers for drama.
-//! - With China's numbers, two that do ring: the example number in CCC's documents, in the forms used there, and a hotline.
-//!   The endpoint only maps them; nobody is called.
+//! - North America: 555-0100 to 555-0199, reserved for fiction. United Kingdom: 020 7946 0000 to 0999, Ofcom's numbers
+//!   for drama. libphonenumber finds these valid, unlike Ofcom's mobile numbers for drama.
+//! - With China's numbers, two that do ring: the example number in CCC's documents, in the forms used there, and a
+//!   hotline. The endpoint only maps them; nobody is called.
 
 use clap::ValueEnum;
 
