@@ -1,4 +1,4 @@
-//! The parts of a batch, each by itself and without HTTP, and what they are made from elsewhere.
+//! The parts of a batch, each measured alone and without HTTP, against the libraries of the obvious code.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark has no callers, and a panic is how it fails")]
 
@@ -67,7 +67,7 @@ fn parts(criterion: &mut Criterion) {
     criterion.bench_function("decode", |bencher| bencher.iter(|| Uid::parse(black_box(&text)).is_ok()));
 }
 
-/// What the obvious code does for each number.
+/// The work of the obvious code for each number.
 fn elsewhere(criterion: &mut Criterion) {
     let parse = |text| PHONE_NUMBER_UTIL.parse(text, Some(Region::CN)).unwrap();
     let format = |number| PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164).into_owned();
@@ -147,7 +147,8 @@ fn kinds(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// UIDs of all keys of a large ring, in turn: the worst order for a cipher that wants many blocks of one key.
+/// UIDs of all keys of a large ring, in turn: the worst order for a cipher that processes many blocks of one key at
+/// once.
 fn keys(criterion: &mut Criterion) {
     let context = Context::default();
     let mut group = criterion.benchmark_group("open 1000 UIDs");

@@ -1,5 +1,5 @@
-//! What a number costs in allocations: none, beyond the buffers of its request. It does not depend on any clock, so that it
-//! can stand guard where machines are noisy.
+//! The allocations for each number: none, beyond the buffers of its request. The test does not depend on a clock, so it
+//! also works on noisy machines.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests have no callers, and a panic is how they fail")]
 
@@ -16,7 +16,7 @@ use callveil::{
 use jiff::Timestamp;
 use serde_json::json;
 
-/// Allocations from a body to its answer, and that answer.
+/// The number of allocations from a body to its answer, and that answer.
 fn allocations(tokenizer: &Tokenizer, mode: Mode, items: &[String]) -> (u64, Vec<u8>) {
     let body = json!({"Numbers": items, "Mode": mode.name()}).to_string();
     let (context, mut answer) = (Context::default(), Vec::new());

@@ -1,6 +1,7 @@
-//! The house in order: imports point downwards, siblings never meet, the core does no I/O, and no room is too large.
+//! The structure of the source: imports point downwards, siblings never meet, the core does no I/O, and nothing is too
+//! long.
 //!
-//! What is read is `use` lines and paths that begin with `crate::`. The order is the one of `src/lib.rs`.
+//! The tests read `use` lines and paths that begin with `crate::`. The order of the modules is that of `src/lib.rs`.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests have no callers, and a panic is how they fail")]
 
@@ -10,14 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Lines of the longest file and of the longest function.
+/// Maximum lines of a file and of a function.
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// What the tokenizer is made of: none of these knows another.
+/// The parts of the tokenizer: none of them knows another.
 const SIBLINGS: [&str; 4] = ["keyring", "phone", "siv", "uid"];
 
-/// Modules that do no I/O, know no clock and are not async: they, and all that is in them.
+/// Modules that do no I/O, know no clock and are not async, together with their submodules.
 const PURE: [&str; 20] = [
     "wire",
     "tokenizer",
@@ -41,15 +42,15 @@ const PURE: [&str; 20] = [
     "keyring::successor",
 ];
 
-/// Within a pure module, these are not.
+/// The exceptions: impure submodules of pure modules.
 const IMPURE: [&str; 5] =
     ["keyring::file", "keyring::hybrid", "keyring::identity", "keyring::recipient", "keyring::sealed"];
 
-/// What such a module has nothing of.
+/// What a pure module must not use.
 const WORLD: [&str; 8] =
     ["std::fs", "std::net", "std::time", "SystemTime", "Instant::now", "Timestamp::now", "tokio", "async "];
 
-/// What a module knows nothing of, although it stands below it.
+/// Modules, and others that they must not know although these stand below them.
 const UNKNOWN: [(&str, &[&str]); 2] = [
     (
         "server",
@@ -168,7 +169,7 @@ fn expand(tree: &str, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     before.truncate(length);
 }
 
-/// The modules of `src/lib.rs`, from the top down.
+/// The modules in `src/lib.rs`, from top to bottom.
 fn ranks() -> Vec<String> {
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     let name = |line: &str| Some(line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')?.to_owned());

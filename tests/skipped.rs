@@ -1,4 +1,5 @@
-//! Runs after `tests/it`, and says what its tests passed over for want of a program, and how to get that.
+//! Runs after `tests/it`, and reports which of its tests were skipped because a program is missing, and how to get
+//! that.
 
 #![allow(missing_docs, reason = "nobody calls it")]
 

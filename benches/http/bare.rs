@@ -1,4 +1,4 @@
-//! The limit: a hyper server that only reads the body and returns a fixed answer.
+//! The upper limit: a hyper server that only reads the body and returns a fixed answer.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
@@ -14,7 +14,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// An answer with the headers and the body of `raw`, one that callveil gave. hyper adds the date and the length.
+    /// Returns the headers and the body of `raw`, an answer by callveil. hyper adds the date and the length.
     pub fn new(raw: &[u8]) -> Self {
         let end = raw.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let head = str::from_utf8(&raw[..end]).unwrap();

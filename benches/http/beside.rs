@@ -1,4 +1,5 @@
-//! Two builds of callveil in one run, each with a key ring that it made itself, since formats may have changed.
+//! Compares two builds of callveil in one run. Each uses a key ring that it made itself, since formats may have
+//! changed.
 
 use std::path::Path;
 
@@ -11,11 +12,11 @@ use crate::{
     servers::{BINARY, Server},
 };
 
-/// Numbers a request of the batches.
+/// Numbers in a request of the batches.
 const BATCH: usize = 10_000;
 
 impl Bench {
-    /// This build, and the one at `previous`.
+    /// Compares this build with the one at `previous`.
     pub fn beside(&mut self, previous: &Path) {
         let columns = ["numbers/s", "this build", "previous", "this/previous", "busy"];
         let note = "Closed loop; both with auth, audit, and all limits.";
@@ -58,7 +59,7 @@ impl Bench {
     }
 }
 
-/// The UIDs that `server` makes of all numbers of `workload`.
+/// The UIDs that `server` makes from all numbers of `workload`.
 fn uids(server: &Server, workload: &Workload) -> Vec<String> {
     let mut stream = connection::open(server.address, Way::default()).unwrap();
     let answers = workload.requests.iter().map(|request| body(&exchange(&mut stream, &request.bytes)));

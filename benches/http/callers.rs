@@ -1,4 +1,4 @@
-//! Callers who sleep: a thread and a connection each, one call under way, and a while between two calls.
+//! Callers that sleep: each has a thread and a connection, makes one call at a time, and pauses between calls.
 
 use std::{
     thread,
@@ -12,28 +12,28 @@ use crate::{
     samples::Random,
 };
 
-/// Bytes that a caller reads at a time.
+/// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// How many callers there are, and how many calls they make in a second, all of them together.
+/// How many callers there are, and how many calls per second all of them make together.
 #[derive(Clone, Copy)]
 pub struct Pace {
     pub callers: usize,
     pub calls_per_second: f64,
 }
 
-/// What became of the calls.
+/// The measured calls.
 #[derive(Default)]
 pub struct Calls {
-    /// From when a call was written until its answer was read, in ascending order.
+    /// The times from writing a call to having read its answer, in ascending order.
     pub latencies: Vec<Duration>,
-    /// CPU seconds of the server for a call.
+    /// CPU seconds of the server per call.
     pub cost: f64,
-    /// Whether the callers ran before all else on their CPUs, so that only the server keeps them waiting.
+    /// Whether the callers had priority on their CPUs, so that only the server kept them waiting.
     pub came_first: bool,
 }
 
-/// Has callers on these CPUs call, at times that are random by half of the while between two calls.
+/// Makes calls from these CPUs. The pauses between two calls vary at random by up to half.
 pub fn call(lane: &Lane<'_>, pace: Pace, window: Window, cpus: &[usize]) -> Calls {
     let start = Instant::now();
     let begin = start + window.warm;
@@ -87,7 +87,7 @@ fn caller(
     latencies
 }
 
-/// The latency that this share of calls does not exceed, in microseconds.
+/// The latency, in microseconds, that this share of the calls does not exceed.
 pub fn at(latencies: &[Duration], share: f64) -> f64 {
     let at = (latencies.len() as f64 * share) as usize;
     latencies[at.min(latencies.len() - 1)].as_secs_f64() * 1e6

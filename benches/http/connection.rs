@@ -1,4 +1,5 @@
-//! One connection of the load, over TCP or TLS, kept or new for each request; and HTTP as far as the load reads it.
+//! A connection of the load, over TCP or TLS, kept open or new for each request; and the HTTP that the load needs to
+//! read.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -13,17 +14,17 @@ use serde_json::Value;
 
 use crate::{load::Lane, tls};
 
-/// Bytes that are read at a time.
+/// Bytes of one read.
 pub const READ_BYTES: usize = 256 * 1024;
 
 /// How long the load waits for a server that does not answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How requests get to a server.
+/// How requests reach a server.
 #[derive(Clone, Copy, Default)]
 pub struct Way {
     pub tls: Option<tls::Client>,
-    /// Each request has a connection of its own.
+    /// Whether each request uses a new connection.
     pub is_new: bool,
 }
 
@@ -77,7 +78,7 @@ impl<S: Read + Write> Write for Stream<S> {
     }
 }
 
-/// A connection that waits for what it reads and writes.
+/// Opens a connection with blocking reads and writes.
 pub fn open(address: SocketAddr, way: Way) -> io::Result<Stream<TcpStream>> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
@@ -89,19 +90,19 @@ pub fn open(address: SocketAddr, way: Way) -> io::Result<Stream<TcpStream>> {
     Ok(stream)
 }
 
-/// A connection with at most one request under way.
+/// A connection with at most one request in flight.
 pub struct Connection {
     stream: Stream<mio::net::TcpStream>,
-    /// How TLS is spoken, with what tickets came of it.
+    /// The TLS configuration, including the tickets received so far.
     config: Option<Arc<ClientConfig>>,
     pub index: usize,
-    /// The request under way, or the next.
+    /// The request in flight, or the next one.
     request: usize,
     is_under_way: bool,
     sent: usize,
-    /// What has come of a head that is not all there.
+    /// The part of an incomplete head that has arrived.
     head: Vec<u8>,
-    /// Bytes of the body that are still to come; unknown before the head is there.
+    /// Bytes of the body still to come; unknown until the head is complete.
     left: Option<usize>,
 }
 
@@ -112,7 +113,7 @@ impl Connection {
         Self { stream, config, index, request, is_under_way: false, sent: 0, head: Vec::new(), left: None }
     }
 
-    /// Ends this connection as clients do, and begins another.
+    /// Closes this connection as clients do, and opens another.
     pub fn renew(&mut self, lane: &Lane<'_>, registry: &Registry) {
         if let Stream::Tls(stream) = &mut self.stream {
             stream.conn.send_close_notify();
@@ -122,7 +123,7 @@ impl Connection {
         self.stream = dial(lane, registry, self.index, self.config.as_ref());
     }
 
-    /// Whether a session was taken up again.
+    /// Whether the TLS session was resumed.
     pub fn is_resumed(&self) -> bool {
         matches!(&self.stream, Stream::Tls(stream) if stream.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
@@ -148,13 +149,13 @@ impl Connection {
         }
     }
 
-    /// Reads what there is; says whether that was the end of an answer.
+    /// Reads what has arrived, and returns whether that completed an answer.
     pub fn receive(&mut self, lane: &Lane<'_>, buffer: &mut [u8]) -> bool {
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => panic!("the server closed a connection"),
                 Ok(read) if self.take(&buffer[..read], lane.answer_bytes[self.request]) => return true,
-                // The rest will be told of when it comes; TLS may have it already.
+                // Another event will announce the rest, but TLS may have it buffered already.
                 Ok(read) if read < buffer.len() && self.config.is_none() => return false,
                 Ok(_) => {}
                 Err(error) if is_early(&error) => return false,
@@ -194,7 +195,7 @@ fn dial(
     Stream::new(socket, config)
 }
 
-/// Whether it is only too early for this.
+/// Whether the operation must be tried again later.
 fn is_early(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }
@@ -203,7 +204,7 @@ pub fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// The length that a head announces; it must be that of a good answer.
+/// The length that a head announces. The head must be of a successful answer.
 fn content_length(head: &[u8]) -> usize {
     assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(head));
     const NAME: &[u8] = b"content-length: ";
@@ -213,14 +214,14 @@ fn content_length(head: &[u8]) -> usize {
     digits.iter().filter(|byte| byte.is_ascii_digit()).fold(0, |length, byte| length * 10 + usize::from(byte - b'0'))
 }
 
-/// Sends one request, and gives all of its answer.
+/// Sends one request and returns the whole answer.
 pub fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     exchange_into(stream, request, &mut answer, &mut vec![0; READ_BYTES]);
     answer
 }
 
-/// The same, with room that was there before.
+/// Does the same with buffers that are reused.
 pub fn exchange_into(stream: &mut (impl Read + Write), request: &[u8], answer: &mut Vec<u8>, buffer: &mut [u8]) {
     stream.write_all(request).unwrap();
     answer.clear();
@@ -236,7 +237,7 @@ pub fn body(answer: &[u8]) -> Value {
     serde_json::from_slice(&answer[head_end(answer).unwrap()..]).unwrap()
 }
 
-/// All that a server says to a GET, whatever that is; nothing where nobody listens.
+/// Everything that a server answers to a GET; empty if nobody listens.
 pub fn get(address: SocketAddr, path: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(address) {

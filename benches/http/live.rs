@@ -1,4 +1,4 @@
-//! A live call beside bulk: how long single numbers take while another client sends batches as fast as they are answered.
+//! Live calls beside bulk: how long single numbers take while another client sends batches as fast as it gets answers.
 
 use std::{thread, time::Duration};
 
@@ -11,17 +11,17 @@ use crate::{
     servers::{Server, Setup},
 };
 
-/// Numbers of a batch.
+/// Numbers in a batch.
 const BATCH: usize = 10_000;
 
-/// Connections on which batches come.
+/// Connections with batches.
 const CONNECTIONS: usize = 8;
 
-/// Live calls: so few that they cost the batches nothing by themselves.
+/// The live calls: few enough not to slow down the batches.
 const PACE: Pace = Pace { callers: 32, calls_per_second: 1000.0 };
 
 impl Bench {
-    /// Live calls, alone and beside batches, on one thread and on two.
+    /// Measures live calls alone and beside batches, on one thread and on two.
     pub fn live(&mut self) {
         let columns = [
             "a live call, µs",
@@ -91,7 +91,7 @@ impl Bench {
     }
 }
 
-/// Calls beside batches: what became of the calls, and how many numbers of batches were mapped in a second.
+/// Makes calls beside batches. Returns the calls, and how many numbers of the batches were mapped per second.
 fn both(caller: &Lane<'_>, bulk: &mut Lane<'_>, window: Window, cpus: &[usize]) -> (Calls, f64) {
     thread::scope(|scope| {
         let calls = scope.spawn(|| call(caller, PACE, window, cpus));

@@ -1,5 +1,5 @@
-//! The load: requests that were built before, over keep-alive connections, from threads that do little else. An answer
-//! is read by its Content-Length, and must be as long as the one that was checked before.
+//! The load: prebuilt requests over keep-alive connections, from threads that do little else. Answers are read by their
+//! Content-Length, which must be that of the answer checked before.
 
 use std::{
     collections::VecDeque,
@@ -18,43 +18,43 @@ use crate::{
     servers::Server,
 };
 
-/// Connections of a paced load: so many that a request never waits for one.
+/// Connections of a paced load: enough that a request never waits for one.
 const PACED_CONNECTIONS: usize = 64;
 
-/// A server, the requests that it gets and how, and how long each answer is.
+/// A server, the requests that it gets, how they reach it, and the length of each answer.
 pub struct Lane<'l> {
     pub server: &'l Server,
     pub workload: &'l Workload,
     pub connections: usize,
     pub way: Way,
-    /// Whether a thread that has nothing to read sleeps, whatever it loads.
+    /// Whether a thread of the load always sleeps while there is nothing to read.
     pub sleeps: bool,
     pub answer_bytes: Vec<usize>,
-    /// Connections that stay open from one measurement to the next, a set for each thread of the load: young ones are
-    /// slow with large messages, until the kernel has found out how much room they want.
+    /// Connections that stay open between measurements, one set for each thread of the load. New connections are slow
+    /// with large messages until the kernel has tuned their buffers.
     clients: Vec<Client>,
 }
 
-/// What answers are checked for.
+/// How answers are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// They are what the specification says.
+    /// They are exactly what the specification says.
     Exact,
-    /// The same, but for trunk prefixes.
+    /// They may only differ in trunk prefixes.
     ButForTrunkPrefixes,
-    /// Each is the item's own, of the length that it should have.
+    /// Each belongs to its item and has the right length.
     Lengths,
-    /// They are one and the same for all requests, and not about these numbers.
+    /// They are the same for all requests, and do not depend on the numbers.
     Fixed,
 }
 
 impl<'l> Lane<'l> {
-    /// A lane whose server was seen to answer all of the requests right.
+    /// A lane whose server has answered all of the requests correctly.
     pub fn new(server: &'l Server, workload: &'l Workload, right: Right) -> Self {
         Self::by(Way::default(), server, workload, right)
     }
 
-    /// The same for requests that get there this way.
+    /// Does the same for requests that reach the server this way.
     pub fn by(way: Way, server: &'l Server, workload: &'l Workload, right: Right) -> Self {
         let mut stream = open(server.address, way).unwrap();
         let answer_bytes = workload.requests.iter().map(|request| {
@@ -67,7 +67,7 @@ impl<'l> Lane<'l> {
         Self { server, workload, connections, way, sleeps: false, answer_bytes, clients: Vec::new() }
     }
 
-    /// The same on so many connections.
+    /// The same lane with this many connections.
     pub fn on(self, connections: usize) -> Self {
         Self { connections, ..self }
     }
@@ -88,18 +88,18 @@ fn check(answer: &Value, items: &[Item], right: Right) {
     }
 }
 
-/// What a server did in a window of time.
+/// What a server did during a window of time.
 #[derive(Clone, Copy, Default)]
 pub struct Throughput {
     pub requests_per_second: f64,
     pub numbers_per_second: f64,
-    /// CPU seconds of the server in a second.
+    /// CPU seconds of the server per second.
     pub busy: f64,
-    /// The share of answers before which a session of TLS was taken up again.
+    /// The share of answers on resumed TLS sessions.
     pub resumed: f64,
 }
 
-/// How long a load warms up, and how long it is measured.
+/// How long a load warms up, and how long it is then measured.
 #[derive(Clone, Copy)]
 pub struct Window {
     pub warm: Duration,
@@ -108,9 +108,9 @@ pub struct Window {
 
 /// Loads a server as fast as it answers, from a thread on each of these CPUs.
 ///
-/// With small requests the load never sleeps, where the server has none of its CPUs: waking another process costs a server
-/// that answers over the loopback much, and the more the slower it is. Large answers it would take in smaller pieces, which
-/// costs the server, too.
+/// With small requests, the load never sleeps unless it shares the server's CPUs. Waking another process is expensive
+/// for a server that answers over the loopback, and the slower the server, the more it costs. With large answers, a
+/// load that never sleeps would read them in smaller pieces, which costs the server time too.
 pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughput {
     if lane.clients.is_empty() {
         let each = lane.connections.div_ceil(cpus.len());
@@ -143,7 +143,7 @@ pub fn saturate(lane: &mut Lane<'_>, window: Window, cpus: &[usize]) -> Throughp
     Throughput { requests_per_second, numbers_per_second, busy, resumed }
 }
 
-/// CPU seconds that a server uses in a second, from one instant to another.
+/// CPU seconds per second that a server uses between two instants.
 pub fn busy(server: &Server, begin: Instant, end: Instant) -> f64 {
     let look_at = |instant: Instant| {
         std::thread::sleep(instant.saturating_duration_since(Instant::now()));
@@ -153,8 +153,8 @@ pub fn busy(server: &Server, begin: Instant, end: Instant) -> f64 {
     (after.1 - before.1) / (after.0 - before.0).as_secs_f64()
 }
 
-/// Answers a second, between the first and the last within the window: what is under way at its ends counts for nothing.
-/// No request is under way when this ends.
+/// Answers per second, between the first and the last within the window. Requests in flight at its ends do not count.
+/// No request is in flight when this returns.
 fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Instant), patience: Duration) -> f64 {
     let connections = client.connections.len();
     (client.answers, client.resumed) = (0, 0);
@@ -188,8 +188,8 @@ fn closed_loop(lane: &Lane<'_>, client: &mut Client, (begin, end): (Instant, Ins
     (answers - 1) as f64 / (to - from).as_secs_f64()
 }
 
-/// Loads a server with `rate` requests a second, at random times that do not depend on its answers, and gives how long
-/// after those times the answers came, in ascending order. Requests that had to wait for others are not forgotten.
+/// Loads a server with `rate` requests per second, at random times that do not depend on its answers. Returns how long
+/// after those times the answers came, in ascending order. So the time that a request waits to be sent counts too.
 pub fn pace(lane: &Lane<'_>, rate: f64, window: Window, seed: u64) -> Vec<Duration> {
     let mut random = Random::new(seed);
     let mut client = Client::connect(lane, 0, PACED_CONNECTIONS);
@@ -228,7 +228,7 @@ pub fn pace(lane: &Lane<'_>, rate: f64, window: Window, seed: u64) -> Vec<Durati
     latencies
 }
 
-/// Opens `connections` that stay idle after one request each.
+/// Opens `connections` that each send one request and then stay idle.
 pub fn idle(lane: &Lane<'_>, connections: usize) -> Vec<TcpStream> {
     let requests = lane.workload.requests.iter().cycle();
     let open = |request: &Request| {
@@ -240,7 +240,7 @@ pub fn idle(lane: &Lane<'_>, connections: usize) -> Vec<TcpStream> {
     requests.take(connections).map(open).collect()
 }
 
-/// Connections, and what waits for them.
+/// Connections, and the poll that waits for them.
 struct Client {
     poll: Poll,
     events: Events,
@@ -251,7 +251,7 @@ struct Client {
 }
 
 impl Client {
-    /// As many connections, which begin with different requests.
+    /// Opens this many connections, which begin with different requests.
     fn connect(lane: &Lane<'_>, first: usize, connections: usize) -> Self {
         let poll = Poll::new().unwrap();
         let connect = |index| {
@@ -263,7 +263,7 @@ impl Client {
         Self { poll, events, connections, buffer: vec![0; READ_BYTES], answers: 0, resumed: 0 }
     }
 
-    /// Waits so long for anything to happen, and tells what time it is then.
+    /// Waits up to `patience` for an event, and returns the current time.
     fn wait(&mut self, patience: Duration) -> Instant {
         match self.poll.poll(&mut self.events, Some(patience)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => panic!("{error}"),
@@ -272,7 +272,7 @@ impl Client {
         Instant::now()
     }
 
-    /// Reads what has come, and calls `done` for each connection whose answer is all there.
+    /// Reads what has arrived, and calls `done` for each connection with a complete answer.
     fn receive(&mut self, lane: &Lane<'_>, mut done: impl FnMut(&mut Connection)) {
         for event in &self.events {
             let connection = &mut self.connections[event.token().0];

@@ -1,10 +1,10 @@
-//! Callveil over HTTP, beside a bare hyper server and the obvious code: see `benches/README.md`.
+//! Benchmarks callveil over HTTP against a bare hyper server and the obvious code: see `benches/README.md`.
 //!
 //! ```text
 //! load (this process) --HTTP/1.1--> A: the binary | B: bare hyper | C: the obvious code | D: B and the mapping
 //! ```
 //!
-//! Each is a process of its own: B, C and D this program again, started with an argument that no person gives.
+//! Each is a separate process. B, C and D are this program again, started with an argument that is not for people.
 
 #![allow(
     missing_docs,

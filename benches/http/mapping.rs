@@ -1,5 +1,5 @@
-//! What cannot be spared: one password hash and callveil's own mapping on the bare server. Nothing is audited or limited,
-//! and no doubtful request refused.
+//! The necessary work only: one password hash and callveil's own mapping on the bare server. It has no audit and no
+//! limits, and refuses no doubtful request.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::{
     samples::{PASSWORD, USER, ring, ring_json},
 };
 
-/// A server of one key and one client.
+/// A server with one key and one client.
 pub struct Mapping {
     clients: Clients,
     tokenizer: Tokenizer,

@@ -1,4 +1,4 @@
-//! What is measured: one function a question, one table an answer.
+//! The measurements: one function for each question, one table for each answer.
 
 use crate::{
     load::{self, Lane, Right, Throughput, Window},
@@ -8,10 +8,10 @@ use crate::{
     servers::{Audit, Server, Setup},
 };
 
-/// Numbers a request of the batches.
+/// Numbers in a request of the batches.
 const BATCHES: [usize; 7] = [10, 30, 100, 300, 1000, 3000, 10_000];
 
-/// The size of batch that stands for all where one must.
+/// The batch size where only one is measured.
 const BATCH: usize = 1000;
 
 /// Keys of the large ring.
@@ -25,7 +25,7 @@ pub struct Effort {
     pub idle_connections: usize,
 }
 
-/// Everything that measuring wants.
+/// Everything that the measurements need.
 pub struct Bench {
     pub effort: Effort,
     pub cpus: Cpus,
@@ -36,7 +36,7 @@ pub struct Bench {
     pub mix: Vec<Sample>,
 }
 
-/// The rounds of one lane.
+/// The measured rounds of one lane.
 pub struct Rounds(Vec<Throughput>);
 
 impl Rounds {
@@ -57,7 +57,7 @@ impl Rounds {
         self.series(|round| round.busy / round.numbers_per_second * 1e6)
     }
 
-    /// How busy the server was, in percent of a CPU.
+    /// The server's load in percent of a CPU.
     pub fn busy(&self) -> String {
         format!("{:.0}%", self.series(|round| round.busy).median() * 100.0)
     }
@@ -82,21 +82,21 @@ impl Bench {
         Server::rival(&["obvious", dialling], self.cpus.server(1))
     }
 
-    /// A server that answers as `callveil` does to the first request of `workload`.
+    /// A server that always gives the answer of `callveil` to the first request of `workload`.
     pub fn bare(&self, callveil: &Server, workload: &Workload) -> Server {
         Server::bare(callveil, &workload.requests[0].bytes, self.cpus.server(1))
     }
 
-    /// Loads the lanes in turn, A B C A B C, so that whatever the machine does beside befalls all of them.
+    /// Loads the lanes in turn, A B C A B C, so that disturbances by the machine affect all of them.
     pub fn drive(&self, lanes: &mut [Lane<'_>]) -> Vec<Rounds> {
         let loads = vec![self.cpus.load(1); lanes.len()];
         self.drive_from(lanes, &loads)
     }
 
-    /// The same, where each lane is loaded from CPUs of its own.
+    /// Does the same, but loads each lane from its own CPUs.
     fn drive_from(&self, lanes: &mut [Lane<'_>], loads: &[&[usize]]) -> Vec<Rounds> {
         let mut all: Vec<_> = lanes.iter().map(|_| Rounds(Vec::new())).collect();
-        // The first round is for nothing but to get going.
+        // The first round only warms up.
         for round in 0..=self.effort.rounds {
             for ((lane, load), rounds) in lanes.iter_mut().zip(loads).zip(&mut all) {
                 let measured = load::saturate(lane, self.effort.window, load);
@@ -106,7 +106,7 @@ impl Bench {
         all
     }
 
-    /// Requests of one number each, as fast as they are answered.
+    /// Measures requests with one number each, as fast as they are answered.
     pub fn single(&mut self) {
         let columns =
             ["requests/s", "A", "B", "C", "D", "A/B", "A/C", "D/B", "busy A, B, C, D", "A: CPU s per million"];
@@ -143,7 +143,7 @@ impl Bench {
         self.report.table(&table);
     }
 
-    /// How long answers take at half of what the bare server can do.
+    /// Measures how long answers take at half of the bare server's maximum rate.
     pub fn latency(&mut self) {
         let note = "Open loop: requests come at random times (Poisson), at half of the rate that B answers at most, and \
             latency counts from the time at which a request was due, whether or not it could be sent then.";
@@ -179,7 +179,7 @@ impl Bench {
         self.report.table(&table);
     }
 
-    /// Batches, and the straight line of what they cost.
+    /// Measures batches, and fits a straight line to their cost.
     pub fn batches(&mut self) {
         let columns = ["numbers/s", "A", "C", "A/C", "busy A, C", "CPU s per million: A", "C"];
         let note = "Closed loop. C* writes UIDToPhone's numbers with libphonenumber, trunk prefix and all, as the wire \
@@ -197,7 +197,7 @@ impl Bench {
             if mode == Mode::UidToPhone {
                 pairs.push((format!("{}, C*", mode.name()), workload(&self.mobiles, BATCH), &national));
             }
-            // All sizes in one go: what a request costs by its size is asked of the same minutes.
+            // All sizes are measured in one go, so that their costs are from the same minutes.
             let lanes = pairs.iter().flat_map(|(_, workload, obvious)| {
                 let right = Right::ButForTrunkPrefixes;
                 [Lane::new(&callveil, workload, Right::Exact), Lane::new(obvious, workload, right)]
@@ -222,7 +222,7 @@ impl Bench {
         self.report.table(&fits(&lines));
     }
 
-    /// One key against many.
+    /// Compares one key with many.
     pub fn keys(&mut self) {
         let columns = ["numbers/s", "1 key", "200 keys", "200/1", "200 keys in turn", "in turn/1", "busy"];
         let note = "The same numbers. The key of the small ring is one of the large one, whose UIDs are of that key, and \
@@ -255,7 +255,7 @@ impl Bench {
         self.report.table(&table);
     }
 
-    /// One thread against two.
+    /// Compares one thread with two.
     pub fn threads(&mut self) {
         let columns = [
             "PhoneToUID, numbers/s",
@@ -275,7 +275,7 @@ impl Bench {
         for items in [1, BATCH] {
             let workload = Workload::new(Mode::PhoneToUid, &self.mobiles, items, &self.ring);
             let [one, mut two] = [&one, &two].map(|server| Lane::new(server, &workload, Right::Exact));
-            // So many that the kernel deals about as many to each thread.
+            // With this many, the kernel gives about equally many to each thread.
             two.connections = 4 * workload.connections();
             let rounds = self.drive_from(&mut [one, two], &[1, 2].map(|threads| self.cpus.load(threads)));
             let [one, two] = [0, 1].map(|lane| &rounds[lane]);
@@ -295,8 +295,8 @@ impl Bench {
     }
 }
 
-/// The straight lines through what requests cost, by how many numbers they have. Errors count in proportion, or the
-/// largest batches alone would decide.
+/// Straight lines fitted to the cost of requests by their numbers. Errors are relative; otherwise the largest batches
+/// alone would decide.
 fn fits(lines: &[(Mode, Vec<(f64, f64)>)]) -> Table {
     let columns = ["mode", "ns a number", "ns a request", "R²", "furthest from the line"];
     let note = "Time of A for a request, from 10 to 10,000 numbers, as a straight line (least squares of the relative \

@@ -1,4 +1,4 @@
-//! The obvious code: what one writes on a first afternoon, with a crate for each thing and nothing thought of twice.
+//! The obvious code, as one would write it on a first afternoon: a crate for each task, and no second thoughts.
 
 use aes_siv::{KeyInit, siv::Aes256Siv};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -33,16 +33,16 @@ struct Mapped {
     value: String,
 }
 
-/// How a number that was in a UID is written.
+/// How a decoded number is written.
 #[derive(Clone, Copy)]
 pub enum Dialling {
     /// `00` and the digits, which is wrong for landlines of China.
     Digits,
-    /// As the wire wants it: with the trunk prefix that libphonenumber's national format has.
+    /// As the wire requires: with the trunk prefix of libphonenumber's national format.
     National,
 }
 
-/// A server of one key.
+/// A server with one key.
 pub struct Obvious {
     key: RingKey,
     authorization: String,
@@ -98,7 +98,7 @@ fn dialled(digits: u64, dialling: Dialling) -> Option<String> {
 
 const BASE32: base32::Alphabet = base32::Alphabet::Rfc4648Lower { padding: false };
 
-/// The UID of an E.164 number, by the formula of the UID and without any code of callveil's.
+/// The UID of an E.164 number, by the formula of the specification and without any code of callveil.
 pub fn seal(key: &RingKey, digits: u64) -> String {
     let sealed = cipher(key).encrypt([associated_data(key)], &digits.to_be_bytes()[1..]).unwrap();
     base32::encode(BASE32, &[&key.id[..], &sealed].concat())

@@ -1,4 +1,4 @@
-//! The process by itself: its memory, and how long it takes to start.
+//! The process itself: its memory, and how long it takes to start.
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::{
 const KIB_PER_MIB: f64 = 1024.0;
 
 impl Bench {
-    /// Memory: at rest, after load, after numbers of all regions, and for connections that do nothing.
+    /// Measures memory: at rest, after load, after numbers of all regions, and with idle connections.
     pub fn memory(&mut self) {
         let mut table = Table::new("Memory of A", "VmRSS of the process, on one thread.", &["when", "MiB"]);
         let callveil = self.callveil();
@@ -47,7 +47,7 @@ impl Bench {
         self.report.table(&idle);
     }
 
-    /// From exec to ready.
+    /// Measures the time from exec to ready.
     pub fn start(&mut self) {
         let start = |_| Server::callveil(self.setup()).1.as_secs_f64() * 1e3;
         let starts = Series((0..self.effort.starts).map(start).collect());
@@ -58,7 +58,7 @@ impl Bench {
     }
 }
 
-/// Has a server map numbers of all regions that libphonenumber has examples of, and back; gives how many those are.
+/// Makes a server map numbers of all regions with an example in libphonenumber, and back. Returns how many there are.
 fn all_regions(server: &Server) -> usize {
     let kinds = [
         PhoneNumberType::FixedLine,

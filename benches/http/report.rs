@@ -1,8 +1,8 @@
-//! What was measured, as tables: plain on stdout as it comes, and as Markdown at the end.
+//! The results as tables: plain on stdout as they come, and as Markdown at the end.
 
 use std::fmt::Write as _;
 
-/// Values of one thing, one a round.
+/// The values of one measurement, one for each round.
 #[derive(Clone, Default)]
 pub struct Series(pub Vec<f64>);
 
@@ -22,13 +22,13 @@ impl Series {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// The ratio of the medians, and the least and the greatest of the ratios of the rounds.
+    /// The ratio of the medians, and the least and greatest ratio of a round.
     pub fn over(&self, other: &Self) -> String {
         let rounds = Self(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect());
         format!("**{:.3}** ({:.3} to {:.3})", self.median() / other.median(), rounds.min(), rounds.max())
     }
 
-    /// The median, with the least and the greatest, all divided by `unit`.
+    /// The median, the minimum and the maximum, all divided by `unit`.
     pub fn spread(&self, unit: f64) -> String {
         format!("{:.1} ({:.1} to {:.1})", self.median() / unit, self.min() / unit, self.max() / unit)
     }
@@ -47,7 +47,7 @@ pub fn grouped(number: f64) -> String {
     grouped
 }
 
-/// A table under a title, with a note of what it says.
+/// A table with a title and a note that explains it.
 pub struct Table {
     pub title: &'static str,
     pub note: String,
@@ -64,7 +64,7 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// The table as Markdown, in columns that a terminal shows straight, too.
+    /// The table as Markdown. Its columns are also aligned on a terminal.
     fn markdown(&self) -> String {
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<_> = (0..self.rows[0].len()).map(width).collect();
@@ -82,7 +82,7 @@ impl Table {
         text
     }
 
-    /// The same without what is Markdown's alone.
+    /// The same table without Markdown's markup.
     fn plain(&self) -> String {
         let rows = self.rows.iter().map(|row| row.iter().map(|cell| cell.replace("**", "")).collect()).collect();
         Self { title: self.title, note: self.note.clone(), rows }.markdown()

@@ -1,4 +1,4 @@
-//! What the bare server and the obvious one have in common with callveil: how they run, and how they read and write.
+//! What the bare server and the obvious one share with callveil: the runtime, and how they read and write.
 
 use std::{
     convert::Infallible,
@@ -22,15 +22,15 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Something that answers a request whose body is all there.
+/// A server's answer to a request whose body is complete.
 pub trait Answer: Send + Sync + 'static {
     fn answer(&self, head: &http::request::Parts, body: &[u8]) -> Response<Full<Bytes>>;
 }
 
-/// Answers with what `make` gives, on `threads` threads, until the process is killed. The address is told on stdout.
+/// Answers as `make` says on `threads` threads, until the process is killed. Prints the address on stdout.
 ///
-/// This is the shape that callveil is compared with: a current-thread runtime a thread, and a listener each, among
-/// which the kernel deals out connections.
+/// callveil is compared with this design: each thread has a current-thread runtime and a listener, and the kernel
+/// distributes the connections among the listeners.
 pub fn serve<A: Answer>(threads: usize, tls: Option<Arc<ServerConfig>>, make: impl Fn() -> A) {
     let first = listener(0);
     let address = first.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! The traffic: key rings, numbers and requests, all decided by a seed, and what the right answers to them are.
+//! The traffic: key rings, numbers and requests, all derived from a seed, and the right answers to them.
 
 use std::collections::HashSet;
 
@@ -17,14 +17,14 @@ use crate::obvious;
 
 /// The client; a password may hold colons.
 pub const USER: &str = "ccc";
-/// Another client, of the same password and context, who has much to map.
+/// Another client with the same password and context, which has many numbers to map.
 pub const BULK_USER: &str = "crm";
 pub const PASSWORD: &str = "pass:word-7f3a-for-the-benchmark";
 
-/// Numbers of a workload, all different.
+/// Numbers of a workload, all of them different.
 pub const NUMBERS: usize = 40_000;
 
-/// Requests of a workload of single numbers: enough that no cache of answers could hold them by chance.
+/// Requests of a workload of single numbers: too many for a cache of answers to hold them by chance.
 const SINGLES: usize = 10_000;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
@@ -46,7 +46,7 @@ impl Random {
         self.next() % end
     }
 
-    /// Of [0, 1).
+    /// A number in [0, 1).
     pub fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -64,7 +64,7 @@ impl RingKey {
     }
 }
 
-/// As many keys; the first is the primary, whatever their number.
+/// A ring with this many keys. The first is always the primary.
 pub fn ring(keys: u16) -> Vec<RingKey> {
     let mut random = Random::new(5297);
     let mut material = || {
@@ -72,11 +72,11 @@ pub fn ring(keys: u16) -> Vec<RingKey> {
         bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_be_bytes()));
         bytes
     };
-    // Ids far apart, as random ones are.
+    // The ids are far apart, as random ones are.
     (0..keys).map(|at| RingKey { id: (0x3fa1_u16 ^ (at << 7)).to_be_bytes(), material: material() }).collect()
 }
 
-/// The ring file of these keys, all of them enabled.
+/// The ring file with these keys, all of them enabled.
 pub fn ring_json(keys: &[RingKey]) -> String {
     let keys = (0..).zip(keys).map(|(age, key): (usize, _)| {
         let time = format!("20{:02}-01-{:02}T00:00:00Z", 25 - age / 28, 28 - age % 28);
@@ -94,7 +94,7 @@ pub fn ring_json(keys: &[RingKey]) -> String {
     format!("{text}\n{}", signer.line(text.as_bytes()))
 }
 
-/// A number as it is written, as E.164 digits, and as UIDToPhone gives it.
+/// A number as it is spelt, as E.164 digits, and as UIDToPhone returns it.
 pub struct Sample {
     pub spelling: String,
     pub digits: u64,
@@ -116,7 +116,7 @@ fn mobile(random: &mut Random) -> Sample {
     Sample { digits: format!("86{spelling}").parse().unwrap(), dialled: format!("0086{spelling}"), spelling }
 }
 
-/// Mobile numbers in their usual spellings, with 3% landlines and 3% foreign numbers among them.
+/// Mobile numbers in their usual spellings, mixed with 3% landlines and 3% foreign numbers.
 pub fn mix() -> Vec<Sample> {
     let (mut random, mut seen) = (Random::new(755), HashSet::new());
     let any = || {
@@ -169,7 +169,8 @@ pub fn foreign() -> Vec<Sample> {
     std::iter::repeat_with(any).take(NUMBERS).collect()
 }
 
-/// Numbers that no table has: libphonenumber takes a zero or a 9 of theirs for more than a digit, or holds them for invalid.
+/// Numbers that are in no table: libphonenumber gives a zero or a 9 in them a special meaning, or considers them
+/// invalid.
 pub fn unusual() -> Vec<Sample> {
     let mut random = Random::new(39);
     let any = || {
@@ -198,11 +199,11 @@ impl Mode {
     }
 }
 
-/// One item of a request, and its right answer.
+/// An item of a request, and its right answer.
 pub struct Item {
     pub input: String,
     pub output: String,
-    /// The answer of somebody who has not heard of trunk prefixes.
+    /// The answer without trunk prefixes.
     pub plain: String,
 }
 
@@ -219,7 +220,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Requests of `items` numbers each. UIDs are of all the `keys` in turn.
+    /// Requests with `items` numbers each. For UIDs, the keys take turns.
     pub fn new(mode: Mode, samples: &[Sample], items: usize, keys: &[RingKey]) -> Self {
         let samples = if items == 1 { &samples[..SINGLES.min(samples.len())] } else { samples };
         let to_item = |(sample, key): (&Sample, &RingKey)| match mode {
@@ -239,7 +240,7 @@ impl Workload {
         Self { items, requests }
     }
 
-    /// The way back: requests for the numbers of these UIDs, which a server made of all the `samples` in turn.
+    /// The way back: requests for the numbers of these UIDs, which a server made from all the `samples` in order.
     pub fn back(samples: &[Sample], uids: Vec<String>, items: usize) -> Self {
         let item = |(sample, input): (&Sample, String)| Item {
             input,
@@ -254,7 +255,7 @@ impl Workload {
         Self { items, requests }
     }
 
-    /// The same requests by the client who has much to map.
+    /// The same requests by the bulk client.
     pub fn of_bulk_user(mut self) -> Self {
         for request in &mut self.requests {
             let body = request.bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
@@ -263,7 +264,7 @@ impl Workload {
         self
     }
 
-    /// Connections that keep a server busy without waiting for each other for long.
+    /// The number of connections that keeps a server busy without long waits for each other.
     pub fn connections(&self) -> usize {
         match self.items {
             0..100 => 32,

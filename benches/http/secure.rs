@@ -1,4 +1,4 @@
-//! TLS: what a call costs over a connection that is kept, and over one of its own.
+//! TLS: the cost of a call over a connection that is kept, and over a new one.
 
 use crate::{
     connection::{Way, exchange, open},
@@ -10,11 +10,11 @@ use crate::{
     tls::{Certificate, Client},
 };
 
-/// Requests, each of which every server answers once before it is measured, a way.
+/// Requests for each way. Every server answers each of them once before the measurement.
 const REQUESTS: usize = 1000;
 
 impl Bench {
-    /// Single numbers over TLS 1.3, beside a bare server and nginx with the same certificate.
+    /// Measures single numbers over TLS 1.3, against a bare server and nginx with the same certificate.
     pub fn tls(&mut self) {
         let columns = [
             "requests/s",
@@ -55,7 +55,7 @@ impl Bench {
             let bare = Server::bare_over_tls(&answer, &certificate, cpus);
             let nginx = Server::nginx(&answer, &certificate, cpus);
             for (name, way) in ways {
-                // OpenSSL knows X25519MLKEM768 from 3.5 on.
+                // OpenSSL has X25519MLKEM768 since version 3.5.
                 let nginx = nginx.as_ref().filter(|nginx| open(nginx.address, *way).is_ok());
                 let servers = [(&callveil, Right::Exact), (&bare, Right::Fixed)].into_iter();
                 let lanes = servers.chain(nginx.map(|nginx| (nginx, Right::Fixed)));
@@ -91,7 +91,7 @@ fn row(name: &str, rounds: &[Rounds]) -> [String; 12] {
     ]
 }
 
-/// What is done for a unit of cost, so that more is better as it is with rates.
+/// The work done per unit of cost, so that, as with rates, more is better.
 pub fn inverse(cost: &Series) -> Series {
     Series(cost.0.iter().map(|cost| 1.0 / cost).collect())
 }

@@ -1,4 +1,4 @@
-//! The servers, each a process of its own on a CPU of its own, killed when dropped.
+//! The servers. Each is a separate process on its own CPUs, killed when dropped.
 
 use std::{
     fs,
@@ -30,20 +30,20 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_callveil");
 /// How long a server may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at whether a server is ready.
+/// The time between two checks whether a server is ready.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The address of a server that has not told it yet.
+/// The address of a server that has not reported it yet.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A running server.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// Those that it is bound to.
+    /// The CPUs that it is bound to.
     pub cpus: Vec<usize>,
     audit_log: Option<PathBuf>,
-    /// Holds configuration, ring and audit log, where there are any.
+    /// Holds the configuration, the ring and the audit log, if there are any.
     _folder: Option<TempDir>,
 }
 
@@ -57,19 +57,19 @@ pub struct Setup<'s> {
     pub certificate: Option<&'s Certificate>,
 }
 
-/// Where the audit log goes.
+/// The destination of the audit log.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Audit {
-    /// A file in memory. Where that is a virtual machine's, and its host takes back what is free, every page costs.
+    /// A file in memory. On a virtual machine whose host reclaims free memory, each page costs time.
     File,
-    /// A file on the disk that builds are on.
+    /// A file on the disk of the build folder.
     Disk,
-    /// Stdout, a pipe that the load's CPU reads to its end.
+    /// Stdout: a pipe that is read on a CPU of the load.
     Pipe,
 }
 
 impl Server {
-    /// Starts callveil, and waits until it answers that it is ready: gives how long that took, too.
+    /// Starts callveil and waits until it reports that it is ready. Also returns how long that took.
     pub fn callveil(setup: Setup<'_>) -> (Self, Duration) {
         let folder = match setup.audit {
             Audit::Disk => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
@@ -83,7 +83,7 @@ impl Server {
         Self::start(Path::new(BINARY), folder, setup)
     }
 
-    /// Starts this build of callveil, on one thread, with a ring that it makes itself.
+    /// Starts the callveil `binary` on one thread, with a ring that it makes itself.
     pub fn of_binary(binary: &Path, cpus: &[usize], audit: Audit) -> Self {
         let folder = folder();
         let setup = Setup { ring: &[], threads: 1, cpus, audit, certificate: None };
@@ -120,7 +120,7 @@ impl Server {
         (server, ready)
     }
 
-    /// Starts one of the servers that this program is itself.
+    /// Starts one of the servers that this program contains.
     pub fn rival(arguments: &[&str], cpus: &[usize]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(arguments).stdout(Stdio::piped());
@@ -133,7 +133,7 @@ impl Server {
         server
     }
 
-    /// Starts the bare server, which answers as `other` does to this request.
+    /// Starts the bare server, which gives the answer of `other` to this request.
     pub fn bare(other: &Self, request: &[u8], cpus: &[usize]) -> Self {
         let folder = folder();
         let file = folder.path().join("answer");
@@ -142,7 +142,7 @@ impl Server {
         Self::rival(&["bare", file.to_str().unwrap()], cpus)
     }
 
-    /// The same over TLS, with this answer.
+    /// Does the same over TLS, with this answer.
     pub fn bare_over_tls(answer: &[u8], certificate: &Certificate, cpus: &[usize]) -> Self {
         let folder = folder();
         let file = folder.path().join("answer");
@@ -151,7 +151,7 @@ impl Server {
         Self::rival(&["bare", file.to_str().unwrap(), folder.path().to_str().unwrap()], cpus)
     }
 
-    /// Starts nginx, which gives this answer over TLS, in one process; `None` where there is no nginx.
+    /// Starts nginx, which gives this answer over TLS, in one process; `None` if there is no nginx.
     pub fn nginx(answer: &[u8], certificate: &Certificate, cpus: &[usize]) -> Option<Self> {
         let folder = folder();
         certificate.write(folder.path());
@@ -174,7 +174,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Empties the audit log, which would otherwise fill the memory that its folder is in. After load, it is not empty.
+    /// Empties the audit log, which would otherwise fill its folder's memory. After a load, it must not be empty.
     pub fn forget_audit(&self) {
         if let Some(path) = &self.audit_log {
             assert!(fs::metadata(path).unwrap().len() > 0, "nothing was audited");
@@ -190,7 +190,7 @@ impl Drop for Server {
     }
 }
 
-/// In memory where that is possible: what a disk does is not measured here.
+/// A folder in memory if possible, since disks are not measured here.
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -202,7 +202,7 @@ fn serve(binary: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Auth, audit, the admin listener and all limits are on; rates are limits that the load stays below.
+/// Auth, audit, the admin listener and all limits are on. The limits are above the rates of the load.
 fn write_config(folder: &Path, setup: Setup<'_>) {
     let hash = HEXLOWER.encode(&Sha256::digest(PASSWORD));
     let audit = match setup.audit {
@@ -236,8 +236,8 @@ pub fn write_secret(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// One process that gives an answer which it need not look for, by the defaults of nginx but that it logs nothing and never
-/// ends a connection by itself.
+/// One process that gives a fixed answer. It has nginx's defaults, except that it logs nothing and never closes a
+/// connection.
 fn nginx_config(answer: &[u8], address: SocketAddr) -> String {
     let end = head_end(answer).unwrap();
     let (head, body) = (str::from_utf8(&answer[..end]).unwrap(), str::from_utf8(&answer[end..]).unwrap());
@@ -256,7 +256,7 @@ fn nginx_config(answer: &[u8], address: SocketAddr) -> String {
     )
 }
 
-/// Starts a process on these CPUs, by a thread that is bound to them: a child inherits that.
+/// Starts a process on these CPUs, from a thread bound to them: a child inherits the binding.
 fn spawn(command: &mut Command, cpus: &[usize]) -> io::Result<Child> {
     let bound = || {
         machine::bind(cpus);
@@ -265,7 +265,7 @@ fn spawn(command: &mut Command, cpus: &[usize]) -> io::Result<Child> {
     std::thread::scope(|scope| scope.spawn(bound).join().unwrap())
 }
 
-/// The log, read to its end, or the server would wait for a reader.
+/// The lines of the log. They are read to the end, since the server would otherwise wait for a reader.
 fn lines(stderr: ChildStderr) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What a call costs the server where clients sleep, and where its audit log goes.
+//! The cost of a call to the server if clients sleep, by the destination of its audit log.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     servers::{Audit, Server, Setup},
 };
 
-/// Numbers a request of the batches.
+/// Numbers in a request of the batches.
 const BATCH: usize = 1000;
 
-/// Callers who sleep, from few to many.
+/// Callers that sleep, from few to many.
 const PACES: [Pace; 3] = [
     Pace { callers: 16, calls_per_second: 200.0 },
     Pace { callers: 32, calls_per_second: 2000.0 },
@@ -23,7 +23,7 @@ const PACES: [Pace; 3] = [
 ];
 
 impl Bench {
-    /// Loads that sleep, beside one that never does.
+    /// Compares loads that sleep with one that never does.
     pub fn sleeping(&mut self) {
         let columns = [
             "PhoneToUID, one number",
@@ -88,7 +88,7 @@ impl Bench {
         self.report.table(&table);
     }
 
-    /// The places where an audit log may go.
+    /// Compares the destinations of an audit log.
     pub fn audit_logs(&mut self) {
         let columns = [
             "PhoneToUID, numbers/s",

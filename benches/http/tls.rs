@@ -1,4 +1,4 @@
-//! TLS: the certificates of the servers, and how the load speaks it.
+//! TLS: the servers' certificates, and the load's client configuration.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,23 +14,23 @@ use rustls::{
     version::TLS13,
 };
 
-/// Names of the files of a certificate and its key, in a server's folder.
+/// File names of a certificate and its key, in a server's folder.
 pub const CERTIFICATE: &str = "tls.crt";
 pub const PRIVATE_KEY: &str = "tls.key";
 
-/// A certificate that signs itself, and its key, as PEM.
+/// A self-signed certificate and its key, as PEM.
 pub struct Certificate {
     certificate: String,
     private_key: String,
 }
 
 impl Certificate {
-    /// Of a key on the curve P-256.
+    /// A certificate with a P-256 key.
     pub fn p256() -> Self {
         Self::of(&KeyPair::generate().unwrap())
     }
 
-    /// Of an RSA key of 2,048 bits.
+    /// A certificate with an RSA key of 2,048 bits.
     pub fn rsa() -> Self {
         Self::of(&KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap())
     }
@@ -46,7 +46,7 @@ impl Certificate {
     }
 }
 
-/// How the bare server speaks TLS: with the certificate in `folder`, and in all else by the defaults of rustls.
+/// The bare server's TLS: the certificate in `folder`, and otherwise the defaults of rustls.
 pub fn server(folder: &Path) -> Arc<ServerConfig> {
     let chain = vec![CertificateDer::from_pem_file(folder.join(CERTIFICATE)).unwrap()];
     let key = PrivateKeyDer::from_pem_file(folder.join(PRIVATE_KEY)).unwrap();
@@ -57,11 +57,11 @@ pub fn server(folder: &Path) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// How the load speaks TLS 1.3.
+/// The load's TLS 1.3.
 #[derive(Clone, Copy)]
 pub struct Client {
     pub group: &'static dyn SupportedKxGroup,
-    /// Whether sessions are taken up again.
+    /// Whether sessions are resumed.
     pub resumes: bool,
 }
 
@@ -73,8 +73,8 @@ impl Client {
         Self { resumes: true, ..self }
     }
 
-    /// A configuration with a store of tickets of its own. It trusts everybody, and checks no signature: the load is to
-    /// cost less than the server.
+    /// A configuration with its own store of tickets. It trusts everybody and checks no signature, so that the load
+    /// costs less than the server.
     pub fn config(self) -> Arc<ClientConfig> {
         let provider = CryptoProvider { kx_groups: vec![self.group], ..aws_lc_rs::default_provider() };
         let builder = ClientConfig::builder_with_provider(Arc::new(provider));
@@ -86,7 +86,7 @@ impl Client {
     }
 }
 
-/// What the servers of a benchmark are called.
+/// The name of a benchmark's servers.
 pub fn name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }

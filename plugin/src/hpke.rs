@@ -1,11 +1,11 @@
-//! HPKE's base mode (RFC 9180) over DHKEM(P-256, HKDF-SHA256), with ChaCha20-Poly1305, from the secret of a
-//! Diffie-Hellman that was done elsewhere; and the tag by which a stanza tells whose it is (c2sp.org/age).
+//! HPKE's base mode (RFC 9180) with DHKEM(P-256, HKDF-SHA256) and ChaCha20-Poly1305, from a Diffie-Hellman secret that
+//! is computed elsewhere. Also the tag that shows which recipient a stanza is for (c2sp.org/age).
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::Aead as _};
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of an uncompressed point of P-256.
+/// Bytes of an uncompressed P-256 point.
 pub(crate) const SHARE_BYTES: usize = 65;
 
 /// Bytes of an encrypted file key: 16 and a tag.
@@ -16,11 +16,11 @@ pub(crate) const TAG_BYTES: usize = 4;
 
 const INFO: &[u8] = b"age-encryption.org/p256tag";
 
-/// DHKEM(P-256, HKDF-SHA256) alone, and with HKDF-SHA256 and ChaCha20-Poly1305.
+/// The suite ids of DHKEM(P-256, HKDF-SHA256) alone, and together with HKDF-SHA256 and ChaCha20-Poly1305.
 const KEM_SUITE: &[u8] = b"KEM\x00\x10";
 const SUITE: &[u8] = b"HPKE\x00\x10\x00\x01\x00\x03";
 
-/// The tag of a stanza with this share, for the holder of `public`.
+/// The tag of a stanza with this share for the holder of `public`.
 pub(crate) fn tag(share: &[u8; SHARE_BYTES], public: &[u8; SHARE_BYTES]) -> [u8; TAG_BYTES] {
     let holder = &Sha256::digest(compressed(public))[..TAG_BYTES];
     let (hash, _) = Hkdf::<Sha256>::extract(Some(INFO), &[&share[..], holder].concat());
@@ -29,7 +29,7 @@ pub(crate) fn tag(share: &[u8; SHARE_BYTES], public: &[u8; SHARE_BYTES]) -> [u8;
     tag
 }
 
-/// A point in the form of recipients.
+/// A point in the compressed form that recipients have.
 pub(crate) fn compressed(point: &[u8; SHARE_BYTES]) -> [u8; 33] {
     let mut compressed = [0; 33];
     compressed[0] = 2 | (point[SHARE_BYTES - 1] & 1);
@@ -37,7 +37,8 @@ pub(crate) fn compressed(point: &[u8; SHARE_BYTES]) -> [u8; 33] {
     compressed
 }
 
-/// The file key of a stanza: `secret` is what the Diffie-Hellman of its share came to. `None` where it does not fit.
+/// Opens the file key of a stanza. `secret` is the Diffie-Hellman result of its share. `None` if the stanza does not
+/// fit.
 pub(crate) fn open(
     secret: &[u8],
     share: &[u8; SHARE_BYTES],

@@ -1,4 +1,4 @@
-//! An identity: which key of which token, and where its PIN is. No secret is in it.
+//! An identity: it names a key on a token and the file with the PIN. It contains no secret.
 
 use std::{
     fs,
@@ -20,10 +20,10 @@ pub(crate) const PLUGIN: &str = "pkcs11tag";
 const IDENTITY: Hrp = Hrp::parse_unchecked("age-plugin-pkcs11tag-");
 const RECIPIENT: Hrp = Hrp::parse_unchecked("age1tag");
 
-/// Permission bits of a PIN file that mean that others on the system can reach it.
+/// The permission bits by which others on the system can access a PIN file.
 const OTHERS: u32 = 0o007;
 
-/// What an identity names.
+/// The content of an identity.
 pub(crate) struct Identity {
     pub(crate) module: PathBuf,
     pub(crate) token: String,
@@ -51,7 +51,7 @@ impl Identity {
         Some(Self { module, token, key, pin_file, public })
     }
 
-    /// The line for an identity file.
+    /// The identity as a line for an identity file.
     pub(crate) fn to_line(&self) -> Result<String, String> {
         let raw = RawIdentity {
             module: self.module.clone(),
@@ -70,7 +70,7 @@ impl Identity {
     }
 }
 
-/// The PIN in a file that nobody else can read.
+/// Reads the PIN from its file, which others must not be able to access.
 pub(crate) fn read_pin(path: &Path) -> Result<SecretString, String> {
     let failed = |reason: &dyn std::fmt::Display| format!("PIN file {}: {reason}", path.display());
     let mode = fs::metadata(path).map_err(|error| failed(&error))?.permissions().mode();

@@ -1,8 +1,8 @@
 //! `age-plugin-pkcs11tag`: opens age files for `age1tag1…` recipients with a P-256 key behind PKCS#11.
 //!
-//! age's `p256tag` recipients are made for hardware: whoever encrypts needs no plugin. To open a file is one
-//! Diffie-Hellman, which the token does with a key that never leaves it; the rest is here. An identity names the module,
-//! the token and the key, and where the PIN is; it holds no secret.
+//! age's `p256tag` recipients are made for hardware, and encrypting for them needs no plugin. Opening a file takes one
+//! Diffie-Hellman computation. The token does it with a key that never leaves it; the rest happens here. An identity
+//! names the module, the token, the key and the file with the PIN. It holds no secret.
 
 mod hpke;
 mod identity;
@@ -27,11 +27,11 @@ use zeroizing_alloc::ZeroAlloc;
 
 use self::{identity::Identity, token::Token};
 
-/// Wipes what held file keys and PINs, whoever allocated it.
+/// Wipes all freed memory, no matter who allocated it, since it may have held file keys and PINs.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
-/// The stanza of a `age1tag1…` recipient.
+/// The stanza type of an `age1tag1…` recipient.
 const STANZA: &str = "p256tag";
 
 /// An age plugin that opens files for age1tag1… recipients with a key behind PKCS#11
@@ -84,7 +84,7 @@ fn harden() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// Prints the identity of a key, as a file for `age -i`.
+/// Prints the identity of a key in the form of a file for `age -i`.
 fn make(cli: &Cli) -> Result<(), String> {
     let (Some(module), Some(token), Some(key), Some(pin_file)) = (&cli.module, &cli.token, &cli.key, &cli.pin_file)
     else {
@@ -144,7 +144,8 @@ impl IdentityPluginV1 for Plugin {
 }
 
 impl Plugin {
-    /// The key of the file, by the first of its stanzas that an identity opens: a token is asked no more often than needed.
+    /// Unwraps the file key with the first stanza that an identity opens, so that tokens are asked no more often than
+    /// needed.
     fn unwrap(
         &self,
         file_index: usize,
@@ -170,7 +171,7 @@ impl Plugin {
     }
 }
 
-/// A stanza, taken apart.
+/// The parts of a stanza.
 struct Parts<'s> {
     tag: [u8; hpke::TAG_BYTES],
     share: [u8; hpke::SHARE_BYTES],
@@ -186,7 +187,7 @@ impl<'s> Parts<'s> {
     }
 }
 
-/// Has the token open it; the inner error is for whoever wants the file.
+/// Opens the stanza with the token. The inner error is meant for the user who wants the file.
 fn open(
     identity: &Identity,
     parts: &Parts<'_>,

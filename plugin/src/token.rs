@@ -1,4 +1,4 @@
-//! A PKCS#11 token: the one key pair that is asked for, and what the token does with its private half.
+//! A PKCS#11 token: the key pair that is asked for, and the operations with its private half.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ use cryptoki::{
 
 use crate::hpke::SHARE_BYTES;
 
-/// The curve P-256, as PKCS#11 wants it named: an object identifier in DER.
+/// The curve P-256 as PKCS#11 names it: an object identifier in DER.
 const P_256: [u8; 10] = [0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
 
-/// How a point begins where it stands in DER: an octet string of 65 bytes.
+/// The beginning of a DER-encoded point: an octet string of 65 bytes.
 const DER_POINT: [u8; 2] = [0x04, 0x41];
 
-/// A token that somebody has logged in to.
+/// A token with a logged-in session.
 pub(crate) struct Token {
     session: Session,
     // Ends the library once the session has ended.
@@ -30,7 +30,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// The token of this label.
+    /// Opens and logs in to the token with this label.
     pub(crate) fn open(module: &Path, label: &str, pin: &SecretString) -> Result<Self, String> {
         let failed = |error: cryptoki::error::Error| format!("token {label}: {error}");
         let library = Pkcs11::new(module).map_err(|error| format!("{}: {error}", module.display()))?;
@@ -38,7 +38,8 @@ impl Token {
         let slots = library.get_slots_with_token().map_err(failed)?;
         let is_it = |slot: &_| library.get_token_info(*slot).is_ok_and(|info| info.label() == label);
         let slot = slots.into_iter().find(is_it).ok_or_else(|| format!("token {label}: it is not there"))?;
-        // A replica asks again each second while its token does not open the ring: a wrong PIN must not use up the last try.
+        // While its token does not open the ring, a replica tries again every second. A wrong PIN must not use up the
+        // last try.
         let info = library.get_token_info(slot).map_err(failed)?;
         if info.user_pin_locked() || info.user_pin_final_try() {
             return Err(format!("token {label}: its PIN is locked, or has one try left: use its maker's tool"));
@@ -73,7 +74,7 @@ impl Token {
         made.map(|_| ()).map_err(|error| format!("key {key}: {error}"))
     }
 
-    /// The public half, as an uncompressed point.
+    /// The public key, as an uncompressed point.
     pub(crate) fn public_key(&self, key: &str) -> Result<[u8; SHARE_BYTES], String> {
         let public = self.find(ObjectClass::PUBLIC_KEY, key)?;
         match self.attribute(public, AttributeType::EcPoint)? {
@@ -86,7 +87,7 @@ impl Token {
         }
     }
 
-    /// What the private half and `share` come to.
+    /// The Diffie-Hellman result of the private key and `share`.
     pub(crate) fn diffie_hellman(&self, key: &str, share: &[u8; SHARE_BYTES]) -> Result<SecretBox<Vec<u8>>, String> {
         let private = self.find(ObjectClass::PRIVATE_KEY, key)?;
         let template = [
@@ -101,7 +102,7 @@ impl Token {
             let how = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), point));
             self.session.derive_key(&how, private, &template)
         };
-        // The standard wants the point as it is; some tokens take it in DER alone.
+        // The standard wants the plain point, but some tokens only accept it in DER.
         let der = [&DER_POINT[..], share].concat();
         let derived = derive(share).or_else(|_| derive(&der)).map_err(|error| format!("key {key}: {error}"))?;
         match self.attribute(derived, AttributeType::Value)? {

@@ -1,4 +1,4 @@
-//! Columns of Arrow: in pieces to all cores, and back as they came.
+//! Arrow columns: splits them into pieces for all cores, and joins the results in order.
 
 use std::{
     any::Any,
@@ -25,23 +25,23 @@ use crate::{
     task::{Counts, Task},
 };
 
-/// Rows of a piece: enough for a thread to be worth its start, and few enough to keep all cores busy to the end.
+/// Rows of a piece: enough that starting a thread pays off, and few enough that all cores stay busy to the end.
 const PIECE_ROWS: usize = 64 * 1024;
 
-/// What a column became.
+/// The results of a column.
 pub(crate) struct Mapped {
     /// A result for each chunk.
     pub(crate) results: Vec<ArrayRef>,
     pub(crate) errors: Option<Vec<ArrayRef>>,
     pub(crate) counts: Counts,
-    /// Why there are none, where a row failed and none may.
+    /// Why there are no results, if a row failed and none may.
     pub(crate) refused: Option<Failure>,
 }
 
-/// Types whose rows are texts.
+/// The types whose rows are texts.
 pub(crate) const TEXTS: &str = "string, large_string, string_view, or a dictionary of one of these";
 
-/// The type of texts that a column of `texts` becomes; `None` where it does not hold texts.
+/// The type of the texts that a column of type `texts` is mapped to; `None` if it does not hold texts.
 pub(crate) fn type_of_texts(texts: &DataType) -> Option<DataType> {
     match texts {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(texts.clone()),
@@ -51,9 +51,9 @@ pub(crate) fn type_of_texts(texts: &DataType) -> Option<DataType> {
     }
 }
 
-/// Maps all rows of `chunks`, which are of this type, on so many `threads`.
+/// Maps all rows of `chunks`, which have this type, on this many `threads`.
 pub(crate) fn map(task: &Task<'_>, chunks: &[ArrayRef], texts: &DataType, threads: usize) -> Result<Mapped, Failure> {
-    // What unwinds here would otherwise take its words, perhaps a number, to Python.
+    // Otherwise a panic would carry its message, perhaps with a number, to Python.
     let mapped = catch_unwind(AssertUnwindSafe(|| map_chunks(task, chunks, texts, threads)));
     mapped.unwrap_or_else(|_: Box<dyn Any + Send>| Err(Failure::Defect))
 }
@@ -96,12 +96,12 @@ fn map_chunks(task: &Task<'_>, chunks: &[ArrayRef], texts: &DataType, threads: u
     Ok(mapped)
 }
 
-/// The pieces of a chunk of so many `rows`.
+/// The pieces of a chunk with this many `rows`.
 fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(PIECE_ROWS).map(move |begin| begin..rows.min(begin + PIECE_ROWS))
 }
 
-/// Does `work` for the numbers up to `count`, each on one of so many `threads`. None is begun behind one whose row was refused.
+/// Does `work` for each number below `count` on one of `threads`. After a refused row, no later number is started.
 fn on_threads(
     count: usize,
     threads: usize,
@@ -131,7 +131,7 @@ fn on_threads(
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// All `arrays` as one, of this type.
+/// All `arrays` joined into one of this type.
 fn joined(mut arrays: Vec<ArrayRef>, data_type: &DataType) -> Result<ArrayRef, Failure> {
     if arrays.len() == 1 {
         return Ok(arrays.remove(0));
@@ -143,7 +143,7 @@ fn joined(mut arrays: Vec<ArrayRef>, data_type: &DataType) -> Result<ArrayRef, F
     concat(&arrays).map_err(|_| Failure::TooLarge)
 }
 
-/// A chunk, and how its rows are found.
+/// A chunk with access to its rows.
 enum Column {
     Small(StringArray),
     Large(LargeStringArray),
@@ -181,7 +181,7 @@ impl Column {
 
 impl<O: OffsetSizeTrait> Rows for GenericStringArray<O> {
     fn bytes(&self, at: usize) -> Option<&[u8]> {
-        // Nobody has looked yet whether the bytes are UTF-8, so that no `str` may be made of them.
+        // The bytes are not checked to be UTF-8 yet, so they must not be made into a `str`.
         let offsets = self.value_offsets();
         self.is_valid(at)
             .then(|| self.value_data().get(offsets[at].as_usize()..offsets[at + 1].as_usize()).unwrap_or_default())

@@ -1,26 +1,26 @@
-//! What goes wrong, as exceptions of the package. None has a number, a UID or a key in its text.
+//! Errors, raised as exceptions of the package. Their texts never contain a number, a UID or a key.
 
 use std::fmt::Display;
 
 use callveil::item::ItemError;
 use pyo3::prelude::*;
 
-/// The module that has the exceptions.
+/// The module of the exceptions.
 const EXCEPTIONS: &str = "callveil._errors";
 
-/// Why a call was not done.
+/// Why a call failed.
 pub(crate) enum Failure {
-    /// The ring, or its identity, is not taken.
+    /// The ring or its identity was refused.
     Ring(String),
-    /// It cannot be recorded who opens UIDs.
+    /// The use of keys cannot be recorded.
     NotRecorded(String),
-    /// A row failed, and the caller wants none that does.
+    /// A row failed, and the caller does not accept failures.
     Row { row: usize, error: ItemError },
-    /// The column is of a kind that is not mapped.
+    /// The column is of a kind that cannot be mapped.
     Kind(String),
-    /// An argument has no such value.
+    /// An argument has an invalid value.
     Value(String),
-    /// What came of it does not fit.
+    /// The result is too large.
     TooLarge,
     /// A defect of this library.
     Defect,
@@ -35,7 +35,7 @@ impl Failure {
         Self::Value(reason.to_string())
     }
 
-    /// The same, of rows behind so many others.
+    /// The same failure, counted after `rows` earlier rows.
     pub(crate) fn behind(self, rows: usize) -> Self {
         match self {
             Self::Row { row, error } => Self::Row { row: rows + row, error },
@@ -43,7 +43,7 @@ impl Failure {
         }
     }
 
-    /// The exception.
+    /// The failure as an exception.
     fn raise(self, py: Python<'_>) -> PyResult<PyErr> {
         let exceptions = py.import(EXCEPTIONS)?;
         let of = |class: &str, text: String| Ok(PyErr::from_value(exceptions.getattr(class)?.call1((text,))?));

@@ -21,31 +21,31 @@ use crate::{
     task::{Counts, OnError, Operation, Task},
 };
 
-/// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
+/// Rows in one batch: enough to make the cost of a batch small, and few enough for the near caches.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Bytes of texts that one piece of results holds: what its offsets, of 32 bits, reach.
+/// Maximum bytes of text in one piece of results: its 32-bit offsets reach no further.
 const TEXT_BYTES_MAX: usize = i32::MAX as usize;
 
-/// What is said of a key that is not in the ring.
+/// The state of a key that is not in the ring.
 const UNKNOWN: &str = "unknown";
 
-/// Rows of a column, by their place.
+/// Rows of a column, by index.
 pub(crate) trait Rows: Sync {
-    /// The bytes of the row at `at`; `None` where it is NULL.
+    /// The bytes of the row at `at`; `None` if it is NULL.
     fn bytes(&self, at: usize) -> Option<&[u8]>;
 }
 
-/// What a piece of a column became.
+/// The results of a piece of a column.
 pub(crate) struct Piece {
     pub(crate) results: ArrayRef,
     pub(crate) errors: Option<ArrayRef>,
     pub(crate) counts: Counts,
-    /// The first row that failed, where no row may.
+    /// The first row that failed, if no row may fail.
     pub(crate) refused: Option<(usize, ItemError)>,
 }
 
-/// The type of what becomes of a row, where it is a text of `texts`.
+/// The type of the results, if the texts of the column have the type `texts`.
 pub(crate) fn type_of_results(operation: Operation, texts: &DataType) -> DataType {
     match operation {
         Operation::Map(Mode::PhoneToAliases) => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
@@ -54,7 +54,7 @@ pub(crate) fn type_of_results(operation: Operation, texts: &DataType) -> DataTyp
     }
 }
 
-/// The fields of what `inspect` gives: the key's id, and its state.
+/// The fields of an `inspect` result: the key's id and its state.
 fn fields_of_inspect() -> Fields {
     ["key", "state"].map(|name| Field::new(name, DataType::Utf8, true)).into_iter().collect()
 }
@@ -86,7 +86,7 @@ struct Mapper<'t> {
     task: &'t Task<'t>,
     batch: Batch<'t>,
     mapped: Mapped,
-    /// What a row is normalised to.
+    /// The normalised text of a row.
     text: String,
     out: Out,
     errors: Option<StringBuilder>,
@@ -97,7 +97,7 @@ struct Mapper<'t> {
 impl Mapper<'_> {
     fn map(&mut self, rows: &impl Rows, range: Range<usize>) -> Result<(), Failure> {
         let Self { task, batch, mapped, text: normalized, out, errors, counts, refused } = self;
-        // What is not UTF-8 fails as the empty text does.
+        // A row that is not UTF-8 fails like an empty text.
         let texts: Vec<Option<&str>> =
             range.clone().map(|at| rows.bytes(at).map(|row| str::from_utf8(row).unwrap_or_default())).collect();
         mapped.clear();
@@ -137,7 +137,7 @@ impl Mapper<'_> {
     }
 }
 
-/// Notes why a row failed, if it did, where that is wanted.
+/// Adds the error of a row, or none, if errors are wanted.
 fn note(errors: &mut Option<StringBuilder>, error: Option<ItemError>) {
     if let Some(errors) = errors {
         errors.append_option(error.map(ItemError::code));
@@ -152,14 +152,14 @@ fn normalize(task: &Task<'_>, text: &str, normalized: &mut String) -> Result<(),
     Ok(())
 }
 
-/// The key that the UID `text` names, and what it is good for.
+/// The key that the UID `text` names, and that key's state.
 fn inspect(task: &Task<'_>, text: &str) -> Result<(KeyId, &'static str), ItemError> {
     let uid = Uid::parse(text).map_err(|_| ItemError::MalformedUid)?;
     let ring = task.tokenizer.ring();
     Ok((uid.key_id, ring.key(uid.key_id).map_or(UNKNOWN, |key| ring.state(key, task.now).name())))
 }
 
-/// Results that are being made.
+/// A builder of results.
 enum Out {
     Texts(StringBuilder),
     Lists(ListBuilder<StringBuilder>),
@@ -167,7 +167,7 @@ enum Out {
 }
 
 impl Out {
-    /// Room for the results of so many `rows`.
+    /// A builder with room for the results of `rows` rows.
     fn new(operation: Operation, rows: usize) -> Self {
         match operation {
             Operation::Map(Mode::PhoneToAliases) => Self::Lists(ListBuilder::new(StringBuilder::new())),
@@ -211,7 +211,7 @@ impl Out {
         }
     }
 
-    /// Keeps a text that was not mapped, which may be of any length.
+    /// Adds a text that was not mapped. It may have any length.
     fn keep(&mut self, text: &str) -> Result<(), Failure> {
         if let Self::Texts(texts) = self {
             if texts.values_slice().len() + text.len() > TEXT_BYTES_MAX {

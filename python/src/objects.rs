@@ -11,21 +11,21 @@ use pyo3::{
 
 use crate::failure::Failure;
 
-/// Rows that are copied out of a list at once: what bounds the memory beside the results.
+/// Rows that are copied from a list at a time. This bounds the memory besides the results.
 pub(crate) const ROWS_AT_ONCE: usize = 256 * 1024;
 
-/// The name of pandas' type of NA.
+/// The name of pandas' NA type.
 const NA: &str = "NAType";
 
-/// The texts of `objects`, from `first` on; NULL where there is nothing.
+/// The texts of `objects`, which begin at row `first`; NULL for an object that stands for no value.
 ///
 /// # Errors
-/// [`Failure::Kind`] where something else stands there.
+/// [`Failure::Kind`] for any other object.
 pub(crate) fn read(objects: &[Bound<'_, PyAny>], first: usize) -> PyResult<ArrayRef> {
     let mut texts = LargeStringBuilder::new();
     for (at, object) in objects.iter().enumerate() {
         if let Ok(text) = object.cast::<PyString>() {
-            // Half of a pair of surrogates is no text: it fails as the empty one does.
+            // An unpaired surrogate is not text. It fails like an empty text.
             texts.append_value(text.to_cow().unwrap_or_default());
         } else if is_null(object)? {
             texts.append_null();
@@ -51,8 +51,8 @@ fn is_null(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(object.get_type().name()? == NA)
 }
 
-/// Appends the rows of `results` to `list`: where the column has NULL, what stood there; a text that was kept is the one that
-/// stood there, too.
+/// Appends the rows of `results` to `list`. Where the column has NULL, the original object is appended. A text that was
+/// kept comes from `results` and is equal to the original.
 pub(crate) fn write(
     results: &ArrayRef,
     objects: &[Bound<'_, PyAny>],
@@ -75,7 +75,7 @@ pub(crate) fn write_errors(errors: &ArrayRef, list: &Bound<'_, PyList>) -> PyRes
     errors.iter().try_for_each(|error| list.append(error.map(|error| PyString::intern(list.py(), error))))
 }
 
-/// The row at `at` as Python has it.
+/// The row at `at` as a Python object.
 fn object_at<'py>(results: &ArrayRef, at: usize, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
     if results.is_null(at) {
         return Ok(py.None().into_bound(py));

@@ -1,4 +1,4 @@
-//! Who opens UIDs: the record of the command line, with the host and the process.
+//! Records who opens UIDs, in the command line's format, with the host and the process.
 
 use std::{
     path::PathBuf,
@@ -15,21 +15,21 @@ use serde_json::{Value, json};
 
 use crate::{failure::Failure, task::Counts};
 
-/// Where it is recorded who opens UIDs.
+/// The destination of the records.
 pub(crate) enum Sink {
     /// Beside the ring at this path.
     Beside(PathBuf),
     /// In this file.
     File(PathBuf),
-    /// With the caller, who is called with each record.
+    /// A Python callable, which is called with each record.
     Call(Py<PyAny>),
 }
 
-/// Where records go, and who is told to open UIDs.
+/// Where records go, and the host that they name.
 pub(crate) struct Recorder {
     sink: Sink,
     host: String,
-    /// The runs under way, where several calls are one.
+    /// The runs in progress, while several calls are recorded together.
     runs: Mutex<Option<Vec<Run>>>,
 }
 
@@ -50,7 +50,7 @@ impl Recorder {
         Self { sink, host, runs: Mutex::default() }
     }
 
-    /// Makes one run of all calls from here to [`Recorder::leave`].
+    /// Records all calls until [`Recorder::leave`] as one run.
     pub(crate) fn enter(&self) -> Result<(), Failure> {
         let mut runs = self.runs();
         if runs.is_some() {
@@ -60,14 +60,14 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records how those calls ended.
+    /// Records how these calls ended.
     pub(crate) fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let runs = self.runs().take().unwrap_or_default();
-        // All are recorded, also after one could not be.
+        // All of them are recorded, even if one cannot be.
         runs.into_iter().map(|run| run.end(py)).fold(Ok(()), Result::and)
     }
 
-    /// Does `act`, which opens UIDs as `command` does, between two records. What cannot be recorded is not done.
+    /// Does `act`, which opens UIDs as `command` does, between two records. If the first one fails, `act` is not done.
     pub(crate) fn around<T>(
         &self,
         py: Python<'_>,
@@ -144,7 +144,7 @@ impl Run {
     }
 }
 
-/// Calls `call` with a record, as the file would have it.
+/// Calls `call` with a record that has the form of a line in the file.
 fn tell(call: &Bound<'_, PyAny>, command: &str, fields: Value) -> PyResult<()> {
     let line = journal::line(command, fields);
     let record = call.py().import("json")?.call_method1("loads", (line,))?;

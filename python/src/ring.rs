@@ -26,22 +26,22 @@ pub(crate) struct Ring {
     pub(crate) open: Arc<Open>,
 }
 
-/// What tokenizers share with their ring.
+/// The parts that tokenizers share with their ring.
 pub(crate) struct Open {
     file: RingFile,
-    /// Which rings may be taken.
+    /// The rings that are accepted.
     config: KeyringConfig,
     trunk_zero: TrunkZeroRegions,
     in_use: RwLock<Arc<Tokenizer>>,
 }
 
 impl Open {
-    /// The tokenizer of this moment; a call keeps the one it began with.
+    /// The current tokenizer. A call keeps the one that it began with.
     pub(crate) fn tokenizer(&self) -> Arc<Tokenizer> {
         self.in_use.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where the ring is.
+    /// The path of the ring.
     pub(crate) fn path(&self) -> PathBuf {
         self.file.path().to_owned()
     }
@@ -67,7 +67,7 @@ fn read(file: &RingFile, config: &KeyringConfig) -> Result<KeyRing, Failure> {
     Ok(ring)
 }
 
-/// How a ring is opened.
+/// How to open a ring.
 struct How {
     path: PathBuf,
     identity: Option<PathBuf>,

@@ -1,23 +1,23 @@
-//! What is done with a column.
+//! What to do with a column.
 
 use callveil::{ids::Context, item::Mode, tokenizer::Tokenizer};
 use jiff::Timestamp;
 
 use crate::failure::Failure;
 
-/// What a column becomes.
+/// What a column is mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// What a mode of the tokenizer makes of it.
+    /// The results of a mode of the tokenizer.
     Map(Mode),
-    /// The numbers that the texts mean, in the form that no configuration changes.
+    /// The numbers that the texts mean, in a form that does not depend on the configuration.
     Normalize,
     /// The key of each UID, and that key's state.
     Inspect,
 }
 
 impl Operation {
-    /// The operation of this name.
+    /// The operation with this name.
     pub(crate) fn from_name(name: &str) -> Result<Self, Failure> {
         Ok(match name {
             "tokenize" => Self::Map(Mode::PhoneToUid),
@@ -30,7 +30,7 @@ impl Operation {
         })
     }
 
-    /// The command that does the same, where that is recorded: it opens UIDs.
+    /// The equivalent command for the record. Only operations that open UIDs are recorded.
     pub(crate) fn recorded_as(self) -> Option<&'static str> {
         match self {
             Self::Map(Mode::UidToPhone) => Some("detokenize"),
@@ -39,25 +39,25 @@ impl Operation {
         }
     }
 
-    /// Whether each row becomes one text, and can so be kept as it is.
+    /// Whether each row becomes one text, so that a failed row can be kept as it is.
     pub(crate) fn gives_texts(self) -> bool {
         !matches!(self, Self::Map(Mode::PhoneToAliases) | Self::Inspect)
     }
 }
 
-/// What becomes of a row that cannot be mapped.
+/// What happens to a row that cannot be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnError {
     /// It becomes NULL.
     Null,
-    /// Nothing is given back, but an exception.
+    /// The call returns nothing and raises an exception.
     Raise,
     /// It stays as it is.
     Keep,
 }
 
 impl OnError {
-    /// The choice of this name, for `operation`.
+    /// The choice with this name, for `operation`.
     pub(crate) fn from_name(name: &str, operation: Operation) -> Result<Self, Failure> {
         match name {
             "null" => Ok(Self::Null),
@@ -69,18 +69,18 @@ impl OnError {
     }
 }
 
-/// What is done with every row: over one ring and one `now`.
+/// What to do with every row, with one ring and one `now`.
 pub(crate) struct Task<'t> {
     pub(crate) tokenizer: &'t Tokenizer,
     pub(crate) context: &'t Context,
     pub(crate) now: Timestamp,
     pub(crate) operation: Operation,
     pub(crate) on_error: OnError,
-    /// Whether it is wanted why rows failed.
+    /// Whether the caller wants to know why rows failed.
     pub(crate) wants_errors: bool,
 }
 
-/// What became of rows.
+/// The counts of rows and their results.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) rows: u64,

@@ -19,7 +19,7 @@ use crate::{
     task::{Counts, OnError, Operation, Task},
 };
 
-/// Threads that may be asked for.
+/// Maximum of threads that may be asked for.
 const THREADS_MAX: usize = 256;
 
 /// Maps columns for one context.
@@ -30,7 +30,7 @@ pub(crate) struct Tokenizer {
     recorder: Recorder,
 }
 
-/// What a call asks for.
+/// The arguments of a call.
 struct Call {
     operation: Operation,
     on_error: OnError,
@@ -52,7 +52,7 @@ impl Call {
 }
 
 impl Tokenizer {
-    /// Does `act` with the ring of this moment, recorded where it opens UIDs.
+    /// Does `act` with the current ring. It is recorded if it opens UIDs.
     fn with_task<T>(
         &self,
         py: Python<'_>,
@@ -73,7 +73,7 @@ impl Tokenizer {
     }
 }
 
-/// Maps `chunks` while other threads of Python go on.
+/// Maps `chunks` while other Python threads go on.
 fn map(
     py: Python<'_>,
     task: &Task<'_>,
@@ -86,7 +86,7 @@ fn map(
     mapped.refused.map_or_else(|| Ok(Mapped { refused: None, ..mapped }), Err)
 }
 
-/// What a call gives back: the results, and why rows failed where that is wanted.
+/// The return value of a call: the results and, if wanted, the errors of rows.
 type Answer<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
 #[pymethods]

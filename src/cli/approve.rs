@@ -1,4 +1,4 @@
-//! `callveil keys approver` and `keys approve`: two people for one change.
+//! `callveil keys approver` and `keys approve`: a change that two people must agree to.
 
 use std::{
     io,
@@ -129,7 +129,7 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<(), Failure> {
     if !args.yes {
         return Err(Failure::usage("nothing is signed yet: say --yes if all of that is meant"));
     }
-    // Asked for only now, so that nobody signs what they have not been shown.
+    // The key is read only now, so that nobody signs a change that they have not been shown.
     let signer = read_approver(&args.approver, config.mode)?;
     let is_known = config.approval.approvers().iter().any(|approver| approver == signer.verifier());
     if !is_known && config.approval.needed() > 0 {
@@ -144,7 +144,7 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<(), Failure> {
     done(args, &config, &signed, &name)
 }
 
-/// Tells what the ring changes, on stderr: it is for the person who signs.
+/// Shows on stderr what the ring changes, for the person who signs.
 fn show(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(), Failure> {
     let (against, before) = before(args, file, ring)?;
     if before.as_ref().is_some_and(|before| before.ring != ring.id().to_string()) {
@@ -163,7 +163,7 @@ fn show(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(), Failu
     Ok(())
 }
 
-/// The ring that is to be replaced, and what it was read from.
+/// The ring that is to be replaced, and where it was read from. `None` for the first generation.
 fn before(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(String, Option<Outline>), Failure> {
     if let Some(url) = &args.replica {
         return Ok((url.to_string(), Some(check::outline(url, &args.admin)?)));
@@ -177,8 +177,8 @@ fn before(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(String
         return Ok((String::new(), None));
     }
     let previous = with_suffix(&RealDisk.resolve(file.path()), ".previous");
-    // One that was rewritten, so that it lacks what was destroyed, would show nothing of that; and one that was not
-    // approved itself, nothing of what its maker would have come in with the next.
+    // A file that was rewritten without the destroyed keys would hide their destruction. A file that was not approved
+    // itself would hide what its author added to it.
     let is_in_use = |kept: &KeyRing| ring.parent() == Some(kept.hash()) && file.approval().check(kept).is_ok();
     match file.read_other(&previous).ok().filter(is_in_use) {
         Some(kept) => {
@@ -191,7 +191,7 @@ fn before(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(String
     }
 }
 
-/// Tells what the difference between the two does not.
+/// Warns of what the difference between the two rings does not show.
 fn warn(file: &RingFile, kept: &KeyRing, ring: &KeyRing, path: &Path) {
     if let Err(awaited) = file.approval().check(kept) {
         tell(format_args!("warning: no replica used {}: {awaited}", path.display()));

@@ -1,4 +1,4 @@
-//! What all commands that change a ring have in common: their flags, the update on disk and its record, and the result.
+//! What all commands that change a ring share: their flags, the update on disk, its record, and the result.
 
 use clap::Args;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -55,8 +55,8 @@ pub(super) fn lead(text: &str) -> Result<SignedDuration, String> {
 }
 
 impl ChangeArgs {
-    /// Changes the ring on disk, which must be one that the configuration allows, and records that: `about` tells what
-    /// was changed.
+    /// Changes the ring on disk and records the change. The configuration must allow the ring; `about` describes the
+    /// change for the record.
     pub(super) fn update<T>(
         &self,
         command: &'static str,
@@ -67,7 +67,7 @@ impl ChangeArgs {
         self.update_file(&file, &config, command, about, change)
     }
 
-    /// The same with a file of one's own making.
+    /// Does the same with a file that the caller opened.
     pub(super) fn update_file<T>(
         &self,
         file: &RingFile,
@@ -78,7 +78,7 @@ impl ChangeArgs {
     ) -> Result<(KeyRing, T), Failure> {
         let checked = file.read()?;
         config.check_pins(&checked)?;
-        // The ring that is changed is the one that was checked, however much later the lock is free.
+        // However late the lock is free: the ring that is changed must still be the one that was checked.
         let change = |ring: &KeyRing, now| match ring.id() == checked.id() {
             true => change(ring, now),
             false => Err(ChangeError::OtherRing),
@@ -87,7 +87,7 @@ impl ChangeArgs {
         self.ring.journal(command)?.around(act, |(ring, made)| with_ring(ring, about(made)))
     }
 
-    /// Tells what was done, as the result of the command.
+    /// Prints what was done, as the result of the command.
     pub(super) fn done(&self, ring: &KeyRing, text: &str, mut fields: Value) -> Result<(), Failure> {
         if !self.json {
             print(text)?;
@@ -104,7 +104,7 @@ impl ChangeArgs {
     }
 }
 
-/// What is recorded of every change, beside what it was about.
+/// Adds to `about` the fields that every change records: the ring, its generation and its hash.
 pub(super) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
     about["ring"] = ring.id().to_string().into();
     about["generation"] = ring.generation().into();
@@ -112,7 +112,7 @@ pub(super) fn with_ring(ring: &KeyRing, mut about: Value) -> Value {
     about
 }
 
-/// What is recorded of a change of one key.
+/// The fields that a change of one key records.
 pub(super) fn about_key(id: KeyId) -> Value {
     json!({"key": id.to_string()})
 }

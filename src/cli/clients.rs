@@ -1,4 +1,4 @@
-//! `callveil clients`: look after those who may call.
+//! `callveil clients`: manage the clients that may call.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ pub(super) fn run(command: &ClientsCommand) -> Result<(), Failure> {
         let hash = HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
         Ok::<_, Failure>((password, hash))
     };
-    // Whose password it becomes is for the configuration to say; its hash tells the two records of it together.
+    // The configuration decides which client gets the password. The hash in both records links them.
     let (password, hash) = journal.around(make, |(_, hash)| json!({"password_sha256": hash}))?;
     if *json {
         return print(json!({"password": *password, "password_sha256": hash}));

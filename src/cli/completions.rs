@@ -1,12 +1,12 @@
-//! `callveil completions`: what makes a shell complete commands and flags, and in bash the ids of keys.
+//! `callveil completions`: a script that lets a shell complete commands and flags, and in bash the ids of keys too.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::{failure::Failure, help};
 
-/// Adds to bash's completion the ids of keys, for the commands that want one: of the ring that the words before name. It
-/// reads the ring without a terminal, so that nobody is asked for a passphrase.
+/// Completes the ids of keys in bash, for the commands that take one. The flags already typed say which ring. The
+/// script reads that ring without a terminal, so that nobody is asked for a passphrase.
 const BASH_IDS: &str = r#"
 _callveil_with_ids() {
     _callveil "$@"
@@ -43,7 +43,7 @@ pub(super) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     super::say::print(script.trim_end())
 }
 
-/// The commands of `keys` whose first argument is the id of a key, as bash has them.
+/// The commands of `keys` whose first argument is the id of a key, as patterns of bash's `case`.
 fn wanting_an_id(command: &Command) -> Vec<String> {
     let keys = command.get_subcommands().filter(|sub| sub.get_name() == "keys");
     let wants = |sub: &&Command| sub.get_positionals().next().is_some_and(|argument| argument.get_id() == "id");

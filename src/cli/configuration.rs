@@ -1,4 +1,4 @@
-//! `callveil config`: a configuration to begin with, and what one would do.
+//! `callveil config`: print an example configuration, and check one.
 
 use std::{
     num::NonZeroUsize,
@@ -67,16 +67,16 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     Err(Failure::config(format_args!("{} is refused", args.file.display())))
 }
 
-/// What is to be said of a configuration.
+/// The findings about a configuration.
 #[derive(Default)]
 struct Findings {
-    /// What `serve` refuses.
+    /// Settings that `serve` refuses.
     faults: Vec<Fault>,
-    /// Files without which it does not start, and which may be elsewhere.
+    /// Files that `serve` cannot start without. They may be on another machine.
     missing: Vec<String>,
-    /// What is allowed, and hardly meant.
+    /// Settings that are allowed but probably not intended.
     warnings: Vec<String>,
-    /// What it would do: a heading, and lines.
+    /// What `serve` would do, as headings with lines.
     outlook: Vec<(&'static str, Vec<String>)>,
 }
 
@@ -104,7 +104,7 @@ impl Findings {
         self.faults.push(Fault::of_key(key, what.to_string()));
     }
 
-    /// Whether the file of `key` is there. One that is not is noted.
+    /// Whether the file that `key` names exists. A missing one is noted.
     fn is_there(&mut self, key: &str, path: &Path, remedy: &str) -> bool {
         let is_there = path.exists();
         if !is_there {
@@ -145,7 +145,7 @@ impl Findings {
     /// The ring, as `serve` would read it.
     fn look_at_ring(&mut self, config: &Config) -> Option<KeyRing> {
         let keyring = &config.keyring;
-        // A path that was wrong is empty, and told of already.
+        // An empty path means that the setting was wrong, which is reported already.
         let mut is_there = !keyring.path.as_os_str().is_empty()
             && self.is_there("keyring", &keyring.path, ": `callveil keys init` makes it");
         if let Some(identity) = &keyring.identity {

@@ -1,4 +1,4 @@
-//! How the admin listeners of replicas are spoken with: the token, whom TLS trusts, and who we say we are.
+//! How commands connect to the admin listeners of replicas: the token, the trusted CAs, and the client certificate.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ impl AdminArgs {
         Ok(Some(Zeroizing::new(token.trim().to_owned())))
     }
 
-    /// Connects as these say.
+    /// A TLS connector with these settings.
     pub(super) fn connector(&self) -> Result<TlsConnector, Failure> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! Compressed files, told by the endings of their names, or by how they begin.
+//! Compressed files, recognised by the ending of their name or by their first bytes.
 
 use std::{
     ffi::OsStr,
@@ -17,16 +17,16 @@ pub(super) enum Container {
     Zstd,
 }
 
-/// The logarithm of the bytes that zstd may look back at, which it keeps in memory: 8 MiB. All but its `--ultra` and
-/// `--long` do with as many.
+/// The base-2 logarithm of the largest zstd window, which is kept in memory: 8 MiB. zstd needs a larger one only for
+/// files made with `--ultra` or `--long`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// How gzip begins (RFC 1952), and zstd (RFC 8878).
+/// The first bytes of gzip (RFC 1952) and zstd (RFC 8878) files.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 impl Container {
-    /// That of a file of this name.
+    /// The container of a file with this name.
     pub(super) fn of(path: &Path) -> Self {
         match path.extension().and_then(OsStr::to_str) {
             Some("gz" | "gzip") => Self::Gzip,
@@ -35,7 +35,7 @@ impl Container {
         }
     }
 
-    /// That of a file that begins so.
+    /// The container of a file that begins with these bytes.
     pub(super) fn of_content(begin: &[u8]) -> Self {
         match begin {
             _ if begin.starts_with(GZIP) => Self::Gzip,
@@ -44,7 +44,7 @@ impl Container {
         }
     }
 
-    /// What is in `input`. One that ends too early is an error.
+    /// The unpacked content of `input`. Truncated input is an error.
     pub(super) fn unpack(self, input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::Plain => Box::new(input),
@@ -57,7 +57,7 @@ impl Container {
         })
     }
 
-    /// What packs into `file`.
+    /// A packer that writes to `file`.
     pub(super) fn pack(self, file: File) -> io::Result<Packer> {
         Ok(match self {
             Self::Plain => Packer::Plain(file),
@@ -83,7 +83,7 @@ impl Packer {
         }
     }
 
-    /// Writes what ends it.
+    /// Completes the file.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),

@@ -25,13 +25,14 @@ use crate::{
     },
 };
 
-/// The kind of key that AES-SIV is in Tink.
+/// Tink's type URL of an AES-SIV key.
 const TYPE_URL: &str = "type.googleapis.com/google.crypto.tink.AesSivKey";
 
-/// How the protocol buffer `AesSivKey` begins: field 2, `key_value`, of so many bytes. Its version, 0, is not written.
+/// The beginning of the protocol buffer `AesSivKey`: field 2, `key_value`, and its length. The version, 0, is not
+/// written.
 const KEY_VALUE: [u8; 2] = [2 << 3 | 2, 64];
 
-/// Bytes of a keyset's JSON, at most.
+/// Maximum bytes of a keyset's JSON.
 const KEYSET_BYTES_MAX: usize = 512;
 
 #[derive(Args)]
@@ -61,7 +62,7 @@ pub(super) struct Export<'a> {
 }
 
 impl ExportArgs {
-    /// Whether it is clear who is to get the keyset, and how.
+    /// Checks that the flags say who gets the keyset, and how.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let id = self.id;
         recipients_of(&self.recipient)?;
@@ -81,7 +82,7 @@ impl ExportArgs {
         Ok(())
     }
 
-    /// The keyset of a key of `ring`, as it was asked for.
+    /// The keyset of this key of `ring`, encrypted or in plain as the flags say.
     pub(super) fn prepare(&self, ring: &KeyRing) -> Result<Export<'_>, Failure> {
         let keyset = keyset(self.id, material(ring, self.id)?);
         let bytes = if self.cleartext {
@@ -92,13 +93,13 @@ impl ExportArgs {
         Ok(Export { bytes, output: self.output.as_deref() })
     }
 
-    /// To whom the key goes, for the record.
+    /// What the record says of the export: the key, its recipients and the file.
     pub(super) fn about(&self) -> Value {
         let output = self.output.as_ref().map(|path| path.display().to_string());
         json!({"key": self.id.to_string(), "cleartext": self.cleartext, "recipients": self.recipient, "output": output})
     }
 
-    /// Tells what was given away.
+    /// Warns of what the exported key allows.
     pub(super) fn warn(&self) {
         let id = self.id;
         let who =
@@ -112,14 +113,14 @@ impl ExportArgs {
 }
 
 impl Export<'_> {
-    /// Writes it to where it is wanted, and nowhere in between.
+    /// Writes the keyset to its destination, without a copy anywhere else.
     pub(super) fn hand_over(&self) -> Result<(), Failure> {
         let Some(path) = self.output else {
-            // The standard library's `stdout` has a buffer, which nobody wipes.
+            // The standard library's `stdout` has a buffer that is never wiped.
             let unbuffered = io::stdout().as_fd().try_clone_to_owned().map(File::from);
             return unbuffered.and_then(|mut out| out.write_all(&self.bytes)).map_err(Failure::from);
         };
-        // Half a keyset is half a key: none is left.
+        // Half a keyset is half a key, so an incomplete file is not left behind.
         writing::create(path, &self.bytes).map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 return Failure::failed(format_args!("{} exists already", path.display()));
@@ -141,12 +142,12 @@ fn material(ring: &KeyRing, id: KeyId) -> Result<&Material, Failure> {
     }
 }
 
-/// A keyset of this one key as Tink's JSON, in a buffer that never grows. UIDs carry the key's id themselves, so Tink
-/// adds no prefix of its own: RAW.
+/// A keyset of this one key as Tink's JSON, in a buffer that never grows. A UID carries the id of its key, so Tink adds
+/// no prefix of its own: RAW.
 fn keyset(id: KeyId, material: &Material) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new([0; KEY_VALUE.len() + MATERIAL_BYTES]);
     key[..KEY_VALUE.len()].copy_from_slice(&KEY_VALUE);
-    // Exposed because giving it away is what was asked for.
+    // Exposed because the export was asked for.
     key[KEY_VALUE.len()..].copy_from_slice(material.expose());
     let number = u16::from_be_bytes(id.to_bytes());
     let mut json = Zeroizing::new(String::with_capacity(KEYSET_BYTES_MAX));

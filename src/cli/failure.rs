@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, and the exit code that tells so.
+//! Why a command failed, and the exit code for it.
 
 use std::{
     fmt::{self, Display},
@@ -11,7 +11,7 @@ use crate::{
     keyring::{file::RingFileError, rotation::ChangeError},
 };
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 pub(super) struct Failure {
     pub(super) code: u8,
     pub(super) message: String,
@@ -64,7 +64,7 @@ impl From<RingFileError> for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Standard output failed. A reader that has gone away, such as `head`, wants no message.
+    /// Writing to standard output failed. A closed pipe, such as of `head`, needs no message.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { code: Self::FAILED, message: String::new() };

@@ -1,11 +1,11 @@
-//! What `--help` and the man pages say beyond a line for each argument: examples above all. A command that has none
-//! here fails a test.
+//! What `--help` and the man pages say beyond a line for each argument: above all, examples. A test fails if a command
+//! has no text here.
 
 use clap::{Command, CommandFactory as _};
 
 use super::Cli;
 
-/// What each command's help ends with. Lines are at most 94 characters, so that they are never wrapped.
+/// The text at the end of each command's help. Lines have at most 94 characters, so that they never wrap.
 const PAGES: &[(&str, &str)] = &[
     ("callveil", CALLVEIL),
     ("callveil serve", SERVE),
@@ -304,7 +304,7 @@ const KEYS: &str = "Examples:
 Losing the ring loses every UID, and whoever has it can open them all: keep copies, and guard
 them. keys/README.md tells how to rotate, retire and restore, and what to do about leaks.";
 
-/// The command line: what is parsed, and what completions, man pages and tests are made from.
+/// The command line. It parses the arguments; completions, man pages and tests are generated from it.
 pub fn command() -> Command {
     with_page(Cli::command(), "callveil")
 }

@@ -1,4 +1,4 @@
-//! `callveil inspect`: what a UID tells without being decrypted.
+//! `callveil inspect`: what a UID shows without being decrypted.
 
 use clap::Args;
 use jiff::Timestamp;

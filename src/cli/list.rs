@@ -55,7 +55,7 @@ pub(super) fn run(ring: &KeyRing, config: &KeyringConfig, now: Timestamp, json: 
     };
     let rows: Vec<_> = ring.keys().iter().map(row).collect();
     print_table(["KEY", "STATE", "CREATED", "ACTIVATES", "REGION"], &rows)?;
-    // Most rings have one kind: a column would be too wide for that.
+    // Most rings have only one kind, so a column would waste width.
     let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for key in ring.keys() {
         kinds.entry(&key.numbers).or_default().push(key.id.to_string());

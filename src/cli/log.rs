@@ -1,4 +1,4 @@
-//! Logs on stderr: text on a terminal, JSON otherwise; and panics that tell where, and nothing of what was at hand.
+//! Logs on stderr: text on a terminal, JSON otherwise. A panic is logged with its place but without its message.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -15,7 +15,7 @@ const LEVEL_VARIABLE: &str = "CALLVEIL_LOG";
 
 /// Starts logging.
 ///
-/// Only callveil's own records are shown: what libraries log may quote a number or a header.
+/// Only callveil's own records are shown: those of libraries may quote a number or a header.
 pub(super) fn init() -> Result<(), Failure> {
     let level = match std::env::var(LEVEL_VARIABLE) {
         Err(_) => LevelFilter::INFO,
@@ -33,7 +33,7 @@ pub(super) fn init() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A panic's message may quote the number over which a library panicked, so only its place is told.
+/// A panic's message may quote the number that a library panicked on, so only its place is logged.
 pub(super) fn panic_without_payload(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
     if tracing::dispatcher::has_been_set() {

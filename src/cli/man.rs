@@ -1,4 +1,4 @@
-//! `callveil man`: manual pages, made from what `--help` says.
+//! `callveil man`: manual pages, generated from the text of `--help`.
 
 use std::{fs, io, path::PathBuf};
 
@@ -63,7 +63,8 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What a help page ends with: a heading ends in a colon and is not indented; what is under it stays as it is laid out.
+/// The text at the end of a help page. A line that is not indented and ends in a colon is a heading; the lines below it
+/// keep their layout.
 fn sections(text: &str) -> Roff {
     let mut roff = Roff::new();
     let mut is_filled = true;

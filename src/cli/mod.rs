@@ -80,7 +80,7 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Runs the command that `args` tell, and gives the exit code of the process.
+/// Runs the command in `args` and returns the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     std::panic::set_hook(Box::new(log::panic_without_payload));
     let lacking = memory::harden();
@@ -92,7 +92,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match help::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing can be done about a terminal that does not take the message.
+            // If the terminal does not take the message, nothing can be done.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Failure::USAGE));
         }
@@ -122,7 +122,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Refuses arguments among which there is a secret key, which others have seen by now, and shows none of them.
+/// Refuses arguments that contain a secret key, and shows none of them. Other users may have seen that key already.
 fn refuse_secrets(args: &[OsString]) -> Result<(), Failure> {
     match args.iter().find_map(|argument| secret::found_in(&argument.to_string_lossy())) {
         None => Ok(()),

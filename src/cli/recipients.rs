@@ -1,4 +1,4 @@
-//! `callveil keys recipients`: for whom the ring is encrypted.
+//! `callveil keys recipients`: who the ring is encrypted for.
 
 use clap::Args;
 use serde_json::json;
@@ -36,7 +36,7 @@ pub(super) fn run(args: &RecipientsArgs) -> Result<(), Failure> {
         return ring.recipients().iter().try_for_each(print);
     }
     let (file, config) = change.ring.file()?;
-    // It may still be plain, although there is an identity: this is the change that encrypts it.
+    // The ring may still be plain although there is an identity. This change then encrypts it.
     if !file.wants_sealed() {
         return Err(Failure::usage("say with --identity how you will open it: nobody locks themselves out"));
     }
@@ -64,7 +64,7 @@ pub(super) fn run(args: &RecipientsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those for whom something is to be encrypted. No message shows a text that is no public key: it may be a secret one.
+/// Parses the recipients of an encryption. A text that is no public key may be a secret key, so no message shows it.
 pub(super) fn recipients_of(texts: &[String]) -> Result<Vec<Recipient>, Failure> {
     let mut recipients: Vec<Recipient> = Vec::new();
     for (at, text) in (1..).zip(texts) {
@@ -73,7 +73,7 @@ pub(super) fn recipients_of(texts: &[String]) -> Result<Vec<Recipient>, Failure>
                 "recipient {at} is no age public key: age1… or age1pq1…, as age-keygen prints it, or a hardware key's age1tag1…; with a name, NAME=age1…"
             ))
         })?;
-        // Nobody is there twice, under two names or one.
+        // A key that is repeated, under the same name or another, counts once.
         if !recipients.iter().any(|other| other.key() == recipient.key()) {
             recipients.push(recipient);
         }
@@ -81,7 +81,7 @@ pub(super) fn recipients_of(texts: &[String]) -> Result<Vec<Recipient>, Failure>
     Ok(recipients)
 }
 
-/// Those for whom `ring` is encrypted and who are none of `set`.
+/// The recipients of `ring` that are not in `set`.
 fn dropped(ring: &KeyRing, set: &[Recipient]) -> Vec<String> {
     let stays = |text: &&String| {
         let key = Recipient::parse(text);

@@ -1,4 +1,4 @@
-//! Which ring a command is about, and how it is opened.
+//! Which ring a command uses, and how it is opened.
 
 use std::{
     cell::OnceCell,
@@ -28,7 +28,7 @@ use crate::{
     tokenizer::{self, Tokenizer},
 };
 
-/// Where the key ring is, unless told.
+/// The path of the key ring, unless a flag names another.
 const KEYRING_DEFAULT: &str = "keys/keyring.json";
 
 /// Which key ring to use.
@@ -43,27 +43,27 @@ pub(super) struct RingArgs {
     /// Take the key ring, its identity, and how numbers are dialled, from this configuration
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// What it says, once it was read: all of one command is done by the same.
+    /// The parsed configuration. It is read once, so that all steps of a command see the same one.
     #[arg(skip)]
     read: OnceCell<Config>,
 }
 
 impl RingArgs {
-    /// The configuration, where there is one, with what the other flags say instead of it.
+    /// The configuration, if there is one, with the values that the other flags override.
     pub(super) fn configuration(&self) -> Result<Option<&Config>, Failure> {
         let Some(path) = &self.config else { return Ok(None) };
         if self.read.get().is_none() {
-            // A service may get its configuration through a pipe. A command waits for none.
+            // A service may get its configuration through a pipe. A command never waits for one.
             open_at_once(path)
                 .map_err(|error| Failure::config(format_args!("configuration: {}: {error}", path.display())))?;
             let overrides = Overrides { listen: None, keyring: self.keyring.clone(), identity: self.identity.clone() };
-            // Nobody else could have set it.
+            // Nothing else can have set it in between.
             let _ = self.read.set(Config::read(path, overrides)?);
         }
         Ok(self.read.get())
     }
 
-    /// The ring's place, and the regions whose numbers are dialled with their trunk prefix.
+    /// The ring's location, and the regions whose numbers are dialled with their trunk prefix.
     pub(super) fn locate(&self) -> Result<(KeyringConfig, TrunkZeroRegions), Failure> {
         if let Some(config) = self.configuration()? {
             return Ok((config.keyring.clone(), config.trunk_zero_regions.clone()));
@@ -73,19 +73,19 @@ impl RingArgs {
         Ok((KeyringConfig { identity, ..KeyringConfig::at(path) }, trunk_zero_default()))
     }
 
-    /// The ring file, and what the configuration says of it. A passphrase is asked for here, and only here.
+    /// The ring file and its configuration. A passphrase is asked for only here.
     pub(super) fn file(&self) -> Result<(RingFile, KeyringConfig), Failure> {
         let config = self.locate()?.0;
         Ok((ring_file(&config, Asking::OnTheTerminal)?, config))
     }
 
-    /// Where commands that change or export something are recorded: the file of the configuration's audit log, or one
+    /// The journal for commands that change or export something: the file of the configuration's audit log, or a file
     /// beside the ring.
     pub(super) fn journal(&self, command: &'static str) -> Result<Journal, Failure> {
         Ok(self.open_journal(command)??)
     }
 
-    /// The same, with what the system says where there can be none.
+    /// Does the same, but returns the system's error if the journal cannot be written.
     pub(super) fn open_journal(&self, command: &'static str) -> Result<Result<Journal, NotRecorded>, Failure> {
         match self.configuration()?.and_then(|config| config.audit.to.clone()) {
             Some(log) => {
@@ -100,7 +100,7 @@ impl RingArgs {
         }
     }
 
-    /// The ring, if it is one that the configuration allows, whether or not it is approved of.
+    /// The ring, if the configuration allows it, whether or not it is approved.
     pub(super) fn ring(&self) -> Result<KeyRing, Failure> {
         let (file, config) = self.file()?;
         let ring = file.read()?;
@@ -108,7 +108,7 @@ impl RingArgs {
         Ok(ring)
     }
 
-    /// What maps as replicas do, with a ring that they would use.
+    /// A tokenizer that maps as replicas do. Its ring must be one that they would use.
     pub(super) fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         let (config, trunk_zero) = self.locate()?;
         let ring = self.ring()?;
@@ -117,14 +117,14 @@ impl RingArgs {
     }
 }
 
-/// Whether there is somebody to ask for a passphrase.
+/// Whether somebody can be asked for a passphrase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asking {
     OnTheTerminal,
     Nobody,
 }
 
-/// Where plugins of age talk to people, and ask them for PINs.
+/// The terminal on which age plugins show messages and ask for PINs.
 #[derive(Clone, Copy)]
 pub(super) struct Terminal;
 
@@ -147,11 +147,11 @@ impl age::Callbacks for Terminal {
     }
 }
 
-/// The ring file of `config`. Without an identity there, systemd's credential of that name is one.
+/// The ring file of `config`. If that names no identity, systemd's credential `identity` is used.
 pub(super) fn ring_file(config: &KeyringConfig, asking: Asking) -> Result<RingFile, Failure> {
     let credential = || {
         let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("identity");
-        // One that is there and cannot be used must be told of, not passed over.
+        // A credential that exists but cannot be used must be reported, not ignored.
         let missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         (!missing).then_some(path)
     };

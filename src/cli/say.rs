@@ -1,4 +1,4 @@
-//! What is said to people: results on stdout, all else on stderr.
+//! Output for people: results on stdout, everything else on stderr.
 
 use std::{fmt::Display, io::Write as _};
 
@@ -7,22 +7,22 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// Tells people something, on stderr. A terminal that does not take it changes nothing of what was done.
+/// Writes a message to stderr. If the terminal does not take it, the command goes on.
 pub(super) fn tell(message: impl Display) {
     let _ = writeln!(stderr(), "{message}");
 }
 
-/// Warns of values that were given as arguments.
+/// Warns that values given as arguments are visible to others.
 pub(super) fn warn_of_arguments() {
     tell("other users of this machine can see the arguments of a command, and so the values: stdin keeps them private");
 }
 
-/// Writes one result, as a line.
+/// Writes one result as a line on stdout.
 pub(super) fn print(result: impl Display) -> Result<(), Failure> {
     writeln!(stdout(), "{result}").map_err(Failure::from)
 }
 
-/// `now` to `later`, in the two largest units that it has.
+/// The time from `now` to `later`, in its two largest units.
 pub(super) fn countdown(now: Timestamp, later: Timestamp) -> String {
     let seconds = later.as_second().saturating_sub(now.as_second()).max(0);
     let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];

@@ -1,11 +1,11 @@
-//! Rows under a heading, on a terminal of 80 columns.
+//! Tables with a heading, for a terminal of 80 columns.
 
 use super::{failure::Failure, say::print};
 
-/// Characters of a line, where the cells allow it.
+/// Characters of a line, unless the cells need more.
 const LINE_CHARS_MAX: usize = 80;
 
-/// Prints rows of equal width, under a heading. Where they do not fit on a line, the first cell has a line of its own.
+/// Prints rows of equal width under a heading. If they do not fit on a line, the first cell gets a line of its own.
 pub(super) fn print_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     lines(heading, rows).iter().try_for_each(print)
 }

@@ -1,4 +1,4 @@
-//! Approval by m of n: whose signatures a replica wants on a ring besides the ring's own.
+//! Approval by m of n: the signatures that a replica requires on a ring besides the ring's own.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{
     note::{Name, Verifier},
 };
 
-/// So many of these have to have signed a ring. The default wants nobody.
+/// The approvers, and how many of them must have signed a ring. The default requires none.
 #[derive(Clone, Debug, Default)]
 pub struct Approval {
     approvers: Vec<Verifier>,
@@ -15,25 +15,25 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// `needed` of `approvers`, who are as many, or more.
+    /// Requires `needed` of `approvers`. There must be at least that many approvers.
     pub fn new(approvers: Vec<Verifier>, needed: usize) -> Self {
         Self { approvers, needed }
     }
 
-    /// Who may approve.
+    /// The approvers.
     pub fn approvers(&self) -> &[Verifier] {
         &self.approvers
     }
 
-    /// How many have to.
+    /// How many of them must sign.
     pub fn needed(&self) -> usize {
         self.needed
     }
 
-    /// Whether enough of them have signed `ring`, which was read with them.
+    /// Whether enough of them have signed `ring`, which must have been read with these approvers.
     ///
     /// # Errors
-    /// [`Awaited`], where some more have to.
+    /// [`Awaited`] if more signatures are needed.
     pub fn check(&self, ring: &KeyRing) -> Result<(), Awaited> {
         if ring.approvals().len() >= self.needed {
             return Ok(());

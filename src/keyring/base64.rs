@@ -1,11 +1,11 @@
-//! The one base64 text that stands for some bytes.
+//! Canonical base64: each sequence of bytes has exactly one text.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
-/// `N` bytes of the one base64 text that stands for them.
+/// Decodes `text` if it is the canonical base64 of `N` bytes.
 pub(super) fn decode<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
-    // The decoder would take several padded texts for one: padding may only stand at the end.
+    // The decoder would accept several padded texts in a row as one. Padding must only be at the end.
     let padding = (3 - N % 3) % 3;
     let is_padded = text.find('=') == (padding > 0).then(|| text.len().wrapping_sub(padding));
     if text.len() != BASE64.encode_len(N) || !is_padded {

@@ -10,17 +10,18 @@ use super::{
 };
 use crate::ids::KeyId;
 
-/// Characters at each end of a long public key, so many that nobody finds another key with the same ones.
+/// How many characters at each end of a long public key are shown: so many that nobody can make another key with the
+/// same ends.
 const SHOWN_CHARACTERS: usize = 32;
 
-/// As much of a ring as a replica tells of itself.
+/// What a replica reports of its ring.
 #[derive(Clone, Debug)]
 pub struct Outline {
     /// The ring's name.
     pub ring: String,
     /// How often it was written.
     pub generation: u64,
-    /// For whom it is encrypted.
+    /// Its recipients.
     pub recipients: Vec<String>,
     /// Its keys.
     pub keys: Vec<OutlineKey>,
@@ -52,11 +53,11 @@ impl From<&KeyRing> for Outline {
     }
 }
 
-/// One thing that changes.
+/// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// A key comes in.
+    /// A key is added.
     Added {
         /// The key.
         id: KeyId,
@@ -82,16 +83,16 @@ pub enum Change {
     Moved {
         /// The key.
         id: KeyId,
-        /// When it was to.
+        /// When it was to activate.
         from: Timestamp,
-        /// When it does.
+        /// When it will activate.
         to: Timestamp,
     },
-    /// A key is gone, or another one has its id: replicas refuse that.
+    /// A key is gone, or its id now belongs to another key: replicas refuse such a ring.
     Broken(KeyId),
-    /// Somebody can open the ring from now on.
+    /// Somebody can open the ring who could not before.
     RecipientAdded(String),
-    /// Somebody cannot any more.
+    /// Somebody can no longer open it.
     RecipientRemoved(String),
 }
 
@@ -119,7 +120,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// A public key, without the middle of one that is too long to be read: post-quantum ones have 1,959 characters.
+/// A public key. If it is too long to be read, as post-quantum keys with their 1,959 characters are, its middle is left
+/// out.
 fn short(recipient: &str) -> Cow<'_, str> {
     let ends = recipient.get(..SHOWN_CHARACTERS).zip(recipient.len().checked_sub(SHOWN_CHARACTERS));
     let ends = ends.and_then(|(begin, at)| Some((begin, recipient.get(at..)?)));
@@ -129,7 +131,7 @@ fn short(recipient: &str) -> Cow<'_, str> {
     }
 }
 
-/// What becomes different where `after` takes the place of `before`; of nothing, everything is new.
+/// The changes if `after` replaces `before`. Without a `before`, everything is new.
 pub fn difference(before: Option<&Outline>, after: &KeyRing) -> Vec<Change> {
     let known = |id| before.and_then(|before| before.keys.iter().find(|key| key.id == id));
     let mut changes = Vec::new();

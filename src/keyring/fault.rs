@@ -1,4 +1,4 @@
-//! What can be wrong with a ring file. Nothing of the file is quoted: it may be a key.
+//! What can be wrong with a ring file. Nothing of the file is quoted, since it may be a key.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl std::error::Error for Faults {}
 pub enum Fault {
     /// Not a signed note.
     NotANote,
-    /// Not JSON, or not of a ring's shape from here on.
+    /// It is not JSON, or it stops being a ring at this place.
     NotARing {
         /// Line, from 1.
         line: usize,
@@ -40,15 +40,15 @@ pub enum Fault {
     RingId,
     /// `signing_key` is not that of `ring`.
     SigningKey,
-    /// The ring's own signature is missing, wrong, or not the only one of its name.
+    /// The ring's own signature is missing or wrong, or another signature has the same name.
     Signature,
-    /// The signature of this approver does not fit.
+    /// This approver's signature is wrong.
     Approval(Name),
     /// `generation` is 0 or above [`GENERATION_MAX`].
     Generation,
     /// `parent` is not 16 lower-case hex digits.
     Parent,
-    /// The `id` of the key at this place, from 0, is none.
+    /// The `id` of a key is not a key id.
     KeyId {
         /// The place, from 0.
         at: usize,
@@ -101,7 +101,7 @@ impl fmt::Display for Fault {
 pub enum KeyFault {
     /// `scheme` is not [`SCHEME`](super::SCHEME).
     Scheme,
-    /// This program does not know its `numbers`, or the `region` there.
+    /// This program does not know its `numbers`, or does not know its `region` there.
     Numbering,
     /// `created` is no RFC 3339 time.
     Created,

@@ -1,11 +1,11 @@
-//! A short hash for people.
+//! A short hash that people can compare.
 
 use std::fmt;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// The first 16 hex digits of a SHA-256: tells rings and materials apart and gives nothing of them away.
+/// The first 16 hex digits of a SHA-256. It distinguishes rings and materials without revealing anything of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 

@@ -1,4 +1,5 @@
-//! age's post-quantum recipients (c2sp.org/age, `mlkem768x25519`), on the traits of the crate `age`, which has none yet.
+//! age's post-quantum recipients (c2sp.org/age, `mlkem768x25519`). The crate `age` has none yet; these implement its
+//! traits.
 //!
 //! ```text
 //! identity   = AGE-SECRET-KEY-PQ-1…: a seed of 32 bytes
@@ -41,14 +42,14 @@ use crate::memory::Locked;
 const RECIPIENT: Hrp = Hrp::parse_unchecked("age1pq");
 const IDENTITY: Hrp = Hrp::parse_unchecked("age-secret-key-pq-");
 
-/// How the line of an identity begins in its file.
+/// The beginning of an identity's line in its file.
 pub(super) const IDENTITY_LINE: &str = "AGE-SECRET-KEY-PQ-1";
 
-/// The first argument of a stanza, and what HPKE is told.
+/// The first argument of a stanza, and the `info` of HPKE.
 const STANZA: &str = "mlkem768x25519";
 const INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
 
-/// What X-Wing ends its hash with.
+/// The label at the end of X-Wing's hash input.
 const LABEL: &[u8] = br"\.//^\";
 
 const SEED_BYTES: usize = 32;
@@ -64,7 +65,7 @@ const BODY_BYTES: usize = 32;
 type Encapsulation = <MlKem768 as ml_kem::KemCore>::EncapsulationKey;
 type Decapsulation = <MlKem768 as ml_kem::KemCore>::DecapsulationKey;
 
-/// Someone for whom a file is encrypted: `age1pq1…`.
+/// A recipient of encrypted files: `age1pq1…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipient([u8; KEY_BYTES]);
 
@@ -73,7 +74,7 @@ impl FromStr for Recipient {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let is_ours = |hrp| if hrp == RECIPIENT { Ok(()) } else { Err(()) };
-        // One spelling, so that two are not two recipients.
+        // Only one spelling is accepted, so that two spellings are not two recipients.
         if text.chars().any(|c| c.is_ascii_uppercase()) {
             return Err(());
         }
@@ -105,7 +106,7 @@ impl age::Recipient for Recipient {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), EncryptError> {
         let (share, body) = hpke_seal::<XWing, _>(self, INFO, file_key.expose_secret(), &mut OsRng);
         let stanza = Stanza { tag: STANZA.to_owned(), args: vec![BASE64_NOPAD.encode(&share.0)], body };
-        // Whom a quantum computer helps must not be able to open the same file another way.
+        // A recipient without post-quantum security would weaken the whole file, so age must not mix the two.
         Ok((vec![stanza], HashSet::from(["postquantum".to_owned()])))
     }
 }
@@ -114,7 +115,7 @@ impl age::Recipient for Recipient {
 pub(super) struct Identity(Locked<[u8; SEED_BYTES]>);
 
 impl Identity {
-    /// The identity of a line of a file, `AGE-SECRET-KEY-PQ-1…`; `None` where it is none.
+    /// Parses the line of an identity, `AGE-SECRET-KEY-PQ-1…`; `None` if it is not one.
     pub(super) fn parse(line: &str) -> Option<Self> {
         if line.chars().any(|c| c.is_ascii_lowercase()) {
             return None;
@@ -149,15 +150,15 @@ impl age::Identity for Identity {
                 place.copy_from_slice(&file_key);
                 file_key.zeroize();
             }))),
-            // A share of low order, from which everybody could tell the secret.
+            // The share has low order, so everybody could compute the secret.
             Err(HpkeError::DecapError) => Some(Err(DecryptError::InvalidHeader)),
-            // Somebody else's, as far as can be told.
+            // As far as can be told, the stanza is for somebody else.
             Err(_) => None,
         }
     }
 }
 
-/// A seed on its way through HPKE.
+/// A seed that is passed to HPKE.
 #[derive(Clone, PartialEq, Eq)]
 struct Seed(Zeroizing<[u8; SEED_BYTES]>);
 
@@ -171,11 +172,11 @@ impl Seed {
     }
 }
 
-/// Both shares of a sender.
+/// A sender's share: of ML-KEM and of X25519.
 #[derive(Clone)]
 struct Share([u8; SHARE_BYTES]);
 
-/// The key encapsulation of HPKE's registry, 0x647a.
+/// The key encapsulation with the id 0x647a in HPKE's registry.
 struct XWing;
 
 impl XWing {
@@ -253,7 +254,7 @@ impl Serializable for Recipient {
 impl Deserializable for Recipient {
     fn from_bytes(bytes: &[u8]) -> Result<Self, HpkeError> {
         let recipient = Self(exact(bytes)?);
-        // Numbers beyond the modulus (FIPS 203, section 7.2) would not be written so.
+        // Numbers beyond the modulus (FIPS 203, section 7.2) would be written differently.
         let is_canonical = recipient.encapsulation().as_bytes()[..] == bytes[..ML_KEM_KEY_BYTES];
         if is_canonical { Ok(recipient) } else { Err(HpkeError::ValidationError) }
     }
@@ -301,7 +302,7 @@ mod tests {
         format!("{}/tests/golden/age-hybrid", env!("CARGO_MANIFEST_DIR"))
     }
 
-    /// A vector's fields, each as often as it stands there, and its file.
+    /// The fields of a vector, with repetitions, and its file.
     fn vector(name: &str) -> (Vec<(String, String)>, Vec<u8>) {
         let bytes = fs::read(format!("{}/{name}", folder())).expect("a vector");
         let end = bytes.windows(2).position(|pair| pair == b"\n\n").expect("a header ends");
@@ -310,7 +311,7 @@ mod tests {
         (fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), bytes[end + 2..].to_vec())
     }
 
-    /// What came of opening it: as the vectors say it.
+    /// The result of opening it, in the words of the vectors.
     fn open(fields: &[(String, String)], file: &[u8]) -> Result<String, &'static str> {
         let lines = fields.iter().filter(|(name, _)| name == "identity");
         let identities: Vec<Box<dyn age::Identity>> = lines
@@ -330,7 +331,7 @@ mod tests {
         Ok(HEXLOWER.encode(&Sha256::digest(plain)))
     }
 
-    /// The vectors of C2SP's CCTV for this recipient.
+    /// C2SP's CCTV vectors for this kind of recipient.
     #[test]
     fn vectors_of_others() {
         let mut seen = 0;
@@ -366,7 +367,7 @@ mod tests {
         for wrong in ["", "age1pq1", &text[..text.len() - 1], &text.replace("age1pq1", "age1")] {
             assert_eq!(wrong.parse::<Recipient>(), Err(()), "{wrong}");
         }
-        // Numbers beyond the modulus: twelve bits, all set.
+        // The first two numbers are beyond the modulus: all of their twelve bits are set.
         let mut beyond = recipient.0;
         beyond[..3].fill(0xff);
         assert!(Recipient::from_bytes(&beyond).is_err());

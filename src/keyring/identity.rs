@@ -1,4 +1,4 @@
-//! The file of an identity that opens an encrypted ring.
+//! The identity file that opens an encrypted ring.
 
 use std::{fmt, io, path::Path};
 
@@ -10,14 +10,14 @@ use crate::disk::{
     exposure::{Exposure, FileMode},
 };
 
-/// Why an identity was not taken.
+/// Why an identity was refused.
 #[derive(Debug)]
 pub enum IdentityError {
     /// Its file cannot be read.
     Io(io::Error),
-    /// Others on the system can reach it.
+    /// Others on the system can access it.
     Exposed(Exposure),
-    /// It is no identity, or does not open.
+    /// It is not an identity, or it cannot be opened.
     Refused(SealError),
 }
 
@@ -33,11 +33,11 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
-/// An identity that was not taken.
+/// An identity that was refused.
 #[derive(Debug)]
 pub struct IdentityFileError {
     path: Box<Path>,
-    /// Why.
+    /// The reason.
     pub error: IdentityError,
 }
 
@@ -49,8 +49,8 @@ impl fmt::Display for IdentityFileError {
 
 impl std::error::Error for IdentityFileError {}
 
-/// Reads the identities in the file at `path`. `passphrase` is asked for where it is encrypted with one; plugins of age
-/// talk to `people`.
+/// Reads the identities in the file at `path`. `passphrase` is asked for if the file is encrypted with one. age plugins
+/// show their messages and questions through `people`.
 ///
 /// # Errors
 /// [`IdentityFileError`].

@@ -1,5 +1,5 @@
-//! The plain ring: a signed note, whose text is JSON, to a valid ring, and back. A ring is refused as a whole when
-//! anything in it is wrong, and all that is wrong is told at once.
+//! Converts the plain ring, a signed note with JSON as its text, to a valid ring and back. If anything in it is wrong,
+//! the ring is refused as a whole, and all faults are reported at once.
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ impl KeyRing {
     pub fn from_note(note: &[u8], supports: SupportsNumbers, approvers: &[Verifier]) -> Result<Self, Faults> {
         let note = Note::parse(note).ok_or_else(|| Faults(vec![Fault::NotANote]))?;
         let raw: RawRing = serde_json::from_slice(note.text).map_err(|error| {
-            // serde_json quotes what it met, which may be a key: only the place is told.
+            // serde_json quotes the text at the error, which may be a key. Only the place is reported.
             Faults(vec![Fault::NotARing { line: error.line(), column: error.column() }])
         })?;
         let mut faults = Vec::new();
@@ -73,7 +73,7 @@ impl KeyRing {
     }
 }
 
-/// The ring signs itself once, and no other key does under its name.
+/// Checks that the ring signed itself exactly once, and that no other key signed under the ring's name.
 fn check_signature(note: &Note<'_>, ring: RingId, faults: &mut Vec<Fault>) {
     let is_signed = note.is_signed_by(&Verifier::new(ring_name(), ring.to_bytes())) == Some(true);
     if !is_signed || note.lines().iter().filter(|line| line.name().as_str() == RING_NAME).count() > 1 {
@@ -81,7 +81,7 @@ fn check_signature(note: &Note<'_>, ring: RingId, faults: &mut Vec<Fault>) {
     }
 }
 
-/// The names of those who have signed it. A line of theirs that does not fit is a fault, and no line is none.
+/// The names of the approvers who have signed it. A wrong signature of an approver is a fault; a missing one is not.
 fn check_approvals(note: &Note<'_>, approvers: &[Verifier], faults: &mut Vec<Fault>) -> Vec<Name> {
     let mut approvals = Vec::new();
     for approver in approvers {
@@ -109,14 +109,14 @@ pub(super) fn to_note(
     let raw = RawRing {
         format: FORMAT.to_owned(),
         ring: RingId::new(*signer.verifier().key()).to_string(),
-        // Exposed because every copy of the ring holds it: who can open a ring may write it.
+        // Exposed because every copy of the ring holds it: a person who can open a ring may also write it.
         signing_key: Zeroizing::new(BASE64.encode(signer.seed())),
         generation,
         parent: parent.map(|parent| parent.to_string()),
         recipients: recipients.to_vec(),
         keys: keys.iter().map(RawKey::from).collect(),
     };
-    // Large enough that it never grows: a buffer that grew would leave its secrets behind, unwiped.
+    // The buffer is large enough never to grow: growing would leave secrets behind, unwiped.
     let recipients: usize = recipients.iter().map(|recipient| recipient.len() + 16).sum();
     let capacity = 1024 + recipients + 1024 * keys.len();
     let mut note = Zeroizing::new(Vec::with_capacity(capacity));
@@ -128,7 +128,7 @@ pub(super) fn to_note(
     note
 }
 
-/// `note` with a line of `signer` added to it; `None` where it has signed it already.
+/// `note` with a signature line of `signer` added; `None` if it has signed the note already.
 pub fn with_line(note: &[u8], signer: &Signer) -> Option<Zeroizing<Vec<u8>>> {
     let parsed = Note::parse(note).filter(|note| note.is_signed_by(signer.verifier()).is_none())?;
     let line = signer.line(parsed.text);
@@ -144,14 +144,14 @@ struct RawRing {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
-    /// For whom an encrypted ring is encrypted. age files do not tell, and the next one must be for the same.
+    /// The recipients of an encrypted ring. age files do not name them, and the next version must have the same ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recipients: Vec<String>,
     keys: Vec<RawKey>,
 }
 
 impl RawRing {
-    /// The key that signs this ring, or `None` with a fault.
+    /// The key that signs this ring. `None` adds a fault.
     fn signer(&self, ring: RingId, faults: &mut Vec<Fault>) -> Option<Signer> {
         let signer = base64::decode(&self.signing_key).map(|seed| Signer::new(ring_name(), &seed));
         let signer = signer.filter(|signer| *signer.verifier().key() == ring.to_bytes());
@@ -182,7 +182,7 @@ struct RawKey {
 }
 
 impl RawKey {
-    /// The key, or `None` with what is wrong with it added to `faults`. `at` is its place, from 0.
+    /// The key. `None` adds its faults. `at` is its index, from 0.
     fn check(&self, at: usize, supports: SupportsNumbers, faults: &mut Vec<Fault>) -> Option<Key> {
         let Ok(id) = self.id.parse::<KeyId>() else {
             faults.push(Fault::KeyId { at });

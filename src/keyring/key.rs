@@ -1,4 +1,4 @@
-//! One key of a ring, and what it is good for.
+//! One key of a ring, and what it can be used for.
 
 use std::{fmt, mem};
 
@@ -30,12 +30,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a key is good for at some time.
+/// What a key can be used for at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// It makes UIDs, and opens them.
     Primary,
-    /// It will, and opens UIDs already.
+    /// It will make UIDs later, and opens them already.
     Pending,
     /// It opens UIDs.
     Enabled,
@@ -46,7 +46,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// The state at `now` of a key with this status, which is the primary or not.
+    /// The state at `now` of a key with this status and activation time.
     pub fn of(status: Status, is_primary: bool, activates: Timestamp, now: Timestamp) -> Self {
         match status {
             Status::Enabled if is_primary => Self::Primary,
@@ -69,7 +69,8 @@ impl KeyState {
     }
 }
 
-/// One key of a ring. All but its status, the time of that, and an activation still ahead, never changes.
+/// One key of a ring. Only three things ever change: its status, the time when it was last disabled, and an activation
+/// that is still ahead.
 #[derive(Clone)]
 pub struct Key {
     /// Its name, never used twice in a ring.
@@ -78,7 +79,7 @@ pub struct Key {
     pub status: Status,
     /// When it was made.
     pub created: Timestamp,
-    /// When it becomes the primary, if no other key does after it.
+    /// When it becomes the primary, unless another key activates after it.
     pub activates: Timestamp,
     /// The rules by which it reads numbers.
     pub numbers: Box<str>,
@@ -108,7 +109,7 @@ impl Key {
         Self { id, status, created, activates, numbers, region, check, disabled, exportable, material }
     }
 
-    /// The material of a key that is enabled.
+    /// The material, if the key is enabled.
     pub fn material(&self) -> Option<&Material> {
         self.material.as_ref().filter(|_| self.status == Status::Enabled)
     }
@@ -118,7 +119,7 @@ impl Key {
         self.status == Status::Enabled && self.activates > now
     }
 
-    /// Gives it this status; a destroyed key loses its material.
+    /// Sets the status. A destroyed key loses its material.
     pub(super) fn set_status(&mut self, status: Status) {
         self.status = status;
         if status == Status::Destroyed {
@@ -126,19 +127,19 @@ impl Key {
         }
     }
 
-    /// Disables it at `now`; a clock that went back changes no time of before.
+    /// Disables it at `now`. If the clock went back, the later time of before stays.
     pub(super) fn disable(&mut self, now: Timestamp) {
         self.set_status(Status::Disabled);
         self.disabled = self.disabled.max(Some(now));
     }
 
-    /// Whether all that never changes of a key is the same in both.
+    /// Whether everything that never changes of a key is the same in both.
     pub(super) fn is_made_like(&self, other: &Self) -> bool {
         (&self.created, &self.numbers, &self.region, &self.check, self.exportable)
             == (&other.created, &other.numbers, &other.region, &other.check, other.exportable)
     }
 
-    /// Whether a ring may have `later` at `now` where it had this key.
+    /// Whether, at `now`, a ring may have `later` in place of this key.
     pub(super) fn may_become(&self, later: &Self, now: Timestamp) -> bool {
         let status = match (self.status, later.status) {
             (Status::Destroyed, Status::Destroyed) => true,

@@ -20,7 +20,7 @@ impl Material {
         &self.0
     }
 
-    /// The fingerprint by which a ring file tells whether it is whole.
+    /// The fingerprint that shows whether the material in a ring file is intact.
     pub(super) fn check(&self) -> Fingerprint {
         Fingerprint::of(&self.0[..])
     }

@@ -1,5 +1,6 @@
-//! The key ring (specification, section 4): its model, which is pure and takes `now`. [`json`] writes and reads it as a
-//! signed [`note`], [`mod@file`] keeps it on a [`disk`](crate::disk), [`sealed`] if so wanted, and [`rotation`] changes it.
+//! The key ring (specification, section 4). Its model is pure and takes `now`. [`json`] writes and reads it as a signed
+//! [`note`], [`mod@file`] keeps it on a [`disk`](crate::disk), [`sealed`] encrypts it if wanted, and [`rotation`]
+//! changes it.
 
 pub mod approval;
 mod base64;
@@ -41,10 +42,10 @@ pub const SCHEME: &str = "aes256-siv";
 /// The greatest generation, 2^53 - 1: every JSON reader holds it exactly.
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 
-/// Says whether this program supports a key's `numbers` and `region`.
+/// A function that says whether this program supports a key's `numbers` and `region`.
 pub type SupportsNumbers = fn(numbers: &str, region: &str) -> bool;
 
-/// A valid ring: it has an enabled key, and so a primary at any time.
+/// A valid ring. It has an enabled key, and so a primary at any time.
 #[derive(Clone)]
 pub struct KeyRing {
     signer: Signer,
@@ -55,7 +56,7 @@ pub struct KeyRing {
     approvals: Vec<Name>,
     claims: Vec<Name>,
     keys: Vec<Key>,
-    /// For each key id, the index of that key in `keys` and 1 more; 0 where there is none.
+    /// For each key id, the index of that key in `keys` plus 1; 0 if there is none.
     index: Vec<u16>,
     /// Indexes of the enabled keys in `keys`, by (activates, id).
     by_activation: Vec<usize>,
@@ -88,48 +89,48 @@ impl KeyRing {
         self.generation
     }
 
-    /// The fingerprint of its content: of the note's text, without the signatures.
+    /// The fingerprint of its content, which is the note's text without the signatures.
     pub fn hash(&self) -> Fingerprint {
         self.hash
     }
 
-    /// The hash of the ring that it was made of, as far as it tells.
+    /// The hash of the ring that it was made from, if it names one.
     pub fn parent(&self) -> Option<Fingerprint> {
         self.parent
     }
 
-    /// For whom the ring is encrypted, as age public keys; none where it is plain.
+    /// The ring's recipients, as age public keys. A plain ring has none.
     pub fn recipients(&self) -> &[String] {
         &self.recipients
     }
 
-    /// Those of the approvers it was read with who have signed it.
+    /// The names of those approvers, among the ones it was read with, who have signed it.
     pub fn approvals(&self) -> &[Name] {
         &self.approvals
     }
 
-    /// Names on signatures of keys that are none of those approvers': nobody has verified them.
+    /// Names on signatures by keys that are not among those approvers. These signatures are not verified.
     pub fn claims(&self) -> &[Name] {
         &self.claims
     }
 
-    /// All keys, tombstones too, in the order of the file.
+    /// All keys, including destroyed ones, in the order of the file.
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
 
-    /// The key of this id, whatever its status.
+    /// The key with this id, whatever its status.
     pub fn key(&self, id: KeyId) -> Option<&Key> {
         self.index_of(id).map(|index| &self.keys[index])
     }
 
-    /// The index of the key of this id in [`KeyRing::keys`].
+    /// The index in [`KeyRing::keys`] of the key with this id.
     pub fn index_of(&self, id: KeyId) -> Option<usize> {
         usize::from(self.index[number_of(id)]).checked_sub(1)
     }
 
-    /// The key that encrypts at `now`: of the enabled keys the one that activated last, the greatest id on a tie; where
-    /// none is active yet, the one that activates first.
+    /// The key that encrypts at `now`: of the enabled keys, the one that activated last, with the greatest id on a tie.
+    /// If none is active yet, it is the one that activates first.
     pub fn primary(&self, now: Timestamp) -> &Key {
         let activates = |place: &usize| self.keys[*place].activates;
         let active = self.by_activation.partition_point(|place| activates(place) <= now);
@@ -139,7 +140,7 @@ impl KeyRing {
         &self.keys[self.by_activation[last - 1]]
     }
 
-    /// What `key`, which is one of this ring's, is good for at `now`.
+    /// What `key`, a key of this ring, can be used for at `now`.
     pub fn state(&self, key: &Key, now: Timestamp) -> KeyState {
         KeyState::of(key.status, self.primary(now).id == key.id, key.activates, now)
     }

@@ -1,4 +1,4 @@
-//! Signed notes (C2SP signed-note): a text, an empty line, and lines of signatures by keys that have names.
+//! Signed notes (C2SP signed-note): a text, an empty line, and signature lines by named keys.
 //!
 //! ```text
 //! key id       = first 4 bytes of SHA-256(name || 0x0A || 0x01 || 32-byte public key)
@@ -16,28 +16,28 @@ use zeroize::Zeroizing;
 use super::base64;
 use crate::memory::Locked;
 
-/// Bytes of an Ed25519 public key, and of the seed of a private one.
+/// Bytes of an Ed25519 public key. The seed of a private key has as many.
 pub const KEY_BYTES: usize = 32;
 
 /// The signature type of Ed25519.
 const ED25519: u8 = 0x01;
 
-/// Bytes of a key's id.
+/// Bytes of a key id.
 const ID_BYTES: usize = 4;
 
-/// What stands before the name in a line: an em dash and a space.
+/// The prefix of a signature line, before the name: an em dash and a space.
 const DASH: &str = "\u{2014} ";
 
-/// What stands before the name in a private key's text, as Go's `sumdb/note` writes it.
+/// The prefix of a private key's text, before the name, as in Go's `sumdb/note`.
 const PRIVATE: &str = "PRIVATE+KEY+";
 
-/// Bytes of the longest name.
+/// Maximum bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Lines of signatures that a note may have: more than any group of approvers is large, and few enough to look at.
+/// Maximum signature lines of a note: more than any group of approvers has, and still quick to check.
 const LINES_MAX: usize = 64;
 
-/// The first bytes of a hash, which tell keys of one name apart.
+/// The first bytes of a hash. They distinguish keys with the same name.
 type KeyHash = [u8; ID_BYTES];
 
 /// The name of a key: 1 to 64 printable ASCII characters, none of them a space or a plus.
@@ -45,7 +45,7 @@ type KeyHash = [u8; ID_BYTES];
 pub struct Name(Box<str>);
 
 impl Name {
-    /// The name of this text; `None` where it is none.
+    /// `text` as a name; `None` if it cannot be one.
     pub fn new(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'+';
         let is_name = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits);
@@ -64,7 +64,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whose signatures are believed: a name and a public key.
+/// A key whose signatures are trusted: a name and a public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier {
     name: Name,
@@ -73,13 +73,13 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// The key of this name.
+    /// The verifier with this name and public key.
     pub fn new(name: Name, key: [u8; KEY_BYTES]) -> Self {
         let id = key_id(&name, &key);
         Self { name, id, key }
     }
 
-    /// Reads a verifier key, `name+hash+key`; `None` where anything in it is wrong.
+    /// Parses a verifier key, `name+id+key`; `None` if anything in it is wrong.
     pub fn parse(text: &str) -> Option<Self> {
         let KeyText { name, id, key } = KeyText::parse(text)?;
         VerifyingKey::from_bytes(&key).ok().filter(|key| !key.is_weak())?;
@@ -97,7 +97,7 @@ impl Verifier {
         &self.key
     }
 
-    /// Whether `line` says that it is of this key.
+    /// Whether `line` claims to be by this key.
     fn made(&self, line: &Line) -> bool {
         line.name == self.name && line.id == self.id
     }
@@ -105,7 +105,8 @@ impl Verifier {
     fn verify(&self, text: &[u8], line: &Line) -> bool {
         let signature = line.signature.as_slice().try_into().map(|bytes: &[u8; 64]| Signature::from_bytes(bytes));
         let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&self.key), signature) else { return false };
-        // The strict way: no second signature can be made of one, and no key of small order signs everything.
+        // Strict verification: a signature cannot be altered into a second valid one, and keys of small order, which
+        // would accept any text, are refused.
         key.verify_strict(text, &signature).is_ok()
     }
 }
@@ -117,33 +118,33 @@ impl fmt::Display for Verifier {
     }
 }
 
-/// Signs notes: a name and a private key, which stays in a locked page and is never printed.
+/// A signing key: a name and a private key. The private key stays in a locked page and is never printed.
 pub struct Signer {
     seed: Locked<[u8; KEY_BYTES]>,
     verifier: Verifier,
 }
 
 impl Signer {
-    /// The key of this seed, which must come from a cryptographic random source.
+    /// The signing key with this seed, which must come from a cryptographic random source.
     pub fn new(name: Name, seed: &[u8; KEY_BYTES]) -> Self {
         let key = SigningKey::from_bytes(seed).verifying_key().to_bytes();
         Self { seed: Locked::new(*seed), verifier: Verifier::new(name, key) }
     }
 
-    /// Reads a private key as [`Signer::expose`] writes it; `None` where anything in it is wrong.
+    /// Parses a private key as [`Signer::expose`] writes it; `None` if anything in it is wrong.
     pub fn parse(text: &str) -> Option<Self> {
         let KeyText { name, id, key } = KeyText::parse(text.trim().strip_prefix(PRIVATE)?)?;
         let signer = Self::new(name, &key);
         (signer.verifier.id == id).then_some(signer)
     }
 
-    /// The private key as text, for the file that keeps it.
+    /// The private key as text, for the file that stores it.
     pub fn expose(&self) -> Zeroizing<String> {
         let mut typed = Zeroizing::new([ED25519; 1 + KEY_BYTES]);
         typed[1..].copy_from_slice(&self.seed[..]);
         let Verifier { name, id, .. } = &self.verifier;
         let head = format!("{PRIVATE}{name}+{}+", HEXLOWER.encode(id));
-        // As large as it becomes: a buffer that grew would leave its secret behind.
+        // This is the full size: a buffer that grew would leave the secret behind.
         let mut text = Zeroizing::new(String::with_capacity(head.len() + BASE64.encode_len(typed.len()) + 1));
         text.push_str(&head);
         BASE64.encode_append(&*typed, &mut text);
@@ -151,17 +152,17 @@ impl Signer {
         text
     }
 
-    /// The seed, for the ring that holds it.
+    /// The seed, for the ring that stores it.
     pub fn seed(&self) -> &[u8; KEY_BYTES] {
         &self.seed
     }
 
-    /// Whose signatures are this key's.
+    /// The verifier for this key's signatures.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
 
-    /// The line that signs `text`.
+    /// A signature line for `text`.
     pub fn line(&self, text: &[u8]) -> String {
         let signature = SigningKey::from_bytes(&self.seed).sign(text).to_bytes();
         let Verifier { name, id, .. } = &self.verifier;
@@ -200,7 +201,7 @@ impl KeyText {
     }
 }
 
-/// One line of a note: who says that the text is theirs, which nobody has checked yet.
+/// A signature line of a note: an unverified claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     name: Name,
@@ -216,21 +217,22 @@ impl Line {
         Some(Self { name: Name::new(name)?, id: *id, signature: signature.to_vec() })
     }
 
-    /// The name that it bears.
+    /// The name in the line.
     pub fn name(&self) -> &Name {
         &self.name
     }
 }
 
-/// A note as it was found: nothing in it is to be believed before its signatures are.
+/// A note before verification: trust nothing in it until its signatures are checked.
 pub struct Note<'a> {
-    /// The text, with its last line end.
+    /// The text, including its last line end.
     pub text: &'a [u8],
     lines: Vec<Line>,
 }
 
 impl<'a> Note<'a> {
-    /// Takes a note apart; `None` where it is none: torn, no signature, one twice, or a line that is no signature.
+    /// Splits a note into text and lines. `None` if it is not a note: it is torn, has no signature, has one key's
+    /// signature twice, or has a line that is not a signature.
     pub fn parse(note: &'a [u8]) -> Option<Self> {
         let note = str::from_utf8(note).ok().filter(|note| !note.contains(|c: char| c < ' ' && c != '\n'))?;
         let (text, lines) = note.split_at(note.rfind("\n\n")? + 1);
@@ -249,7 +251,7 @@ impl<'a> Note<'a> {
         &self.lines
     }
 
-    /// Whether the text is signed by this key: `None` where no line says so, and false where one says so wrongly.
+    /// Whether this key signed the text: `None` if no line claims so, and `false` if a line claims so wrongly.
     pub fn is_signed_by(&self, verifier: &Verifier) -> Option<bool> {
         let line = self.lines.iter().find(|line| verifier.made(line))?;
         Some(verifier.verify(self.text, line))
@@ -269,7 +271,7 @@ mod tests {
         format!("{text}\n{lines}")
     }
 
-    /// The example of the specification, which another implementation signed; and its key, of Go's tests of notes.
+    /// The specification's example, which another implementation signed, and its key, from the tests of Go's notes.
     #[test]
     fn notes_of_others_verify() {
         let verifier = Verifier::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW");
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(read.text, b"one\n\ntwo\n");
         assert_eq!(read.lines().iter().map(|line| line.name().as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
         assert_eq!((read.is_signed_by(alice.verifier()), read.is_signed_by(bob.verifier())), (Some(true), Some(true)));
-        // Of the same name, or of the same key under another name, is another key.
+        // A key with the same name, or the same key under another name, is a different key.
         for other in [signer("alice", 3), signer("carol", 1)] {
             assert_eq!(read.is_signed_by(other.verifier()), None);
         }

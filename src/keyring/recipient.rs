@@ -1,4 +1,4 @@
-//! For whom a ring is encrypted.
+//! The recipients of an encrypted ring.
 
 use std::{fmt, str::FromStr as _, sync::Arc};
 
@@ -10,11 +10,11 @@ use age::{
 
 use super::hybrid;
 
-/// Characters of the longest name.
+/// Maximum characters of a name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// Someone for whom a ring is encrypted: an age public key, `age1…`, `age1pq1…`, `age1tag1…`, `age1tagpq1…`, or one of a
-/// plugin, which is told the file key. People may have given it a name, `alice=age1…`, which opens nothing.
+/// A recipient of an encrypted ring: an age public key, `age1…`, `age1pq1…`, `age1tag1…`, `age1tagpq1…`, or the key of
+/// a plugin, which gets to see the file key. It may have a name, `alice=age1…`, which is only for people.
 #[derive(Clone)]
 pub struct Recipient {
     name: Option<String>,
@@ -24,7 +24,7 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// The recipient of this public key, with a name before it or none; `None` where it is no such thing.
+    /// Parses a public key, with or without a name before it; `None` if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, key) = match text.trim().split_once('=') {
             Some((name, key)) => (Some(name.to_owned()).filter(|name| is_name(name)).map(Some)?, key),
@@ -53,7 +53,7 @@ impl Recipient {
         Self { name: None, key: recipient.to_string(), is_plugin: false, age: Arc::new(recipient) }
     }
 
-    /// Its public key, without a name.
+    /// The public key, without the name.
     pub fn key(&self) -> &str {
         &self.key
     }

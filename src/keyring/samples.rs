@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ids::KeyId;
 
-/// The signer of this name, whose seed is this byte over and over.
+/// A signer with this name, whose seed repeats this byte.
 pub(super) fn signer(name: &str, byte: u8) -> Signer {
     Signer::new(Name::new(name).expect("a name"), &[byte; KEY_BYTES])
 }
@@ -24,7 +24,7 @@ pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a small number of seconds")
 }
 
-/// A key made at second 0, whose material is the first byte of its id over and over.
+/// A key made at second 0. Its material repeats the first byte of its id.
 pub(super) fn key(text: &str, status: Status, activates: i64) -> Key {
     let id = id(text);
     let material = Material::new(&[id.to_bytes()[0]; MATERIAL_BYTES]);
@@ -33,7 +33,7 @@ pub(super) fn key(text: &str, status: Status, activates: i64) -> Key {
     key
 }
 
-/// The ring of these keys, signed by the seed 1.
+/// A ring with these keys, signed with the seed that repeats 1.
 pub(super) fn ring(generation: u64, keys: &[Key]) -> KeyRing {
     let note = to_note(&signer(RING_NAME, 1), generation, None, &[], keys);
     KeyRing::from_note(&note, |_, _| true, &[]).expect("a valid ring")

@@ -1,5 +1,5 @@
-//! A ring at rest: an age file (age-encryption.org/v1), for the holders of identities: X25519's, post-quantum ones, and
-//! keys of hardware.
+//! The ring at rest: an age file (age-encryption.org/v1). Its recipients are holders of X25519 identities, post-quantum
+//! identities, or hardware keys.
 
 use std::{
     borrow::Cow,
@@ -25,51 +25,52 @@ use crate::{
     memory::Locked,
 };
 
-/// How every binary age file begins.
+/// The beginning of every binary age file.
 const MAGIC: &[u8] = b"age-encryption.org/";
 
-/// How every armoured one does.
+/// The beginning of every armoured age file.
 const MAGIC_ARMORED: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
-/// Bytes of an age file's header, at most: some 600 recipients. Each of them costs whoever opens it a multiplication.
+/// Maximum bytes of an age file's header: some 600 recipients. Opening costs a multiplication for each of them.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// How the last line of a header begins.
+/// The beginning of a header's last line.
 const HEADER_END: &[u8] = b"\n--- ";
 
-/// The greatest work factor (log2 N) of a passphrase that is tried: what rage and age write takes about a second.
+/// The highest work factor (log2 N) of a passphrase that is accepted. Files by rage and age take about a second.
 const WORK_FACTOR_MAX: u8 = 20;
 
-/// Whether a file of these `bytes` is an age file.
+/// Whether a file with these `bytes` is an age file.
 pub fn at_rest(bytes: &[u8]) -> AtRest {
     let is_age = bytes.starts_with(MAGIC) || bytes.trim_ascii_start().starts_with(MAGIC_ARMORED);
     if is_age { AtRest::Sealed } else { AtRest::Plain }
 }
 
-/// Has the crate `age` print all that it and a plugin say to each other, file keys and PINs among it.
+/// The variable that makes the crate `age` print all that it and a plugin say to each other, including file keys and
+/// PINs.
 const DEBUG_VARIABLE: &str = "AGEDEBUG";
 
-/// Whether that would be printed.
+/// Whether these exchanges would be printed.
 fn are_plugins_overheard() -> bool {
     env::var_os(DEBUG_VARIABLE).is_some_and(|debugged| debugged == "plugin")
 }
 
-/// How the line of an identity begins that a plugin of age opens files with: `age-plugin-NAME`, found on the PATH.
+/// The beginning of the line of a plugin's identity. The plugin is `age-plugin-NAME`, found on the PATH.
 const PLUGIN_LINE: &str = "AGE-PLUGIN-";
 
-/// Characters of a plugin's message that are told.
+/// Maximum characters of a plugin's message that are shown.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// The secret halves of recipients, any of which opens a ring.
+/// Identities, any of which opens a ring.
 pub struct Identities {
     list: Vec<Box<dyn age::Identity + Send + Sync>>,
-    /// Whether some are a plugin's, whose token may be away for a while.
+    /// Whether some belong to a plugin, whose token may be absent for a while.
     plugins: bool,
 }
 
 impl Identities {
-    /// Reads an identity file, as `age-keygen` makes them. `passphrase` is asked for where the file is encrypted with
-    /// one; without it, such a file is refused.
+    /// Reads an identity file as `age-keygen` makes it. If the file is encrypted with a passphrase, `passphrase` asks
+    /// for it; without `passphrase`, the file is refused.
     ///
     /// # Errors
     /// [`SealError`].
@@ -77,7 +78,7 @@ impl Identities {
         Self::read_with(file, passphrase, NoCallbacks)
     }
 
-    /// The same; plugins talk to `people`.
+    /// Does the same. Plugins show messages and questions through `people`.
     ///
     /// # Errors
     /// [`SealError`].
@@ -102,10 +103,10 @@ impl Identities {
         if list.is_empty() { Err(SealError::NotAnIdentity) } else { Ok(Self { list, plugins }) }
     }
 
-    /// The plain file in the age file `sealed`.
+    /// The decrypted content of the age file `sealed`.
     ///
     /// # Errors
-    /// [`SealError`], among them that it is encrypted with a passphrase: a passphrase opens no service.
+    /// [`SealError`]; also if the file is encrypted with a passphrase, since nobody could type it for a service.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let binary = dearmor(sealed)?;
         let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
@@ -115,7 +116,7 @@ impl Identities {
         let identities = self.list.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
         let opened = decryptor.decrypt(identities);
         if self.plugins {
-            // The crate `age` leaves the plugins that it started to be waited for.
+            // The crate `age` does not wait for the plugins that it started. This does, so that they leave no zombies.
             while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         }
         read_opened(opened.map_err(|error| match error {
@@ -126,7 +127,7 @@ impl Identities {
     }
 }
 
-/// An identity of X25519, in a locked page.
+/// An X25519 identity in a locked page.
 struct Native(Locked<x25519::Identity>);
 
 impl age::Identity for Native {
@@ -135,7 +136,7 @@ impl age::Identity for Native {
     }
 }
 
-/// The identity of a line of a file; `None` for a comment.
+/// The identity in a line of the file; `None` for a comment.
 fn read_line(line: &str, people: impl Callbacks) -> Result<Option<Box<dyn age::Identity + Send + Sync>>, SealError> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -158,7 +159,7 @@ fn read_line(line: &str, people: impl Callbacks) -> Result<Option<Box<dyn age::I
     Ok(Some(Box::new(Native(Locked::new(identity)))))
 }
 
-/// What a plugin says, on one line and without what a terminal would take for more than text.
+/// A plugin's message, on one line and without control characters.
 fn told_by(error: &DecryptError) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     error.to_string().chars().map(printable).take(MESSAGE_CHARS_MAX).collect()
@@ -167,10 +168,10 @@ fn told_by(error: &DecryptError) -> String {
 /// Asks somebody for a passphrase.
 pub type AskPassphrase<'a> = &'a dyn Fn() -> io::Result<SecretString>;
 
-/// The plain file in the age file `sealed`, which is encrypted with a passphrase.
+/// The decrypted content of the age file `sealed`, which is encrypted with a passphrase.
 ///
 /// # Errors
-/// [`SealError`], among them that there is nobody to `ask`.
+/// [`SealError`]; also if there is nobody to `ask`.
 pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let binary = dearmor(sealed)?;
     let decryptor = Decryptor::new_buffered(&*binary).map_err(|_| SealError::NotAge)?;
@@ -187,18 +188,18 @@ pub fn open_with_passphrase(sealed: &[u8], ask: Option<AskPassphrase<'_>>) -> Re
     })?)
 }
 
-/// An age file that this passphrase opens.
+/// Encrypts `plain` as an age file with this passphrase.
 ///
 /// # Errors
-/// [`SealError::NoRecipients`], which does not happen: a passphrase is one.
+/// [`SealError::NoRecipients`], which cannot happen, since the passphrase is a recipient.
 pub fn seal_with_passphrase(plain: &[u8], passphrase: SecretString) -> Result<Vec<u8>, SealError> {
     age::encrypt(&age::scrypt::Recipient::new(passphrase), plain).map_err(|_| SealError::NoRecipients)
 }
 
-/// An age file that any of `recipients` can open.
+/// Encrypts `plain` as an age file that any of `recipients` can open.
 ///
 /// # Errors
-/// [`SealError`]: there are none, too many, or some that age does not mix.
+/// [`SealError`]: there are no recipients, too many, or kinds that age does not mix.
 pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError> {
     if recipients.iter().any(|recipient| recipient.is_plugin) && are_plugins_overheard() {
         return Err(SealError::Overheard);
@@ -215,12 +216,12 @@ pub fn seal(plain: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, SealError
         writer.finish().map(|_| ())
     };
     write(&mut sealed).map_err(|_: io::Error| SealError::NoRecipients)?;
-    // What we would not open ourselves.
+    // Refuse files that we would not open ourselves.
     dearmor(&sealed)?;
     Ok(sealed)
 }
 
-/// The binary form of an age file whose header is not too long to be tried.
+/// The binary form of an age file. A header that is too long is refused.
 fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
     let binary = if sealed.starts_with(MAGIC) {
         Cow::Borrowed(sealed)
@@ -237,7 +238,7 @@ fn dearmor(sealed: &[u8]) -> Result<Cow<'_, [u8]>, SealError> {
     if ends || binary.len() < HEADER_BYTES_MAX { Ok(binary) } else { Err(SealError::LongHeader) }
 }
 
-/// All that was sealed, less than [`FILE_BYTES_MAX`] bytes.
+/// The whole content, which must be less than [`FILE_BYTES_MAX`] bytes.
 fn read_opened(opened: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> {
     reading::all(opened, FILE_BYTES_MAX - 1).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => SealError::TooLarge,
@@ -251,11 +252,11 @@ fn read_opened(opened: impl io::Read) -> Result<Zeroizing<Vec<u8>>, SealError> {
 pub enum SealError {
     /// The identity file holds no identity.
     NotAnIdentity,
-    /// An identity is a plugin's, which is not on the PATH.
+    /// An identity belongs to a plugin that is not on the PATH.
     NoPlugin(String),
-    /// `AGEDEBUG=plugin` would have all that is said to a plugin printed.
+    /// `AGEDEBUG=plugin` would print everything that is said to a plugin.
     Overheard,
-    /// A plugin did not open it: its token may be away.
+    /// A plugin did not open it. Its token may be absent.
     Token(String),
     /// The identity file is encrypted, but not with a passphrase.
     IdentityForIdentity,
@@ -317,7 +318,7 @@ impl std::error::Error for SealError {}
 mod tests {
     use super::*;
 
-    /// An identity, as a file holds it, and its recipient.
+    /// An identity as a file holds it, and its recipient.
     fn person() -> (Identities, Recipient) {
         use age::secrecy::ExposeSecret as _;
         let identity = x25519::Identity::generate();
@@ -331,7 +332,7 @@ mod tests {
         let some = vec![recipient.clone(); 600];
         assert!(seal(b"ring", &some).is_ok_and(|sealed| identities.open(&sealed).is_ok()));
         assert_eq!(seal(b"ring", &vec![recipient.clone(); 4000]).map(|_| ()), Err(SealError::LongHeader));
-        // The same by somebody else, in both forms: stanzas of nobody, up to the size of a file.
+        // Somebody else added stanzas for nobody, up to the size of a file. Both forms are tried.
         let sealed = seal(b"ring", &[recipient]).expect("it is sealed");
         let stanza =
             b"-> X25519 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";

@@ -1,4 +1,4 @@
-//! Whether one ring may take the place of another.
+//! Whether one ring may replace another.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use super::KeyRing;
 use crate::ids::KeyId;
 
 impl KeyRing {
-    /// Whether `next` may take this ring's place in a running replica, or on disk.
+    /// Whether `next` may replace this ring in a running replica or on disk.
     ///
     /// # Errors
-    /// The first reason why not.
+    /// The first reason why it may not.
     pub fn check_successor(&self, next: &Self, now: Timestamp) -> Result<(), NotASuccessor> {
         if next.id() != self.id() {
             return Err(NotASuccessor::OtherRing);
@@ -32,7 +32,7 @@ impl KeyRing {
     }
 }
 
-/// Why one ring may not take another's place.
+/// Why one ring may not replace another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotASuccessor {
@@ -42,14 +42,14 @@ pub enum NotASuccessor {
     LowerGeneration {
         /// The generation of the ring in place.
         ours: u64,
-        /// The generation of the one that would follow.
+        /// The generation of the ring that would replace it.
         theirs: u64,
     },
-    /// It was made of the same ring as ours, in another way.
+    /// It has the same generation as ours, but other content.
     SameGeneration(u64),
     /// A key of ours is not in it.
     Vanished(KeyId),
-    /// A key of ours is in it, with something changed that never may.
+    /// A key of ours is in it with a forbidden change.
     Altered(KeyId),
 }
 

@@ -1,9 +1,9 @@
-//! ASCII digits, eight at once.
+//! ASCII digits, processed eight at a time.
 
-/// Digits of the longest integer that is read and written here.
+/// Maximum digits of an integer here.
 pub(super) const INTEGER_DIGITS_MAX: usize = 16;
 
-/// 1, 10, 100 and so on, for all numbers of digits that are read here.
+/// 1, 10, 100 and so on, for every number of digits up to the maximum.
 pub(super) const POWERS_OF_TEN: [u64; INTEGER_DIGITS_MAX + 1] = {
     let mut powers = [1; 17];
     let mut at = 1;
@@ -20,14 +20,14 @@ pub(super) fn value(digit: u8) -> u8 {
     digit & 0xF
 }
 
-/// The integer that the first three of these ASCII digits are.
+/// The integer formed by the first three of these ASCII digits.
 #[inline]
 pub(super) fn first_three(digits: &[u8]) -> Option<usize> {
     let [one, two, three] = digits.first_chunk()?.map(|digit| usize::from(value(digit)));
     Some(100 * one + 10 * two + three)
 }
 
-/// The integer that `digits` are, at most 16; `None` where they are none, more, or anything but ASCII digits.
+/// The integer formed by `digits`, at most 16; `None` if there are none, or more, or other characters.
 #[inline]
 pub(super) fn integer(digits: &[u8]) -> Option<u64> {
     if let (Some(first), Some(last)) = (digits.first_chunk(), digits.last_chunk()) {
@@ -39,39 +39,38 @@ pub(super) fn integer(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, next).filter(|_| !digits.is_empty())
 }
 
-/// The integer that the last `count` of eight ASCII digits are.
+/// The integer formed by the last `count` of eight ASCII digits.
 #[inline]
 fn last_of_eight(chars: [u8; 8], count: usize) -> Option<u64> {
     const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
     let wanted = u32::try_from(count).map_or(0, |count| u64::MAX.unbounded_shl(64 - 8 * count));
     // The first digit is the lowest byte.
     let values = (u64::from_le_bytes(chars) ^ ZEROS) & wanted;
-    // Adding 118 brings all that is above 9 to the top bit.
+    // Adding 118 sets the top bit of every value above 9.
     if (values | values.wrapping_add(u64::from_ne_bytes([118; 8]))) & u64::from_ne_bytes([0x80; 8]) != 0 {
         return None;
     }
-    // Eight digits to four times two, two times four, one time eight.
+    // Combine eight digits to four times two, then two times four, then one time eight.
     let values = values.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
     let values = values.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
     Some(values.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
-/// How many digits `value` has, and the integer that the first three of them are; `None` where there are fewer, or more than
-/// [`INTEGER_DIGITS_MAX`].
+/// How many digits `value` has, and the integer formed by the first three; `None` if it has fewer than three, or 20.
 #[inline]
 pub(super) fn count_and_first_three(value: u64) -> Option<(usize, usize)> {
     let count = value.checked_ilog10()? as usize + 1;
     Some((count, first_three_of(value, count)?))
 }
 
-/// The integer that the first three of `count` digits are, perhaps with zeros before `value`.
+/// The integer formed by the first three of `count` digits. `count` includes any zeros before `value`.
 #[inline]
 pub(super) fn first_three_of(value: u64, count: usize) -> Option<usize> {
     usize::try_from(value / POWERS_OF_TEN.get(count.checked_sub(3)?)?).ok()
 }
 
-/// The ASCII digits of `value`, behind as many zeros as are missing. All are written at once: what is read of digits that
-/// were only just written two by two waits for them.
+/// The ASCII digits of `value`, with leading zeros. All are written at once: reading digits that were just written two
+/// by two would have to wait for those writes.
 #[inline]
 pub(super) fn digits(value: u64) -> [u8; INTEGER_DIGITS_MAX] {
     const EIGHT: u64 = POWERS_OF_TEN[8];
@@ -79,11 +78,11 @@ pub(super) fn digits(value: u64) -> [u8; INTEGER_DIGITS_MAX] {
     (values | u128::from_ne_bytes([b'0'; INTEGER_DIGITS_MAX])).to_le_bytes()
 }
 
-/// The values of the eight digits of `value`, the first one in the lowest byte.
+/// The eight digits of `value`, one in each byte, the first in the lowest byte.
 #[inline]
 fn eight_digits(value: u64) -> u64 {
-    // Eight digits to two times four, four times two, eight times one; 5243 / 2^19 and 103 / 2^10 are 1 / 100 and 1 / 10
-    // of what stands there.
+    // Split eight digits to two times four, then four times two, then eight times one. For values this small, 5243 /
+    // 2^19 and 103 / 2^10 stand for 1 / 100 and 1 / 10.
     let fours = (value / 10_000) | ((value % 10_000) << 32);
     let hundreds = (fours * 5243) >> 19 & 0x0000_007F_0000_007F;
     let twos = hundreds | (fours - 100 * hundreds) << 16;

@@ -1,9 +1,9 @@
 //! Decimal digits of every script (Unicode general category Nd), as Unicode 16.0 has them.
 //!
-//! The table is part of the rules `callveil-2/libphonenumber-9.0.42`: what counts as a digit decides what is a number, and so
-//! decides UIDs. A digit that a later Unicode adds must not change them, hence a table of our own.
+//! The table is part of the rules `callveil-2/libphonenumber-9.0.42`: it decides what counts as a digit, so what is a
+//! number, and so UIDs. A later Unicode may add digits, but these must not change UIDs. So the table is our own.
 
-/// The zero of each run of ten digits, ascending.
+/// The zero of each run of ten digits, in ascending order.
 #[rustfmt::skip]
 const ZEROS: [u32; 76] = [
     0x0030, 0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6,

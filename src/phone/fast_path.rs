@@ -1,33 +1,35 @@
-//! Valid numbers in their usual spellings, read and written without libphonenumber, and yet as it reads and writes them.
+//! Reads and writes valid numbers in their usual spellings as libphonenumber does, but without it.
 //!
-//! A table, derived from the metadata by walking the automata of libphonenumber's patterns (`tests/it/fast_path/`), is itself an
-//! automaton over digits. It takes the numbers that are valid, whose digits are read as they stand since nothing could be
-//! taken off them, and says which of them are written with a trunk 0. A node is the place of the next one for each digit; a
-//! leaf tells it all by how many digits are left, whatever they are.
+//! The table is an automaton over digits. It is derived from the metadata by walking the automata of libphonenumber's
+//! patterns (`tests/it/fast_path/`). It accepts the valid numbers whose digits are read as they are, with nothing
+//! removed, and says which of them are written with a trunk 0. A node holds the place of the next node for each digit.
+//! At a leaf, only the number of remaining digits matters, not which digits they are.
 
 use std::{array, ops::RangeInclusive, sync::OnceLock};
 
 use super::{E164_DIGITS_MAX, ascii};
 use crate::number::E164;
 
-/// Characters of the longest spelling that is looked at.
+/// Maximum characters of a spelling.
 const CHARS_MAX: usize = 32;
 
-/// Integers of 16 bits, little endian: how many leaves there are, how many leaves and nodes, how many regions, the root;
-/// then leaves, nodes and regions.
+/// 16-bit integers, little endian. First the number of leaves, the number of leaves and nodes, the number of regions,
+/// and the root; then the leaves, nodes and regions.
 #[derive(Clone, Copy)]
 struct Table(&'static [[u8; 2]]);
 
 /// Integers before the leaves.
 const HEADER: usize = 4;
 
-/// Integers of a leaf: sets of numbers of digits. Numbers with so many left are valid; written as they stand; behind a 0.
+/// Integers of a leaf: three sets of how many digits may remain. In the first, numbers are valid; in the second, the
+/// national format has just their digits; in the third, it has a 0 before them.
 const LEAF: usize = 3;
 
 /// Integers of a node.
 const NODE: usize = 10;
 
-/// Integers of a region: its code, its country code, the root of its national numbers, and whether a trunk 0 is taken off.
+/// Integers of a region: its code, its country code, the root of its national numbers, and whether a trunk 0 is
+/// removed.
 const REGION: usize = 4;
 
 impl Table {
@@ -36,7 +38,7 @@ impl Table {
         u16::from_le_bytes(self.0[place])
     }
 
-    /// Goes from `place` as far as a leaf, or the last of these digits: gives where that is, and the digits that are left.
+    /// Walks from `place` to a leaf or to the end of the digits. Returns the place reached and the remaining digits.
     #[inline]
     fn walk(self, mut place: u16, mut digits: &[u8]) -> (u16, &[u8]) {
         let leaves = self.at(0);
@@ -50,22 +52,22 @@ impl Table {
     }
 }
 
-/// Numbers that begin at one root of the table.
+/// The numbers that begin at one root of the table.
 struct Numbers {
     table: Table,
-    /// How far their first three digits lead: one look, where a walk is some that each wait for the one before, and are
-    /// more or fewer from number to number, which no processor foresees.
+    /// Where the first three digits lead. This is one lookup. A walk is several, each waiting for the one before, and
+    /// how many differs from number to number, which a processor cannot predict.
     begun: Box<[Begun; 1000]>,
 }
 
 #[derive(Clone, Copy)]
 struct Begun {
     place: u16,
-    /// Digits of the three that are behind it.
+    /// How many of the three digits were used to get there.
     digits: u8,
 }
 
-/// What is known of a number: its leaf, and how many digits are left there.
+/// What is known of a number: its leaf, and how many digits remain there.
 #[derive(Clone, Copy)]
 struct Facts {
     table: Table,
@@ -88,7 +90,7 @@ impl Numbers {
         Self { table, begun: Box::new(array::from_fn(begun)) }
     }
 
-    /// What is known of the number of these ASCII digits.
+    /// What is known of the number with these ASCII digits.
     #[inline]
     fn find(&self, digits: &[u8]) -> Option<Facts> {
         let begun = self.begun.get(ascii::first_three(digits)?)?;
@@ -96,7 +98,7 @@ impl Numbers {
         self.facts(place, left.len(), digits.len())
     }
 
-    /// The same of a number of `count` digits, which are `value`, perhaps with zeros before.
+    /// The same for a number of `count` digits: `value`, perhaps with leading zeros.
     #[inline]
     fn find_value(&self, value: u64, count: usize) -> Option<Facts> {
         let begun = self.begun.get(ascii::first_three_of(value, count)?)?;
@@ -120,13 +122,13 @@ impl Facts {
         self.has(0)
     }
 
-    /// The national format has its digits, and no others.
+    /// Whether the national format has just its digits.
     #[inline]
     fn is_plain(self) -> bool {
         self.has(1)
     }
 
-    /// The national format has its digits behind a 0, which is taken off when read again.
+    /// Whether the national format is a 0 and its digits. The 0 is removed when that is read again.
     #[inline]
     fn is_behind_zero(self) -> bool {
         self.has(2)
@@ -141,26 +143,27 @@ impl Facts {
 /// The common numbers of all regions.
 pub(super) struct FastPaths {
     table: Table,
-    /// With their country codes.
+    /// The numbers with country codes.
     explicit: Numbers,
-    /// Those that were asked for, in the table's order.
+    /// The regions that were asked for so far, in the table's order.
     of_regions: Box<[OnceLock<FastPath>]>,
 }
 
 /// The common numbers, as one region reads them.
 pub(super) struct FastPath {
     explicit: &'static Numbers,
-    /// Those behind its own country code, most of all explicit ones: these look up digits that tell more.
+    /// The numbers after the region's own country code, which are most of the explicit ones. Their lookup by three
+    /// digits starts after the code, so it gets further.
     behind_own_code: Numbers,
     national: Numbers,
     country_code: u64,
     code_digits: usize,
-    /// What the first three digits are where the country code is its own.
+    /// The range of the first three digits of numbers with the region's own country code.
     own: RangeInclusive<usize>,
     strips_zero: bool,
 }
 
-/// How a number is written.
+/// How the national format of a number is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Plain,
@@ -168,14 +171,14 @@ pub(super) enum Written {
 }
 
 impl FastPaths {
-    /// What `table` says, the bytes of a file.
+    /// The fast paths of `table`, the bytes of a file.
     pub(super) fn new(table: &'static [u8]) -> Self {
         let table = Table(table.as_chunks().0);
         let of_regions = (0..table.at(2)).map(|_| OnceLock::new()).collect();
         Self { table, explicit: Numbers::new(table, table.at(3)), of_regions }
     }
 
-    /// Those of the region of this code, ISO 3166-1 alpha-2.
+    /// The fast path of the region with this code (ISO 3166-1 alpha-2).
     pub(super) fn of_region(&'static self, region: &str) -> Option<&'static FastPath> {
         let code = u16::from_le_bytes(region.as_bytes().try_into().ok()?);
         let (table, leaves) = (self.table, usize::from(self.table.at(0)));
@@ -202,8 +205,8 @@ impl FastPaths {
 }
 
 impl FastPath {
-    /// The number that `text` is, where it is a common one: digits, perhaps with spaces and dashes between them, bare, behind
-    /// a trunk 0, or with `+` or `00` and the country code.
+    /// Reads `text` if it is a common number: digits, perhaps with spaces and dashes between them; either bare, or
+    /// after a trunk 0, or with `+` or `00` and the country code.
     #[inline]
     pub(super) fn read(&self, text: &str) -> Option<E164> {
         let (text, is_explicit) = match text.as_bytes() {
@@ -238,8 +241,8 @@ impl FastPath {
         E164::new(self.country_code * before + value)
     }
 
-    /// How the national format of `number`, which has `count` digits, is, where that is known: its digits are those of its
-    /// E.164 form.
+    /// How the national format of `number`, which has `count` digits, is written, if known. Its digits are then those
+    /// of the E.164 form.
     #[inline]
     pub(super) fn written(&self, number: E164, count: usize) -> Option<Written> {
         let (value, behind_code) = (number.digits(), count.checked_sub(self.code_digits)?);
@@ -257,10 +260,10 @@ impl FastPath {
     }
 }
 
-/// The digits of `text`, if there is nothing but spaces and dashes between them, put together in `joined`.
+/// The digits of `text`, joined in `joined`, if there are only spaces and dashes between them.
 fn join<'j>(text: &[u8], joined: &'j mut [u8; CHARS_MAX]) -> Option<&'j [u8]> {
     let (mut count, mut is_common) = (0, text.len() <= CHARS_MAX && text.last()?.is_ascii_digit());
-    // Without a branch on what the byte is: where the dashes are is different from number to number.
+    // This does not branch on the byte, since the places of dashes differ from number to number.
     for byte in text {
         joined[count % CHARS_MAX] = *byte;
         count += usize::from(byte.is_ascii_digit());

@@ -1,9 +1,9 @@
-//! Text to canonical number, and canonical number to what is dialled: section 2 of the specification, and the only user of
-//! libphonenumber.
+//! Text to canonical number, and canonical number to the dialled form: section 2 of the specification. This is the only
+//! user of libphonenumber.
 //!
-//! The rules belong to a key and never change under it. What decides them is a file of this repository, the phone
-//! metadata of one libphonenumber release, so that neither a newer crate nor a newer release moves a UID; a second
-//! file can stand beside the first.
+//! The rules belong to a key and never change during its life. They are decided by a file in this repository, the phone
+//! metadata of one libphonenumber release. So neither a newer crate nor a newer release changes a UID. Another file can
+//! be added beside it.
 
 mod ascii;
 pub(crate) mod digits;
@@ -31,16 +31,16 @@ use self::{
 };
 use crate::number::{E164, Hotline, InvalidNumber, Number, Text};
 
-/// The rules that a new key gets.
+/// The rules for new keys.
 pub const NUMBERS_NEWEST: &str = "callveil-2/libphonenumber-9.0.42";
 
-/// A way to read and write numbers, which a key keeps for as long as it lives.
+/// Rules for reading and writing numbers. A key keeps its rules for its whole life.
 struct Rules {
     name: &'static str,
-    /// The metadata that it was released with.
+    /// The metadata of its release.
     util: LazyLock<PhoneNumberUtil>,
     short: LazyLock<ShortNumbers>,
-    /// What all that says of numbers in their usual spellings.
+    /// What these say of numbers in their usual spellings.
     fast_path: LazyLock<FastPaths>,
 }
 
@@ -60,26 +60,27 @@ fn load(metadata: &[u8]) -> PhoneNumberUtil {
 /// Digits in the longest number that fits E.164.
 const E164_DIGITS_MAX: usize = 15;
 
-/// Zeros before 16 digits, of which the first is one too: a number of 15 is dialled behind two, and may have a trunk zero.
+/// Zeros before the 16 digits, the first of which is a zero too. A number of 15 digits needs two for `00`, and perhaps
+/// one for a trunk zero.
 const ZEROS: usize = 2;
 
-/// Digits of a number in a region that has no mobile ones.
+/// Minimum digits in a region without mobile numbers.
 const DIGITS_MIN: usize = 7;
 
-/// How one key reads and writes numbers: a set of rules, and the region whose way of dialling is meant where a
-/// number names no country.
+/// How one key reads and writes numbers: a set of rules, and the region whose dialling applies if a number names no
+/// country.
 pub struct Numbering {
     util: &'static PhoneNumberUtil,
     region: Region,
     country_code: i32,
-    /// The region's short numbers, where it has any.
+    /// The region's short numbers, if it has any.
     short: Option<&'static short::OfRegion>,
-    /// What is read and written without libphonenumber.
+    /// The numbers that can be read and written without libphonenumber.
     fast_path: Option<&'static FastPath>,
 }
 
 impl Numbering {
-    /// The numbering of a key with these `numbers` and this `region`; `None` where this program does not know them.
+    /// The numbering of a key with these `numbers` and this `region`; `None` if this program does not know them.
     pub fn new(numbers: &str, region: &str) -> Option<Self> {
         let rules = RULES.iter().find(|rules| rules.name == numbers)?;
         let (util, short) = (LazyLock::force(&rules.util), rules.short.of_region(region));
@@ -88,17 +89,17 @@ impl Numbering {
         Some(Self { util, region, country_code, short, fast_path })
     }
 
-    /// The same, with libphonenumber alone: what the fast path must agree with.
+    /// The same without the fast path, so that tests can compare the two.
     #[must_use]
     pub fn without_fast_path(self) -> Self {
         Self { fast_path: None, ..self }
     }
 
-    /// The number that `text` means.
+    /// Parses `text` as a number.
     ///
     /// # Errors
-    /// [`InvalidNumber`] where the text can be no number at all, or where libphonenumber panicked over it: a UID made
-    /// in spite of that might not be the one that a mended program makes.
+    /// [`InvalidNumber`] if the text cannot be a number at all, or if libphonenumber panicked over it: a UID made
+    /// regardless might differ from the one that a corrected program makes.
     #[inline]
     pub fn normalize<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
         match self.fast_path.and_then(|fast_path| fast_path.read(text)) {
@@ -107,7 +108,7 @@ impl Numbering {
         }
     }
 
-    /// The same by libphonenumber.
+    /// Does the same with libphonenumber.
     #[cold]
     fn normalize_slowly<'t>(&self, text: &'t str) -> Result<Number<'t>, InvalidNumber> {
         let text = Text::strip(text).ok_or(InvalidNumber)?;
@@ -115,7 +116,8 @@ impl Numbering {
         Ok(number.map_err(|_| InvalidNumber)?.unwrap_or(Number::Verbatim(text)))
     }
 
-    /// Whether `text` is a valid number in one of its usual spellings. Says no to others, which takes longer to find out.
+    /// Whether `text` is a valid number in one of its usual spellings. `false` for other spellings, which take longer
+    /// to check.
     pub fn is_common(&self, text: &str) -> bool {
         self.fast_path.as_ref().is_some_and(|fast_path| fast_path.read(text).is_some())
     }
@@ -125,15 +127,15 @@ impl Numbering {
         self.country_code
     }
 
-    /// About as few digits as the region's own numbers have, when they are dialled from another town.
+    /// About the fewest digits that the region's own numbers have when dialled from another town.
     pub fn digits_min(&self) -> usize {
         let example = self.util.get_example_number_for_type_and_region(self.region, PhoneNumberType::Mobile);
         example.map_or(DIGITS_MIN, |example| get_national_significant_number_owned(&example).len() - 1)
     }
 
-    /// Adds `number` as CCC dials it to `dialled`: `00`, country code, national number; with the trunk prefix that
-    /// libphonenumber's national format has, where the country code's main region is one of `trunk_zero`. Of a verbatim
-    /// text, that text, unless it is a hotline.
+    /// Adds `number` to `dialled` in the form that CCC dials: `00`, country code, national number. The trunk prefix of
+    /// libphonenumber's national format is included if the country code's main region is one of `trunk_zero`. A
+    /// verbatim text is added as it is, unless it is a hotline.
     #[inline]
     pub fn dial(&self, number: &Number<'_>, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
         match number {
@@ -153,17 +155,17 @@ impl Numbering {
     }
 
     fn dial_e164(&self, number: E164, trunk_zero: &TrunkZeroRegions, dialled: &mut String) {
-        // That these do not wait for the digits' text is worth a sixth of the time that dialling takes.
+        // These lookups do not wait for the digits' text, which saves a sixth of the time of dialling.
         let (count, code_digits) = trunk_zero.code_digits(number);
         let written = match code_digits {
             0 => Some(Written::Plain),
             _ => self.fast_path.and_then(|fast_path| fast_path.written(number, count)),
         };
-        // All in one place, and added at once: each text that is added takes as long as much else here.
+        // The text is built in one place and added at once, since every append is costly here.
         let mut text = [b'0'; ZEROS + ascii::INTEGER_DIGITS_MAX];
         text[ZEROS..].copy_from_slice(&ascii::digits(number.digits()));
         let begin = text.len() - count;
-        // At least two zeros are before the digits, since there are no more than 15.
+        // There are at least two zeros before the digits, since there are at most 15 digits.
         let text = match written {
             Some(Written::Plain) => &text[begin - 2..],
             Some(Written::BehindZero) => {
@@ -176,7 +178,7 @@ impl Numbering {
         dialled.push_str(str::from_utf8(text).expect("digits are ASCII"));
     }
 
-    /// The same by libphonenumber, of a number that may have a trunk prefix.
+    /// Does the same with libphonenumber, for a number that may have a trunk prefix.
     #[cold]
     fn dial_slowly(&self, number: E164, dialled: &mut String) {
         let found = catch_unwind(AssertUnwindSafe(|| self.with_trunk_prefix(number)));
@@ -186,7 +188,7 @@ impl Numbering {
         }
     }
 
-    /// Has libphonenumber compile what numbers of this region need, which it otherwise does at the first of them.
+    /// Makes libphonenumber compile what numbers of this region need. Otherwise the first of them would wait for that.
     pub fn warm_up(&self) {
         for kind in [PhoneNumberType::FixedLine, PhoneNumberType::Mobile, PhoneNumberType::TollFree] {
             let Ok(example) = self.util.get_example_number_for_type_and_region(self.region, kind) else { continue };
@@ -198,14 +200,14 @@ impl Numbering {
         self.hotline("112");
     }
 
-    /// The number that `text` means, unless it is verbatim: section 2, steps 2 to 4.
+    /// Parses `text` as a number; `None` if it is verbatim: section 2, steps 2 to 4.
     fn read(&self, text: &str) -> Option<Number<'static>> {
         let spelling = Spelling::of(text)?;
         let with_plus = spelling.with_plus().and_then(|spelling| self.decide(&spelling));
         with_plus.or_else(|| self.decide(&spelling))
     }
 
-    /// What `spelling` means as it stands: the first of the rules a to d of step 4 that holds.
+    /// What `spelling` means as it stands, by the first of the rules a to d of step 4 that applies.
     fn decide(&self, spelling: &Spelling) -> Option<Number<'static>> {
         let (parsed, digits) = (self.parse(&spelling.text), Zeroizing::new(spelling.digits()));
         if let Some(valid) = parsed.as_ref().and_then(|parsed| self.valid(parsed, &spelling.text)) {
@@ -229,8 +231,8 @@ impl Numbering {
         is_of_a_new_range.then_some(Number::E164(parsed.e164))
     }
 
-    /// The number that `parsed`, read of `text`, is, if it is a valid one, or the one that its digits are. No number is taken
-    /// that its own digits are not read as.
+    /// The valid number that `parsed`, which was read from `text`, is, or else the valid number that its digits are
+    /// read as. A number is only accepted if its own digits are read as that number.
     fn valid(&self, parsed: &Parsed, text: &str) -> Option<E164> {
         if text.strip_prefix('+') == Some(&parsed.digits) {
             return parsed.is_valid(self.util).then_some(parsed.e164);
@@ -240,13 +242,13 @@ impl Numbering {
         (comes_back && again.is_valid(self.util)).then_some(again.e164)
     }
 
-    /// Whether its digits are read as `parsed`.
+    /// Whether the digits of `parsed` are read as `parsed` again.
     fn comes_back(&self, parsed: &Parsed) -> bool {
         self.parse(&format!("+{}", parsed.digits)).is_some_and(|again| again.e164 == parsed.e164)
     }
 
-    /// The hotline of these digits in this region. Where they would be another number behind the country code, they are
-    /// none, since UIDToPhone writes them so.
+    /// The hotline of this region with these digits. Digits that are a valid number after the country code are not a
+    /// hotline, since UIDToPhone writes hotlines that way.
     fn hotline(&self, digits: &str) -> Option<Hotline> {
         let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
         let text = format!("+{}{digits}", self.country_code);
@@ -255,7 +257,7 @@ impl Numbering {
     }
 
     /// Whether `digits`, with or without the region's country code, have the length and the first digit of its mobile
-    /// numbers, of which new ones come into use before the metadata know them.
+    /// numbers. New ranges of these come into use before the metadata know them.
     fn is_like_a_mobile(&self, parsed: &Parsed, digits: &str) -> bool {
         let national = parsed.national();
         if parsed.number.country_code != self.country_code || (digits != national && digits != parsed.digits) {
@@ -278,7 +280,7 @@ impl Numbering {
         Some(Parsed { number, digits, e164 })
     }
 
-    /// `number` with its trunk prefix, where it is valid, has one to add, and the result means `number` again.
+    /// `number` with its trunk prefix, if it is valid, has one, and the result is read as `number` again.
     fn with_trunk_prefix(&self, number: E164) -> Option<String> {
         let parsed = self.parse(&format!("+{}", number.digits())).filter(|parsed| parsed.is_valid(self.util))?;
         let national = self.util.format(&parsed.number, PhoneNumberFormat::National);
@@ -288,7 +290,7 @@ impl Numbering {
     }
 }
 
-/// A number as libphonenumber reads it, without an extension, and of at most [`E164_DIGITS_MAX`] digits.
+/// A number as libphonenumber reads it, without an extension, and with at most [`E164_DIGITS_MAX`] digits.
 struct Parsed {
     number: PhoneNumber,
     /// The country code and the national number.
@@ -313,16 +315,16 @@ impl Parsed {
 /// The regions whose numbers UIDToPhone gives with their trunk prefix.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TrunkZeroRegions {
-    /// By the first three digits of a number, how many of them are the country code of one of these regions, if it is the
-    /// main one there. No country code begins with another.
+    /// Indexed by the first three digits of a number: how many of them are the country code of one of these regions, if
+    /// it is that code's main region. No country code is the beginning of another.
     code_digits: Vec<u8>,
 }
 
 impl TrunkZeroRegions {
-    /// The regions of these codes (ISO 3166-1 alpha-2, upper case).
+    /// The regions with these codes (ISO 3166-1 alpha-2, upper case).
     ///
     /// # Errors
-    /// [`UnknownRegion`] where libphonenumber knows no region of such a code.
+    /// [`UnknownRegion`] if libphonenumber knows no region with one of these codes.
     pub fn new<'a>(codes: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownRegion> {
         let newest = &RULES.last().expect("there are rules").util;
         let mut code_digits = vec![0; 1000];
@@ -340,7 +342,8 @@ impl TrunkZeroRegions {
         Ok(Self { code_digits })
     }
 
-    /// How many digits `number` has, and how many of them are its country code, if that is one of a region of these.
+    /// How many digits `number` has, and how many of them are its country code, or 0 if that is not a code of these
+    /// regions.
     #[inline]
     fn code_digits(&self, number: E164) -> (usize, usize) {
         match ascii::count_and_first_three(number.digits()) {
@@ -362,7 +365,7 @@ impl fmt::Display for UnknownRegion {
 
 impl std::error::Error for UnknownRegion {}
 
-/// The region of this code, and its country code.
+/// The region with this code, and its country code.
 fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<(Region, i32)> {
     if code.len() != 2 || !code.bytes().all(|c| c.is_ascii_uppercase()) {
         return None;

@@ -1,10 +1,11 @@
-//! Short numbers of each region, such as 10086 in China: what libphonenumber's ShortNumberInfo holds for valid there.
+//! Short numbers of each region, such as 10086 in China: those that libphonenumber's ShortNumberInfo considers valid
+//! there.
 
 use std::{collections::HashMap, sync::OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
-/// Bytes that one pattern may take once compiled. The longest of the table take a tenth of it.
+/// Maximum bytes of one compiled pattern. The longest in the table takes a tenth of this.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// The short numbers of all regions.
@@ -12,15 +13,15 @@ pub(super) struct ShortNumbers(HashMap<&'static str, OfRegion>);
 
 /// The short numbers of one region.
 pub(super) struct OfRegion {
-    /// A bit for each number of digits that some of them have.
+    /// One bit for each possible number of digits.
     lengths: u32,
     pattern: &'static str,
     compiled: OnceLock<Regex>,
 }
 
 impl ShortNumbers {
-    /// What `table` says. Each of its lines is a region, the numbers of digits that its short numbers have, and the
-    /// pattern that they match as a whole.
+    /// Parses `table`. Each line has a region, the numbers of digits of its short numbers, and the pattern that they
+    /// match as a whole.
     pub(super) fn new(table: &'static str) -> Self {
         let region = |line: &'static str| {
             let mut fields = line.split('\t');
@@ -32,14 +33,14 @@ impl ShortNumbers {
         Self(table.lines().filter(|line| !line.starts_with('#')).filter_map(region).collect())
     }
 
-    /// Those of `region`, if it has any.
+    /// The short numbers of `region`, if it has any.
     pub(super) fn of_region(&self, region: &str) -> Option<&OfRegion> {
         self.0.get(region)
     }
 }
 
 impl OfRegion {
-    /// Whether `digits`, ASCII digits all, are one of them.
+    /// Whether `digits`, which must be ASCII digits, are a short number.
     pub(super) fn contains(&self, digits: &str) -> bool {
         let has_length = digits.len() < 32 && self.lengths >> digits.len() & 1 == 1;
         has_length && self.compiled.get_or_init(|| self.compile()).is_match(digits)

@@ -1,19 +1,19 @@
-//! The text of a number, as far as it can be told without phone metadata: which characters it has, and whether it names
-//! its country.
+//! The text of a number, as far as it can be judged without phone metadata: which characters it has, and whether it
+//! names its country.
 
 use super::digits;
 
 /// A text of digits, plus signs and punctuation.
 pub(super) struct Spelling {
-    /// With ASCII digits and plus signs.
+    /// The text with ASCII digits and plus signs.
     pub(super) text: String,
-    /// What it begins with, after opening brackets and spaces.
+    /// Its prefix, after opening brackets and spaces.
     pub(super) prefix: Prefix,
-    /// Whether a plus sign stands anywhere else, but for those that follow one before all digits.
+    /// Whether there is a plus sign anywhere else, except for those that follow the first one before all digits.
     pub(super) has_plus_inside: bool,
 }
 
-/// What tells a country code.
+/// The prefix that introduces a country code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
     Plus,
@@ -22,8 +22,8 @@ pub(super) enum Prefix {
 }
 
 impl Spelling {
-    /// How `text`, or what follows its `tel:`, is spelt; `None` where it holds anything but digits, plus signs and the
-    /// punctuation of numbers, or ends in `.0`, as spreadsheets write numbers.
+    /// The spelling of `text`, without a leading `tel:`. `None` if it holds anything but digits, plus signs and the
+    /// punctuation of numbers, or ends in `.0` as numbers from spreadsheets do.
     pub(super) fn of(text: &str) -> Option<Self> {
         let text = match text.split_at_checked(4) {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tel:") => rest,
@@ -53,7 +53,7 @@ impl Spelling {
         Self { text, prefix, has_plus_inside }
     }
 
-    /// The same with `+` for its leading `00`, if it begins so.
+    /// The same spelling with `+` instead of a leading `00`, if it has one.
     pub(super) fn with_plus(&self) -> Option<Self> {
         let rest = self.text.trim_start_matches(is_opening).strip_prefix("00")?;
         Some(Self::with_text(format!("+{rest}")))
@@ -65,7 +65,7 @@ impl Spelling {
     }
 }
 
-/// A plus sign and its digits, where `text` has nothing but spaces and dashes between them: libphonenumber reads both alike.
+/// The plus sign and the digits, if `text` has only spaces and dashes between them: libphonenumber reads both alike.
 fn joined(text: &str) -> Option<String> {
     let rest = text.strip_prefix('+')?;
     let is_usual = rest.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));

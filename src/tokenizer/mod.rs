@@ -1,6 +1,6 @@
-//! A batch of strings to a batch of results, over one snapshot of the ring and one `now`. Pure.
+//! Maps a batch of strings to a batch of results, with one snapshot of the ring and one `now`. Pure.
 //!
-//! One bad item never spoils the others: it fails by itself, with an [`ItemError`].
+//! A bad item never affects the others: it fails on its own, with an [`ItemError`].
 
 pub mod batch;
 mod prefixes;
@@ -29,17 +29,17 @@ use crate::{
     uid::{self, Uid},
 };
 
-/// Whether `text` has a UID's form, whoever made it. What has it is never taken for a number.
+/// Whether `text` has the form of a UID, no matter who made it. Such a text is never read as a number.
 pub fn has_uid_form(text: &str) -> bool {
     text.len() >= uid::CHARS_MIN && Uid::parse(text).is_ok()
 }
 
-/// Whether this program supports a key's `numbers` and `region`: what every ring is read with.
+/// Whether this program supports a key's `numbers` and `region`. Every ring is read with this function.
 pub fn supports(numbers: &str, region: &str) -> bool {
     Numbering::new(numbers, region).is_some()
 }
 
-/// A key ring, ready to map.
+/// A key ring that is ready to map.
 pub struct Tokenizer {
     ring: KeyRing,
     /// One for each key of the ring, in its order.
@@ -48,10 +48,10 @@ pub struct Tokenizer {
     prefixes: PrefixCache,
 }
 
-/// What one key maps with.
+/// What one key needs for mapping.
 struct KeyMapper {
     numbering: Numbering,
-    /// That of a key that is enabled.
+    /// The cipher, if the key is enabled.
     cipher: Option<NumberCipher>,
 }
 
@@ -59,7 +59,7 @@ impl Tokenizer {
     /// A tokenizer over `ring`.
     ///
     /// # Errors
-    /// [`UnknownNumbers`] of a key that this program has no rules for.
+    /// [`UnknownNumbers`] if this program has no rules for a key.
     pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Result<Self, UnknownNumbers> {
         let mapper = |key: &Key| {
             let numbering = Numbering::new(&key.numbers, &key.region).ok_or(UnknownNumbers(key.id))?;
@@ -75,32 +75,33 @@ impl Tokenizer {
         &self.ring
     }
 
-    /// The same, but for the regions whose numbers have their trunk prefix.
+    /// The same tokenizer, but with other regions whose numbers are dialled with their trunk prefix.
     #[must_use]
     pub fn dialling(self, trunk_zero: TrunkZeroRegions) -> Self {
         Self { trunk_zero, ..self }
     }
 
-    /// How numbers that are sealed at `now` are read.
+    /// The numbering for numbers that are sealed at `now`.
     pub fn numbering(&self, now: Timestamp) -> &Numbering {
         let index = self.ring.index_of(self.ring.primary(now).id).expect("the primary is a key of the ring");
         &self.mappers[index].numbering
     }
 
-    /// How numbers are read and written by the key of `uid`, where that is a UID of this ring.
+    /// The numbering of the key of `uid`, if that is a UID of this ring.
     pub fn numbering_of(&self, uid: &str) -> Option<&Numbering> {
         let index = self.ring.index_of(Uid::parse(uid).ok()?.key_id)?;
         Some(&self.mappers[index].numbering)
     }
 
-    /// Whether its keys have one region and one set of rules.
+    /// Whether all keys have the same region and the same rules.
     pub fn has_one_numbering(&self) -> bool {
         let mut keys = self.ring.keys().iter().map(|key| (&key.region, &key.numbers));
         let first = keys.next();
         keys.all(|other| Some(other) == first)
     }
 
-    /// `text` as each key of the ring, also one that opens nothing any more, reads it, in the form of [`Batch::canonical`].
+    /// `text` as each key of the ring reads it, including keys that no longer open UIDs, in the form of
+    /// [`Batch::canonical`].
     ///
     /// # Errors
     /// [`InvalidNumber`].
@@ -114,7 +115,7 @@ impl Tokenizer {
         Ok(readings)
     }
 
-    /// Does now what the first numbers of each region would otherwise have to wait for.
+    /// Prepares what the first numbers of each region would otherwise have to wait for.
     pub fn warm_up(&self) {
         let mut warm: Vec<(&str, &str)> = Vec::new();
         for (key, mapper) in self.ring.keys().iter().zip(&self.mappers) {
@@ -125,7 +126,7 @@ impl Tokenizer {
         }
     }
 
-    /// A batch for `context` at `now`, to which items are given one by one.
+    /// A batch for `context` at `now`.
     pub fn batch<'t>(&'t self, context: &'t Context, now: Timestamp) -> Batch<'t> {
         Batch::new(self, context, now)
     }
@@ -142,7 +143,7 @@ impl Tokenizer {
         if self.mappers[index].cipher.is_some() { Ok(index) } else { Err(self.unusable(index)) }
     }
 
-    /// Why the key at `index` maps nothing.
+    /// Why the key at `index` cannot map.
     fn unusable(&self, index: usize) -> ItemError {
         match self.ring.keys()[index].status {
             Status::Destroyed => ItemError::KeyDestroyed,
@@ -151,7 +152,7 @@ impl Tokenizer {
     }
 }
 
-/// A key that this program has no rules for: neither reads nor writes it numbers as that key wants.
+/// A key for which this program has no rules, so it can neither read nor write numbers as that key requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownNumbers(pub KeyId);
 

@@ -1,4 +1,5 @@
-//! What is computed once for a context: the S2V prefix of each enabled key. There are no more contexts than clients.
+//! What is computed once for a context: the S2V prefix of each enabled key. There are at most as many contexts as
+//! clients.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ type Prefixes = Arc<Vec<Option<Prefix>>>;
 
 type ByContext = Vec<(Context, Prefixes)>;
 
-/// The prefixes of each context that was asked for.
+/// The prefixes of each context asked for so far.
 #[derive(Default)]
 pub(super) struct PrefixCache(ArcSwap<ByContext>);
 
@@ -22,7 +23,7 @@ pub(super) struct ContextPrefixes {
 }
 
 impl PrefixCache {
-    /// The prefixes of `context`, which `compute` makes where they were not asked for before.
+    /// The prefixes of `context`. `compute` makes them the first time.
     pub(super) fn of(&self, context: &Context, compute: impl FnOnce() -> Vec<Option<Prefix>>) -> ContextPrefixes {
         let find = |all: &ByContext| all.iter().position(|(known, _)| known == context);
         let all = self.0.load();
@@ -44,7 +45,7 @@ impl PrefixCache {
 }
 
 impl ContextPrefixes {
-    /// The prefix of the key at `index` of the ring, where that is enabled.
+    /// The prefix of the key at `index` of the ring, if that key is enabled.
     pub(super) fn of_key(&self, index: usize) -> Option<&Prefix> {
         self.all[self.at].1[index].as_ref()
     }

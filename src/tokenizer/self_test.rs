@@ -1,4 +1,4 @@
-//! Whether this machine computes rightly: each key makes one UID in two ways.
+//! Checks that this machine computes correctly: each key makes one UID in two ways.
 
 use std::fmt;
 
@@ -11,10 +11,12 @@ use crate::{
 };
 
 impl Tokenizer {
-    /// Seals a number with every enabled key in both ways, the crates' and the short one, and opens it again.
+    /// Seals a number with every enabled key in two ways, with the crates' cipher and with the fast one, and opens it
+    /// again.
     ///
     /// # Errors
-    /// [`Miscomputed`] where this machine comes to different UIDs: then none that it makes can be trusted.
+    /// [`Miscomputed`] if the two UIDs differ or the number does not come back. Then no UID of this machine can be
+    /// trusted.
     pub fn self_test(&self) -> Result<(), Miscomputed> {
         let (context, number) = (Context::default(), E164::new(8_613_988_888_888).ok_or(Miscomputed)?);
         let Plaintext::Short(plaintext) = Plaintext::of(&Number::E164(number)) else { return Err(Miscomputed) };
@@ -34,7 +36,7 @@ impl Tokenizer {
     }
 }
 
-/// A machine that computes wrongly.
+/// A machine that computes incorrectly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Miscomputed;
 

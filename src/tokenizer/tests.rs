@@ -1,4 +1,4 @@
-//! What becomes of items, one by one and among many.
+//! The results of items, single and in batches.
 
 use super::{batch::KeyUse, *};
 use crate::{
@@ -16,7 +16,7 @@ fn read(note: &[u8]) -> KeyRing {
     KeyRing::from_note(note, supports, &[]).expect("a valid ring")
 }
 
-/// A ring of one key for each of `regions`: each activates 10 seconds after the one before.
+/// A ring with one key for each of `regions`. Each key activates 10 seconds after the one before.
 fn ring(regions: &[&str]) -> KeyRing {
     let first = rotation::init(at(0), NUMBERS_NEWEST, regions[0], &[], Export::Never).expect("random bytes");
     let mut ring = read(&first);
@@ -31,7 +31,7 @@ fn tokenizer(ring: KeyRing) -> Tokenizer {
     Tokenizer::new(ring, TrunkZeroRegions::new(["CN"]).expect("a region")).expect("the rules are known")
 }
 
-/// What becomes of `items` at `second`: each text, or the name of its error.
+/// The results of `items` at `second`: the text of each, or the name of its error.
 fn map(tokenizer: &Tokenizer, second: i64, mode: Mode, items: &[impl AsRef<str>]) -> Vec<String> {
     let (context, mut mapped) = (Context::default(), Mapped::default());
     tokenizer.batch(&context, at(second)).map(mode, items, &mut mapped);
@@ -48,13 +48,13 @@ fn one_bad_item_does_not_spoil_the_others() {
     let expected =
         ["008613988888888", "plain_number", "malformed_uid", "8001", "0016502530000", "malformed_uid", "malformed_uid"];
     assert_eq!(map(&tokenizer, 0, Mode::UidToPhone, &items), expected);
-    // Of a UID, every character counts.
+    // Every character of a UID matters.
     let forged = format!("{}{}", if uids[1].starts_with('a') { "b" } else { "a" }, &uids[1][1..]);
     let became = map(&tokenizer, 0, Mode::UidToPhone, &[forged]);
     assert!(matches!(&*became[0], "unknown_key" | "malformed_uid"), "{became:?}");
 }
 
-/// Long and short UIDs, of several keys, and what fails, over several windows: each comes out in its place.
+/// Long and short UIDs of several keys, and items that fail, over several windows: each result is in its place.
 #[test]
 fn many_items_keep_their_order() {
     let tokenizer = tokenizer(ring(&["CN", "CN"]));
@@ -88,13 +88,13 @@ fn a_uid_where_a_number_is_wanted_stays_as_it_is() {
     let uid = map(&tokenizer, 0, Mode::PhoneToUid, &["13988888888"]).remove(0);
     let mut batch = tokenizer.batch(&context, at(0)).with_plain_numbers(PlainNumbers::Pass);
     batch.map(Mode::PhoneToUid, &[&*uid, &uid.to_uppercase()], &mut mapped);
-    // And a number where a UID is wanted passes, where it may.
+    // A number where a UID is expected passes, if that is allowed.
     batch.map(Mode::UidToPhone, &["13988888888", "10086", "8001"], &mut mapped);
     let became: Vec<_> = mapped.iter().collect();
     let phone = ["008613988888888", "008610086"];
     assert_eq!(became, [Ok(&*uid), Ok(&*uid), Ok(phone[0]), Ok(phone[1]), Err(ItemError::MalformedUid)]);
     assert_eq!((batch.passed(), batch.uses().count()), (4, 0));
-    // Of another context it is a text like any other.
+    // In another context, it is a text like any other.
     let other = "other".parse().expect("a context");
     let mut mapped = Mapped::default();
     tokenizer.batch(&other, at(0)).map(Mode::PhoneToUid, &[&uid], &mut mapped);

@@ -1,4 +1,4 @@
-//! Two of three people for each change: what replicas wait for, and what those who sign are shown.
+//! Changes that need two of three approvers: what replicas wait for, and what the signers are shown.
 
 use std::{
     fs,
@@ -26,16 +26,16 @@ use crate::{
     support::{Answer, Folder, Http, PATIENCE, Server, run},
 };
 
-/// What section 4.4 of the specification allows a replica for a new file.
+/// How long a replica may take for a new file, by section 4.4 of the specification.
 const TAKEN_UP: Duration = Duration::from_secs(2);
 
-/// Those who call through HAProxy.
+/// The clients that call through HAProxy.
 const MANNERS: [Manner; 3] = [Manner::KeepAlive, Manner::BodyApart, Manner::Reconnect];
 
-/// The approvers, whose keys are in files of their names.
+/// The approvers. The files of their keys have these names.
 const NAMES: [&str; 3] = ["alice", "bob", "carol.example/ring"];
 
-/// Makes an approver's key in a file, as somebody does who keeps it in the plain; gives the line for the configuration.
+/// Makes an unencrypted file with an approver's key, and returns the line for the configuration.
 fn approver(folder: &Path, name: &str, seed: u8) -> String {
     let signer = Signer::new(Name::new(name).unwrap(), &[seed; KEY_BYTES]);
     let file = folder.join(name.split('.').next().unwrap());
@@ -48,7 +48,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Runs a command that must end with `code` and say all of this.
+/// Runs a command that must end with `code` and print all of `says`.
 #[track_caller]
 fn check(folder: &Folder, args: &[&str], code: i32, says: &[&str]) -> String {
     let output = run(folder.path(), args);
@@ -57,7 +57,7 @@ fn check(folder: &Folder, args: &[&str], code: i32, says: &[&str]) -> String {
     told
 }
 
-/// Those who make the ring: where they keep it, and what replicas' configurations say of them.
+/// The people who make the ring: their folder, and the settings of replicas about them.
 struct People {
     folder: Folder,
     top: String,
@@ -105,7 +105,7 @@ impl Running {
         self.known.keyring()
     }
 
-    /// Polls until the replica says so; how long that took.
+    /// Polls the replica until its answer is as wanted. Returns how long that took.
     fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Duration {
         let since = Instant::now();
         while !wanted(&self.keyring()) {
@@ -211,7 +211,7 @@ fn a_rotation_takes_effect_with_the_second_approval() {
     replicas[0].wait(|keyring| keyring["awaits"].is_string() && keyring["generation"] == 2);
 }
 
-/// Ends the load, also where the test panics before it is over.
+/// Ends the load, even if the test panics.
 struct End<'o>(&'o AtomicBool);
 
 impl Drop for End<'_> {

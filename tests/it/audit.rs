@@ -1,4 +1,4 @@
-//! The audit log: one line for everything that happened, and nothing in it that it must not tell.
+//! The audit log: one line for every event, and nothing in it that it must not reveal.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ fn events<'l>(lines: &'l [Value], event: &str) -> Vec<&'l Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
-/// The lines of a server that is told to end.
+/// Ends the server, and returns the lines of its log.
 fn stopped(mut server: Server, log: &Path) -> Vec<Value> {
     server.signal("TERM");
     server.signal("TERM");
@@ -111,7 +111,7 @@ fn a_line_tells_of_each_request() {
     }
 }
 
-/// Of a line of strangers: the peer, the status, and how many.
+/// The peer, the status and the count in a line about strangers.
 fn told_of(line: &Value) -> (Value, u64, u64) {
     (line["peer"].clone(), line["status"].as_u64().unwrap(), line["count"].as_u64().unwrap())
 }
@@ -177,7 +177,7 @@ fn a_log_that_was_moved_away_is_opened_anew() {
     assert_eq!(events(&new, "reload")[0]["clients"], json!([USER]));
 }
 
-/// A log on a full disk, for which `/dev/full` stands; `space` gives it room.
+/// A log on a full disk, simulated by `/dev/full`. `space` makes room.
 fn on_a_full_disk(on_full: &str) -> (Folder, Server, impl Fn(&Server) -> PathBuf) {
     let folder = Folder::new();
     let log = folder.path().join("audit.log");
@@ -191,7 +191,7 @@ fn on_a_full_disk(on_full: &str) -> (Folder, Server, impl Fn(&Server) -> PathBuf
     (folder, server, space)
 }
 
-/// More requests than there are places in the log, over a few connections.
+/// More requests than the log has places, over a few connections.
 const FLOOD: usize = 10_000;
 
 fn flood(server: &Server) -> Vec<std::thread::JoinHandle<usize>> {

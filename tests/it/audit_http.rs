@@ -1,4 +1,4 @@
-//! What is asked of an audit log, from the request over HTTP to the answer of `audit find`.
+//! Audit logs from end to end: from the request over HTTP to the result of `audit find`.
 
 use std::{fs, time::Instant};
 
@@ -10,10 +10,10 @@ use crate::{
     support::{Folder, PATIENCE, run},
 };
 
-/// Bytes of the longest line.
+/// Maximum bytes of a line.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of the longest line that containers' runtimes leave in one piece.
+/// Maximum bytes of a line that container runtimes leave in one piece.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// Keys of a large ring.

@@ -1,4 +1,4 @@
-//! Audit logs in a real journal: written by systemd's own program, and read by `journalctl`.
+//! Audit logs in a real journal, written by systemd's own program and read with `journalctl`.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use crate::{
     support::Folder,
 };
 
-/// Where Debian has the program that writes journals, which is in no PATH.
+/// Debian's folders for the program that writes journals, which is in no PATH.
 const FOLDERS: [&str; 3] = ["/usr/lib/systemd", "/lib/systemd", ""];
 
-/// The program that writes journals; CI has it.
+/// The program that writes journals. CI has it.
 fn writer() -> Option<PathBuf> {
     let programs = FOLDERS.map(|folder| Path::new(folder).join("systemd-journal-remote"));
     let found = programs.into_iter().find(|program| {

@@ -1,4 +1,4 @@
-//! Audit logs read back: as collectors leave them, damaged in every way, and after crashes.
+//! Reading audit logs back: as collectors leave them, damaged in every way, and after crashes.
 
 use std::{
     fs,
@@ -23,13 +23,13 @@ pub fn audited(folder: &Folder) -> Server {
     audited_with(folder, "")
 }
 
-/// The same, with settings that go before all tables.
+/// The same, with settings that come before all tables.
 pub fn audited_with(folder: &Folder, top: &str) -> Server {
     write_secret(folder.path().join("audit.key"), [7; 32]);
     Server::start(folder, top, AUDIT)
 }
 
-/// Ends it, and gives what it logged on stderr.
+/// Ends the server, and returns what it logged on stderr.
 pub fn end(mut server: Server) -> String {
     server.signal("TERM");
     server.signal("TERM");
@@ -37,7 +37,7 @@ pub fn end(mut server: Server) -> String {
     server.full_log()
 }
 
-/// A log of a dozen lines, of which one decodes a UID, and what was logged on stderr.
+/// A log of a dozen lines, one of which decodes a UID; what was logged on stderr; and the UID.
 pub fn log(folder: &Folder) -> (String, String, String) {
     let server = audited(folder);
     let uid = server.values("PhoneToUID", &["13988888888", "8001"]).swap_remove(0);
@@ -49,7 +49,7 @@ pub fn log(folder: &Folder) -> (String, String, String) {
     (fs::read_to_string(folder.path().join("audit.log")).unwrap(), heads, uid)
 }
 
-/// The exit code of a command of `audit`, and what it said: all but the warning of arguments.
+/// The exit code and the output of an `audit` command, without the warning about arguments.
 pub fn audit(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
     let output = run(folder, &[&["audit"], args].concat());
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -338,7 +338,7 @@ fn two_hundred_crashes_cut_lines_and_nothing_else() {
     check_crashes(200);
 }
 
-/// Servers that are killed while they write, and whose log is moved away now and then.
+/// Servers that are killed while they write, and whose log is moved away from time to time.
 fn check_crashes(crashes: u64) {
     let folder = Folder::new();
     let mut random = Random::new(11);

@@ -1,4 +1,4 @@
-//! Millions of rows on the command line: what survives, what is told, and what is left behind.
+//! Bulk work on the command line: which bytes survive, what is reported, and what is left behind.
 
 use std::{
     fmt::Write as _,
@@ -21,10 +21,10 @@ use crate::{
 /// Rows of the generated files: several blocks of them.
 const ROWS: usize = 20_000;
 
-/// Every so many rows one is bad.
+/// One of this many rows is bad.
 const BAD_EVERY: usize = 100;
 
-/// Where a result is written until it is complete.
+/// The name of a result that is not complete.
 const PARTIAL: &str = ".out.callveil-partial";
 
 #[track_caller]
@@ -38,19 +38,19 @@ fn check(folder: &Path, args: &[&str], code: i32, says: &[&str]) -> String {
     out
 }
 
-/// A file to be tokenized, and what must come out: made side by side, so that nothing reads what it wrote.
+/// A file to tokenize and the expected output. Both are made together, so that no code reads what it wrote itself.
 struct Made {
     input: String,
     output: String,
     report: String,
 }
 
-/// A row of a [`Made`] file: what stands before its cell and after it, and how its cell is written.
+/// A row of a [`Made`] file: the text before and after its cell, and how the cell is written.
 struct Row<'a> {
     before: String,
     cell: &'a str,
     after: String,
-    /// From the UID to the cell.
+    /// Writes the cell for a UID.
     write: fn(&str) -> String,
 }
 
@@ -66,18 +66,18 @@ impl Made {
     }
 }
 
-/// The UIDs of numbers, by way of lines.
+/// The UIDs of numbers, made with the format `lines`.
 fn uids(folder: &Folder, numbers: &[String]) -> Vec<String> {
     let lines = pipe(folder.path(), &["tokenize", "--threads", "1"], &(numbers.join("\n") + "\n"));
     lines.lines().map(str::to_owned).collect()
 }
 
-/// As many mobile numbers as rows.
+/// One mobile number for each row.
 fn numbers(random: &mut Random) -> Vec<String> {
     (0..ROWS).map(|_| format!("13{:09}", random.below(1_000_000_000))).collect()
 }
 
-/// Six columns of what spreadsheets write, and of what they do not: the number is in the third.
+/// Six columns of texts that spreadsheets write, and of texts that they do not. The number is in the third.
 fn awkward_csv(numbers: &[String], uids: &[String], random: &mut Random, delimiter: char, line_end: &str) -> Made {
     let d = delimiter;
     let mut made = Made::new(&format!("\u{FEFF}id{d}\"full \"\"name\"\"\"{d}phone{d}note{d}city{d}{line_end}"));
@@ -305,7 +305,7 @@ fn a_dry_run_tells_what_would_happen() {
     check(folder.path(), &["rewrap", "--value", &forged], 1, &["row 1: not_authentic"]);
 }
 
-/// The binary with pipes on all sides.
+/// Starts the binary with pipes for stdin, stdout and stderr.
 fn spawn(folder: &Path, args: &[&str]) -> (Child, ChildStdin) {
     let mut command = callveil();
     command.args(args).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -314,7 +314,7 @@ fn spawn(folder: &Path, args: &[&str]) -> (Child, ChildStdin) {
     (child, stdin)
 }
 
-/// A run that has written some of its output, and waits for more input.
+/// Starts a run that has written some of its output and waits for more input.
 fn half_way(folder: &Path) -> (Child, ChildStdin) {
     let (child, mut stdin) = spawn(folder, &["tokenize", "--output", "out"]);
     stdin.write_all("8001\n".repeat(200_000).as_bytes()).unwrap();

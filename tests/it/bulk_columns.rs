@@ -1,4 +1,4 @@
-//! Several columns of a row, and the forms in which numbers come back.
+//! Several columns in a row, and the forms of decoded numbers.
 
 use std::{fs, time::Instant};
 
@@ -16,14 +16,14 @@ fn check(folder: &Folder, content: &str, args: &[&str], code: i32, says: &[&str]
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The UIDs of three numbers and their own texts.
+/// Three numbers as they are written, each with its UID.
 fn uids(folder: &Folder) -> Vec<(String, String)> {
     let numbers = ["13911111111", "13822222222", "0755-86013388"].map(str::to_owned);
     let lines = check(folder, &numbers.join("\n"), &["tokenize", "in", "-q"], 0, &[]);
     numbers.into_iter().zip(lines.lines().map(str::to_owned)).collect()
 }
 
-/// `text` with all numbers as UIDs.
+/// `text` with all numbers replaced by UIDs.
 fn with_uids(text: &str, uids: &[(String, String)]) -> String {
     uids.iter().fold(text.to_owned(), |text, (number, uid)| text.replace(number, uid))
 }

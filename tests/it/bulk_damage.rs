@@ -1,4 +1,4 @@
-//! Good files that chance damages: no number of the column survives, or the run fails and names the row.
+//! Good files with random damage: either no number of the column survives, or the run fails and names the row.
 
 use std::{fs, io::Write as _, sync::Mutex, thread};
 
@@ -9,14 +9,14 @@ use crate::{
     support::{Folder, run},
 };
 
-/// Numbers of the column. None of them is part of another.
+/// Numbers in the column. None of them is part of another.
 const NUMBERS: [&str; 6] = ["13911111111", "13822222222", "13733333333", "13644444444", "13555555555", "13466666666"];
 
-/// Files of one seed.
+/// The number of files for one seed.
 const FILES_PER_SEED: usize = 250;
 
-/// What chance puts into a file, or in the place of a byte: quotes and delimiters, line ends of all kinds, NUL, marks,
-/// beginnings and ends of characters, what only looks like a delimiter, digits that are not ASCII's.
+/// What is inserted into a file, or replaces a byte: quotes and delimiters, line ends of all kinds, NUL, byte order
+/// marks, first and last bytes of characters, look-alikes of delimiters, and digits outside ASCII.
 const STRAYS: [&[u8]; 26] = [
     b"\"",
     b"\"",
@@ -46,7 +46,7 @@ const STRAYS: [&[u8]; 26] = [
     "１".as_bytes(),
 ];
 
-/// How a file is laid out and written.
+/// The layout and encoding of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Csv,
@@ -55,7 +55,7 @@ enum Kind {
     Jsonl,
 }
 
-/// A file, row by row, before it is damaged; the first row may be a header.
+/// The rows of a file before it is damaged. The first row may be a header.
 struct Rows(Vec<Vec<u8>>);
 
 impl Rows {
@@ -80,7 +80,7 @@ impl Rows {
         Self(rows)
     }
 
-    /// Moves rows about, or their cells: whatever comes of it may be a good file with numbers in other columns.
+    /// Moves rows or cells. The result may be a good file with numbers in other columns.
     fn shuffle(&mut self, random: &mut Random) {
         let (one, other) = (random.below(self.0.len()), random.below(self.0.len()));
         match random.below(6) {
@@ -158,7 +158,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Makes one file, damages it, and fails where a number of it is in the results and nobody was told which row it is.
+/// Makes one file and damages it. Fails if a number of it is in the output although the run named no row.
 fn check_one(folder: &Folder, random: &mut Random) {
     let kind = match random.below(10) {
         0 | 1 => Kind::CsvIn(["gb18030", "big5", "utf-16", "utf-16be", "utf-8"][random.below(5)]),

@@ -1,4 +1,4 @@
-//! Files that are not UTF-8, or compressed: all but the column comes back byte for byte.
+//! Files that are not UTF-8, or compressed: everything except the column comes back byte for byte.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use crate::support::{Folder, run};
 
 const NUMBERS: [&str; 2] = ["13911111111", "13822222222"];
 
-/// Runs callveil and gives its output file, exit code and what it told.
+/// Runs callveil, and returns its output file, its exit code and its messages.
 #[track_caller]
 fn check(folder: &Folder, args: &[&str]) -> (Vec<u8>, Option<i32>, String) {
     let _ = fs::remove_file(folder.path().join("out"));
@@ -22,7 +22,7 @@ fn uid(folder: &Folder, text: &str) -> String {
     String::from_utf8(run(folder.path(), &["tokenize", "--value", text]).stdout).unwrap().trim().to_owned()
 }
 
-/// `text` as a program would write it that knows nothing of callveil.
+/// `text` as a program that knows nothing of callveil would write it.
 fn encode(text: &str, encoding: &str) -> Vec<u8> {
     match encoding {
         "utf-16" => [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect(),

@@ -1,4 +1,4 @@
-//! No run loses a file: not its input, not the ring, not what somebody else wrote.
+//! No run loses a file: neither its input, nor the ring, nor somebody else's file.
 
 use std::{
     ffi::OsStr,
@@ -82,10 +82,10 @@ fn an_input_with_rows_that_failed_is_replaced_only_where_somebody_said_so() {
     assert_eq!(fs::read_to_string(&file).unwrap(), uids);
 }
 
-/// Names of inputs and outputs, packed or not.
+/// Names of inputs and outputs, compressed or not.
 const PACKED: [&str; 3] = ["in.csv", "in.csv.gz", "in.csv.zst"];
 
-/// Rows enough for some blocks, one of which in so many fails. Packed as the name says.
+/// Writes enough rows for several blocks, a few of which fail, compressed as the name says.
 fn write_rows(path: &Path, rows: usize) -> Vec<u8> {
     let mut text = "id,phone\n".to_owned();
     (0..rows).for_each(|id| text += &if id % 100 == 7 { format!("{id}\n") } else { format!("{id},139{id:08}\n") });
@@ -102,7 +102,7 @@ fn write_rows(path: &Path, rows: usize) -> Vec<u8> {
     packed
 }
 
-/// The names of a folder, and the modes of the files.
+/// The names in a folder, with the files' modes.
 fn listing(folder: &Path) -> Vec<(String, u32)> {
     let entry =
         |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().mode() & 0o777);
@@ -111,7 +111,7 @@ fn listing(folder: &Path) -> Vec<(String, u32)> {
     listing
 }
 
-/// Starts a run in place, with a report and rejects, and waits until some of its results are in its file.
+/// Starts a run in place, with a report and rejects, and waits until some of its results are in the file.
 fn start_in_place(folder: &Folder, name: &str) -> Child {
     let mut command = callveil();
     command.args(["tokenize", name, "--format", "csv", "--column", "phone", "--output", name, "--on-error", "drop"]);

@@ -1,10 +1,10 @@
-//! JSON lines by RFC 8259: what is JSON is mapped, whatever else the line holds; what is not is told.
+//! JSON lines by RFC 8259: valid JSON is mapped, whatever else the line holds; anything else is reported.
 
 use std::fs;
 
 use crate::support::{Folder, run};
 
-/// Lines that are no JSON. `P` stands for a member with a number.
+/// Lines that are not JSON. `P` stands for a member with a number.
 const NOT_JSON: &[&str] = &[
     "{P,}",
     "{,P}",
@@ -81,7 +81,7 @@ const NOT_JSON: &[&str] = &[
     "undefined",
 ];
 
-/// Lines that are JSON, around a member with a number.
+/// Lines that are JSON, with a member that holds a number.
 const JSON: &[&str] = &[
     "{P}",
     " {P} ",

@@ -1,4 +1,4 @@
-//! What the end of a run tells: what became of each value, and what stayed in other columns.
+//! The report at the end of a run: the result of each value, and numbers that stayed in other columns.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, run};
 
-/// Runs `args` over `content`: the results, the exit code, and what was told.
+/// Runs `args` on `content`. Returns the results, the exit code and the messages.
 fn map(folder: &Folder, content: &str, args: &[&str]) -> (String, Option<i32>, String) {
     fs::write(folder.path().join("in"), content).unwrap();
     let output = run(folder.path(), &[&[args[0], "in"], &args[1..]].concat());

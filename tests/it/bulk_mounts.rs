@@ -1,11 +1,11 @@
-//! Bulk work on file systems that are full, or can only be read. They are mounted where nobody else sees them, which only
-//! root may do: elsewhere these tests do nothing.
+//! Bulk work on file systems that are full or read-only. The tests mount them in a namespace of their own, which only
+//! root may do. For other users these tests do nothing.
 
 use std::{fs, process::Command};
 
 use crate::support::{Folder, callveil, run};
 
-/// Runs a script in a mount namespace of its own; `$CALLVEIL` is the program. Gives its exit code and all that it says.
+/// Runs a script in its own mount namespace. `$CALLVEIL` is the program. Returns the exit code and all output.
 fn mounted(folder: &Folder, script: &str) -> Option<(i32, String)> {
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");

@@ -1,13 +1,13 @@
-//! Files that are not as they should be: no number of the column survives, or the run fails and names the row.
+//! Malformed files: either no number of the column survives, or the run fails and names the row.
 
 use std::fs;
 
 use crate::support::{Folder, run};
 
-/// Numbers of the column. None of them is part of another.
+/// Numbers in the column. None of them is part of another.
 const NUMBERS: [&str; 6] = ["13911111111", "13822222222", "13733333333", "13644444444", "13555555555", "13466666666"];
 
-/// Tokenizes `content`, and fails where it does not hold what this file is about.
+/// Tokenizes `content`, and fails if a number survives although the run named no row.
 #[track_caller]
 fn check(folder: &Folder, content: &[u8], args: &[&str]) -> (Vec<u8>, Option<i32>, String) {
     fs::write(folder.path().join("in"), content).unwrap();
@@ -28,7 +28,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Bodies behind the header `id,name,phone`, and the errors that they have.
+/// Bodies after the header `id,name,phone`, and their errors.
 const CSV: &[(&str, &[&str])] = &[
     // Good, if unusual.
     ("1,Ann,13911111111", &[]),

@@ -1,4 +1,4 @@
-//! Who opens UIDs on the command line leaves a line, before anything is opened.
+//! Opening UIDs on the command line is recorded in a line, before the first UID is opened.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, callveil, pipe, run};
 
-/// The lines of the ring's journal after the first `skipped`.
+/// The lines of the ring's journal after the first `skipped` ones.
 fn lines(folder: &Folder, file: &str, skipped: usize) -> Vec<Value> {
     let text = fs::read_to_string(folder.path().join(file)).unwrap_or_default();
     text.lines().skip(skipped).map(|line| serde_json::from_str(line).unwrap()).collect()

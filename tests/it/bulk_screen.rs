@@ -14,7 +14,7 @@ use crate::{
     support::{Folder, PATIENCE, callveil},
 };
 
-/// The lines of a terminal that was written to so, as far as bulk work writes to one.
+/// The lines on a terminal after this was written to it, as far as bulk work needs to know.
 fn screen(written: &str) -> Vec<String> {
     let (mut lines, mut line, mut column) = (vec![Vec::new()], 0, 0);
     let mut rest = written.chars();

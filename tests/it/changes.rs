@@ -1,4 +1,4 @@
-//! Changes of a ring that close keys: what they want, what they tell, and what is recorded of them.
+//! Changes of a ring that disable or destroy keys: what they require, what they print, and what is recorded.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Folder, Server, run},
 };
 
-/// Runs a command that must end with `code` and say all of this.
+/// Runs a command that must end with `code` and print all of `says`.
 #[track_caller]
 fn check(folder: &Folder, args: &[&str], code: i32, says: &[&str]) -> String {
     let output = run(folder.path(), args);
@@ -21,7 +21,7 @@ fn check(folder: &Folder, args: &[&str], code: i32, says: &[&str]) -> String {
     told
 }
 
-/// A ring of three keys that have all activated: the last is the primary.
+/// A ring of three keys, all active: the last is the primary.
 fn three_keys() -> (Folder, [String; 3]) {
     let folder = Folder::new();
     for hours in [2, 1] {
@@ -37,7 +37,7 @@ fn three_keys() -> (Folder, [String; 3]) {
     (folder, [id(0), id(1), id(2)])
 }
 
-/// Has the ring say something else, as whoever can open it may.
+/// Edits the ring, as anybody who can open it may.
 fn edit(folder: &Folder, edit: impl FnOnce(&mut Value)) {
     let mut ring = rings::read(&folder.ring());
     edit(&mut ring);

@@ -1,4 +1,4 @@
-//! Other people's HTTP clients, in languages that CRMs are written in.
+//! HTTP clients by others, in the languages that CRMs are written in.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::{
 
 const PHONES: &str = "008613988888888 008613788888888";
 
-/// It maps there and back.
+/// Runs a client, which must map a number there and back.
 #[track_caller]
 pub fn check(command: &mut Command) {
     let output = command.output().unwrap();

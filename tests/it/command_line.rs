@@ -1,4 +1,4 @@
-//! What a person at the terminal sees: exit codes, messages, results.
+//! What a user of the terminal sees: exit codes, messages, results.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Folder, PASSWORD, pipe, run, sha256_hex},
 };
 
-/// Runs it, and checks the exit code and that stderr says each of `says`.
+/// Runs the binary, and checks its exit code and that stderr contains each of `says`.
 #[track_caller]
 fn check(folder: &Path, args: &[&str], code: i32, says: &[&str]) -> String {
     let output = run(folder, args);

@@ -1,4 +1,4 @@
-//! One list has every key: the reader, `docs/configuration.md`, the example and the schema say what it says.
+//! One list has every key. The parser, `docs/configuration.md`, the example and the schema must agree with it.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -17,11 +17,11 @@ use crate::{
 const PAGE: &str = "docs/configuration.md";
 const SCHEMA: &str = "docs/configuration.schema.json";
 
-/// What a client must have.
+/// The required settings of a client.
 const CLIENT: &str = "username = \"a\"
 password_sha256 = [\"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\"]";
 
-/// What the code says of a configuration in which this key is a table, which none may be.
+/// The code's complaint about a configuration in which this key is a table, which no key may be.
 fn complaint(key: &Key) -> String {
     let name = key.path.rsplit('.').next().unwrap();
     let listen = if key.path == "listen" { "" } else { "listen = \"127.0.0.1:0\"\n" };
@@ -34,7 +34,7 @@ fn complaint(key: &Key) -> String {
     read.err().unwrap_or_else(|| panic!("accepted:\n{text}")).to_string()
 }
 
-/// Holds the file at `path` to what the code makes, or writes it where that is wanted.
+/// Compares the file at `path` with what the code generates, or writes it if asked to.
 fn hold(path: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("CALLVEIL_RENEW").is_some() {
@@ -91,7 +91,7 @@ fn the_reader_asks_for_every_key_and_has_its_range() {
     }
 }
 
-/// The example with every key set.
+/// The example configuration with every key set.
 fn all_set() -> String {
     let example = config::example();
     let set = example.lines().map(|line| match line.strip_prefix('#') {

@@ -1,4 +1,4 @@
-//! `docs/console.md`, done as it says, with a test that calls as CCC does.
+//! Follows `docs/console.md`, with a test that calls as CCC does.
 
 use std::{fs, process::Command};
 
@@ -36,7 +36,7 @@ fn every_command_of_the_consoles_page_works() {
     assert!(include_str!("../../README.md").contains("(docs/console.md)"), "nobody would find the page");
 }
 
-/// Serves the page's configuration, on free ports, with a certificate for this machine.
+/// Serves the page's configuration on free ports, with a certificate for this machine.
 fn start(rehearsal: &mut Rehearsal) -> Server {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -52,7 +52,7 @@ fn start(rehearsal: &mut Rehearsal) -> Server {
     server
 }
 
-/// The two calls that CCC makes; the agent has noted the UID.
+/// Makes the two calls that CCC makes. The agent has noted the UID.
 fn call(rehearsal: &mut Rehearsal, server: Option<&Server>) {
     let port = server.expect("callveil runs").address.port();
     let password = fs::read_to_string(rehearsal.path("password")).unwrap();

@@ -1,11 +1,12 @@
-//! Stories of a ring file: the `keys` commands, one after another, on a disk whose power fails between any two calls,
-//! that is full, or read-only, or fails a call.
+//! Stories of a ring file: the `keys` commands, one after another, on a disk that may lose power between any two calls,
+//! be full or read-only, or fail a call.
 //!
-//! After each of them, whatever became of it: the ring loads; it is the last one that was acknowledged, or one that was
-//! tried since; it has all material but that of keys that were to be destroyed; where it says that a key is destroyed,
-//! no file beside it holds some of that key; and the next command finds nothing in its way.
+//! After each command, whatever its outcome: the ring loads. It is the last acknowledged one, or one that was tried
+//! since. It has all material except that of keys that were to be destroyed. If it says that a key is destroyed, no
+//! file beside it holds any part of that key. And nothing blocks the next command.
 //!
-//! Each story is made by its seed, but for the materials of keys: those are the system's, and nothing depends on them.
+//! Each story is determined by its seed, except for the materials of keys. These come from the system, but nothing
+//! depends on them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -64,7 +65,7 @@ fn an_encrypted_ring_survives_crashes_and_failures() {
     assert!(total.runs < 300 || total.crashes_old > 100 && total.crashes_new > 10 && total.destroyed > 10, "{total}");
 }
 
-/// Tells `runs` stories, and what was in them.
+/// Runs `runs` stories, and returns statistics about them.
 fn tell(runs: u64, file: &RingFile, people: &[Person]) -> Statistics {
     let mut total = Statistics::default();
     for seed in seeds(runs) {
@@ -91,21 +92,21 @@ enum Call {
     SyncFolder,
 }
 
-/// What goes wrong.
+/// A failure of the disk.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
-    /// From here on nothing works, until the power is back.
+    /// From here on nothing works until the power is back.
     PowerOff,
-    /// From here on no content fits, though some of it may be written.
+    /// From here on there is no room for content, though a part of it may be written.
     Full,
     /// From here on nothing can be changed.
     ReadOnly,
-    /// This one call fails, whatever it is.
+    /// Only this one call fails.
     Hiccup,
 }
 
 impl Trouble {
-    /// The error of `call`, so many calls after the trouble came.
+    /// The error of `call`, which comes `later` calls after the trouble began.
     fn strikes(self, call: Call, later: usize) -> Option<io::ErrorKind> {
         match self {
             Self::PowerOff => Some(io::ErrorKind::Other),
@@ -117,31 +118,31 @@ impl Trouble {
     }
 }
 
-/// A disk on which nothing lasts that was not synced.
+/// A disk that loses what was not synced when the power fails.
 #[derive(Default)]
 struct Memory(Mutex<Files>);
 
-/// A place in [`Files::contents`].
+/// An index in [`Files::contents`].
 type ContentId = usize;
 
 #[derive(Default)]
 struct Files {
-    /// What was ever written, and whether it lasts.
+    /// Every content ever written, and whether it is synced.
     contents: Vec<(Vec<u8>, bool)>,
-    /// The names as programs see them.
+    /// The names that programs see.
     names: BTreeMap<PathBuf, ContentId>,
-    /// The names as they were when the folder was last synced.
+    /// The names when the folder was last synced.
     lasting: BTreeMap<PathBuf, ContentId>,
-    /// What was done to names since.
+    /// Changes of names since then.
     pending: Vec<Naming>,
-    /// What goes wrong, and after how many more calls.
+    /// The next trouble, and after how many calls it comes.
     trouble: Option<(usize, Trouble)>,
     calls: usize,
-    /// Whether it did.
+    /// The trouble that has come, if any.
     struck: Option<Trouble>,
 }
 
-/// A change of the names in a folder: a journal has all of it or nothing.
+/// A change of names in a folder. A journal keeps it completely or not at all.
 #[derive(Clone)]
 enum Naming {
     Put(PathBuf, ContentId),
@@ -175,7 +176,7 @@ impl Files {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Lets the power fail and come back.
+    /// Makes the power fail and come back.
     fn crash(&mut self, random: &mut Random) {
         // Most file systems keep changes of names in order, and lose the last ones; some keep any of them.
         let kept = random.below(self.pending.len() + 1);
@@ -198,7 +199,7 @@ impl Files {
         }
     }
 
-    /// All contents that may be in a file after a crash at this moment.
+    /// All contents that a file may have after a crash at this moment.
     fn reachable(&self) -> impl Iterator<Item = ContentId> {
         let pending = self.pending.iter().filter_map(|naming| match naming {
             Naming::Put(_, content) | Naming::Move { content, .. } => Some(*content),
@@ -213,7 +214,7 @@ impl Memory {
         self.0.lock().unwrap()
     }
 
-    /// The files, unless something goes wrong with this call.
+    /// The files, unless this call fails.
     fn call(&self, call: Call) -> Result<MutexGuard<'_, Files>, (MutexGuard<'_, Files>, io::Error)> {
         let mut files = self.files();
         files.calls += 1;
@@ -227,7 +228,7 @@ impl Memory {
         }
     }
 
-    /// Has something go wrong after so many calls.
+    /// Makes trouble come after this many calls.
     fn break_after(&self, calls: usize, trouble: Trouble) {
         let mut files = self.files();
         (files.calls, files.trouble) = (0, Some((calls, trouble)));
@@ -238,7 +239,7 @@ impl Memory {
         self.files().struck.is_some()
     }
 
-    /// Makes all calls work again, and says what went wrong.
+    /// Ends the trouble, and returns it if it had come.
     fn repair(&self) -> Option<Trouble> {
         let mut files = self.files();
         files.trouble = None;
@@ -319,7 +320,7 @@ impl Disk for Memory {
     }
 }
 
-/// Someone for whom rings are encrypted.
+/// A recipient of rings.
 struct Person {
     secret: String,
     recipient: String,
@@ -344,12 +345,12 @@ enum Operation {
     Destroy(KeyId),
     Merge,
     SetRecipients(Vec<String>),
-    /// Another signature below the same text.
+    /// Adds a signature to the same text.
     Approve,
 }
 
 impl Operation {
-    /// One that makes sense for the ring.
+    /// Chooses an operation that makes sense for the ring.
     fn choose(current: &KeyRing, fork: Option<&Written>, story: &Story<'_>, random: &mut Random) -> Self {
         let mut sensible = Vec::new();
         if current.pending(story.now).next().is_none() && current.keys().len() < 10 {
@@ -404,7 +405,7 @@ impl Operation {
         }
     }
 
-    /// Whether it is to destroy the key.
+    /// Whether it is meant to destroy the key.
     fn destroys(&self, key: KeyId, fork: Option<&Written>) -> bool {
         match self {
             Self::Destroy(id) => *id == key,
@@ -414,16 +415,16 @@ impl Operation {
     }
 }
 
-/// A generation: the ring, and what is in its plain file.
+/// A generation: the ring, and the materials in its plain file.
 #[derive(Clone)]
 struct Written {
     ring: KeyRing,
-    /// The text of each key's material, by the key's `check`; `None` where it is destroyed.
+    /// The text of each key's material, by the key's `check`; `None` if the key is destroyed.
     materials: HashMap<String, Option<String>>,
 }
 
 impl Written {
-    /// `None` where it is no ring.
+    /// `None` if it is not a ring.
     fn new(plain: &[u8]) -> Option<Self> {
         let json = rings::value(plain);
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -436,7 +437,7 @@ impl Written {
         self.ring.key(key).map(|key| key.status)
     }
 
-    /// No material is gone but of keys that are destroyed, and none of those is there.
+    /// Checks that material is missing exactly for the keys that are destroyed.
     fn check_against(&self, before: &Self, destroyed: impl Fn(&Key) -> bool) {
         for key in before.ring.keys() {
             let (check, now) = (key.check.to_string(), self.ring.key(key.id).expect("keys never vanish"));
@@ -458,19 +459,19 @@ struct Story<'p> {
     file: RingFile,
     people: &'p [Person],
     now: Timestamp,
-    /// What the last success, or what the last crash left, made sure of.
+    /// The generation guaranteed by the last success, or found after the last crash.
     floor: Option<Written>,
-    /// What was tried since, and failed. A crash may leave any of it, or the floor.
+    /// Generations that were tried since then and failed. A crash may leave any of them, or the floor.
     attempts: Vec<Written>,
-    /// What is read now: the floor, or one of the attempts.
+    /// The generation read now: the floor, or one of the attempts.
     current: Option<Written>,
-    /// Another copy of the ring, in which other things are done.
+    /// Another copy of the ring, which is changed independently.
     fork: Option<Written>,
-    /// The content whose signature by the approver was acknowledged.
+    /// The content that has an acknowledged signature of the approver.
     approved: Option<Fingerprint>,
-    /// Every material there ever was, by the key's `check`.
+    /// Every material that ever existed, by the key's `check`.
     materials: HashMap<String, String>,
-    /// The plain content of encrypted files, and who could open it.
+    /// The plain content of encrypted files, and which people could open it.
     opened: HashMap<ContentId, (Vec<u8>, Option<Vec<bool>>)>,
 }
 
@@ -494,7 +495,7 @@ impl<'p> Story<'p> {
         }
     }
 
-    /// One command, whatever becomes of it, and then a look at what it left.
+    /// Runs one command, whatever its outcome, and then checks what it left.
     fn step(&mut self, total: &mut Statistics) {
         self.now += SignedDuration::from_secs(self.random.within(0..=100_000));
         if self.random.percent(65) {
@@ -534,7 +535,7 @@ impl<'p> Story<'p> {
         self.diverge();
     }
 
-    /// Whether the first generation was acknowledged.
+    /// Makes the ring. Returns whether the first generation was acknowledged.
     fn init(&mut self) -> bool {
         let recipients: Vec<_> = self.people.iter().take(self.random.below(2)).map(|it| it.recipient.clone()).collect();
         let plain = rotation::init(self.now, "rules", "CN", &recipients, Export::Never).unwrap();
@@ -548,7 +549,7 @@ impl<'p> Story<'p> {
         self.attempts.is_empty()
     }
 
-    /// Whether the signature was acknowledged; from then on it is there.
+    /// Signs the ring. Returns whether the signature was acknowledged; from then on it must be there.
     fn approve(&mut self, current: &Written, total: &mut Statistics) -> bool {
         let before: Vec<_> = self.disk.files().names.get(&previous()).copied().into_iter().collect();
         match self.file.approve(&approver(), current.ring.hash()) {
@@ -578,7 +579,7 @@ impl<'p> Story<'p> {
         }
     }
 
-    /// Whether the change was acknowledged.
+    /// Changes the ring. Returns whether the change was acknowledged.
     fn update(&mut self, before: &Written, operation: &Operation, total: &mut Statistics) -> bool {
         let (now, fork, mut random) = (self.now, self.fork.as_ref(), Random::new(self.random.next()));
         let mut attempt = None;
@@ -639,7 +640,7 @@ impl<'p> Story<'p> {
         written
     }
 
-    /// Checks what a success has to mean, and holds the disk to it from now on.
+    /// Checks what a success guarantees, and requires it of the disk from now on.
     fn acknowledge(&mut self, written: Written) {
         let reachable: Vec<_> = self.disk.files().reachable().collect();
         self.check_wiped(&reachable, &written.ring);
@@ -650,7 +651,7 @@ impl<'p> Story<'p> {
         self.floor = Some(written);
     }
 
-    /// The ring before is kept, but for what was destroyed.
+    /// Checks that the previous ring is kept, without the destroyed keys.
     fn check_previous(&self, before: &Written, next: &Written) {
         // The command is over, and with it the trouble it was to have.
         self.disk.files().trouble = None;
@@ -667,7 +668,7 @@ impl<'p> Story<'p> {
         }
     }
 
-    /// Looks at what is there, as the next command does.
+    /// Reads the ring as the next command does, and checks it.
     fn look(&mut self, crashed: bool, total: &mut Statistics) {
         let found = match self.file.read() {
             Ok(found) => found,
@@ -711,7 +712,7 @@ impl<'p> Story<'p> {
         self.current = Some(written);
     }
 
-    /// No material of a key that `ring` knows as destroyed is in `contents`, not even some of it.
+    /// Checks that `contents` hold no part of the material of a key that `ring` says is destroyed.
     fn check_wiped(&mut self, contents: &[ContentId], ring: &KeyRing) {
         let destroyed = ring.keys().iter().filter(|key| key.status == Status::Destroyed);
         let destroyed: Vec<_> =
@@ -727,7 +728,7 @@ impl<'p> Story<'p> {
         }
     }
 
-    /// Nobody but the recipients of `ring` can open any of `contents`.
+    /// Checks that only the recipients of `ring` can open any of `contents`.
     fn check_readers(&mut self, contents: &[ContentId], ring: &KeyRing) {
         if ring.recipients().is_empty() {
             return;
@@ -744,7 +745,7 @@ impl<'p> Story<'p> {
         }
     }
 
-    /// A content in the plain, and, where it is encrypted, which of the people can open it.
+    /// The plain content and, if it is encrypted, which of the people can open it.
     fn plain(&mut self, content: ContentId) -> (Vec<u8>, Option<Vec<bool>>) {
         let (raw, synced) = self.disk.files().contents[content].clone();
         if at_rest(&raw) == AtRest::Plain {
@@ -763,7 +764,7 @@ impl<'p> Story<'p> {
         opened
     }
 
-    /// Does something to another copy of the ring.
+    /// Changes another copy of the ring.
     fn diverge(&mut self) {
         let Some(fork) = &self.fork else {
             self.fork = self.current.clone().filter(|_| self.random.percent(15));
@@ -789,19 +790,19 @@ fn previous() -> PathBuf {
     format!("{RING}.previous").into()
 }
 
-/// What happened in all the stories.
+/// What happened in all stories.
 #[derive(Default)]
 struct Statistics {
     runs: u64,
     operations: u64,
     acknowledged: u64,
-    /// By the model, with the ring as it was.
+    /// Refusals by the model, which left the ring unchanged.
     refused: u64,
-    /// By the disk, while the power was on.
+    /// Failures of the disk while the power was on.
     failures: u64,
-    /// Crashes in a write that left the ring before it.
+    /// Crashes during a write that left the old ring.
     crashes_old: u64,
-    /// Those that left the new one.
+    /// Crashes that left the new ring.
     crashes_new: u64,
     destroyed: u64,
     merged: u64,

@@ -1,4 +1,4 @@
-//! `docs/data-team.md`, done as it says.
+//! Follows `docs/data-team.md`.
 
 use crate::{
     needs::is_here,

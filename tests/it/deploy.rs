@@ -1,5 +1,4 @@
-//! What `deploy/` says fits what the program does: its configurations start it, and the numbers that stand in two
-//! places are the same.
+//! `deploy/` agrees with the program: its configurations start it, and numbers that appear in two places are equal.
 
 use std::{
     fs,
@@ -19,7 +18,7 @@ const POD_CONFIG: &str = include_str!("../../deploy/kubernetes/callveil.toml");
 const UNIT: &str = include_str!("../../deploy/systemd/callveil.service");
 const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
 
-/// What stands behind `key` in the lines that begin with it, save for indentation and a list's dash.
+/// The values after `key` in all lines that begin with it, ignoring indentation and a list's dash.
 fn all<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
     let line = |line: &'t str| line.trim_start().trim_start_matches("- ").strip_prefix(key).map(str::trim);
     text.lines().filter_map(line).collect()
@@ -41,7 +40,7 @@ fn table(config: &str) -> Table {
     config.parse().unwrap()
 }
 
-/// The configuration of the packages and the unit: the example, in their places.
+/// The configuration of the packages and the unit: the example with their paths.
 fn host_config() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/callveil.sed");
     let folder = Folder::new();
@@ -65,7 +64,7 @@ fn ports(config: &str) -> Vec<String> {
     vec![port(&config["listen"]), port(&config["admin"]["listen"])]
 }
 
-/// `config` with what is left to fill in filled in, and free ports of the loopback device.
+/// `config` with its placeholders filled in, and with free ports on the loopback device.
 fn filled_in(config: &str) -> String {
     let hash = sha256_hex(PASSWORD);
     let line = |line: &str| match line.split_once(" = ") {
@@ -94,7 +93,7 @@ fn material() -> (Folder, PathBuf) {
     (folder, path)
 }
 
-/// A volume at `path` as the kubelet makes it: files behind a link that is swapped when they change.
+/// A volume at `path` as the kubelet makes it: its files are behind a link that is swapped when they change.
 fn volume(path: &Path, files: &[PathBuf]) {
     fs::create_dir_all(path.join("..2026")).unwrap();
     symlink("..2026", path.join("..data")).unwrap();

@@ -1,4 +1,4 @@
-//! Digits at random, through a UID and back: they ring what they rang before, by libphonenumber itself, or come back
+//! Random digits, through a UID and back: by libphonenumber, they ring the same number as before, or they come back
 //! unchanged.
 //!
 //! `CALLVEIL_STRINGS=10000000 cargo test --test it dialled::` tries more of them.
@@ -20,10 +20,10 @@ const REGIONS: [&str; 9] = ["CN", "HK", "US", "GB", "DE", "IT", "IN", "BR", "FR"
 
 const KINDS: [PhoneNumberType; 3] = [PhoneNumberType::Mobile, PhoneNumberType::FixedLine, PhoneNumberType::TollFree];
 
-/// Strings in all regions together, unless the environment says another number.
+/// Strings in all regions together, unless the environment variable says otherwise.
 const STRINGS: usize = 100_000;
 
-/// Items of one batch.
+/// Items in one batch.
 const BATCH: usize = 500;
 
 #[test]
@@ -55,7 +55,7 @@ fn what_is_dialled_rings_what_was_meant() {
     assert!(numbers > strings / 25 && unchanged > strings / 2, "{numbers} numbers, {unchanged} unchanged");
 }
 
-/// 3 to 16 digits, with punctuation, and what is dialled before numbers. Some begin as numbers of the region do.
+/// 3 to 16 digits with punctuation and dialling prefixes. Some begin like numbers of the region.
 fn text(random: &mut Random, region: Region) -> String {
     const BEFORE: [&str; 12] = ["", "", "", "", "0", "00", "+", "1", "17951", "12593", "125831", "("];
     const BETWEEN: [&str; 8] = [" ", "-", ".", "/", ")", "\u{2010}", "\u{A0}", "+"];
@@ -97,7 +97,7 @@ fn map(tokenizer: &Tokenizer, mode: Mode, items: &[String]) -> Vec<String> {
     mapped.iter().map(|item| item.unwrap().to_owned()).collect()
 }
 
-/// Whether the digits are those of `text`, but for `00` and the country code before them.
+/// Whether the digits are those of `text`, perhaps with `00` or `00` and the country code before them.
 fn is_unchanged(text: &str, dialled: &str, code: i32) -> bool {
     let digits = digits(text);
     dialled == text.trim() || [format!("00{digits}"), format!("00{code}{digits}"), digits].contains(&dialled.to_owned())

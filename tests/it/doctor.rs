@@ -1,4 +1,4 @@
-//! `callveil doctor`: nothing but ticks for our own server, and for every fault exactly its cross.
+//! `callveil doctor`: every check passes for our own server, and every fault fails exactly its check.
 
 mod faulty;
 mod remedies;
@@ -27,7 +27,7 @@ use crate::{
     support::{Folder, PASSWORD, Server, USER, callveil, check_log, run, write_secret},
 };
 
-/// A CA that is trusted by `--ca`, and what its certificates are like.
+/// A CA that `--ca` trusts.
 struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
@@ -37,7 +37,7 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A certificate for this machine, as `change` wants it.
+    /// A certificate for this machine, modified by `change`.
     fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> (rcgen::Certificate, KeyPair) {
         let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
         params.not_after = date_time_ymd(4000, 1, 1);
@@ -59,7 +59,7 @@ impl Ca {
     }
 }
 
-/// Asks the doctor, who must not tell what it sent.
+/// Runs the doctor, which must not reveal what it sent.
 fn ask(folder: &Path, url: &str, args: &[&str]) -> Output {
     let mut command = callveil();
     command.args(["doctor", url, "--user", USER]).args(args).current_dir(folder).stdin(Stdio::null());
@@ -79,7 +79,7 @@ fn names(report: &Value, state: &str) -> Vec<String> {
     rows.map(|row| row["check"].as_str().unwrap().to_owned()).collect()
 }
 
-/// These checks are crosses, those are to be looked at, and all others good or not applicable.
+/// Checks that the checks in `bad` fail, those in `warnings` warn, and all others pass or do not apply.
 #[track_caller]
 fn check(folder: &Path, url: &str, args: &[&str], bad: &[&str], warnings: &[&str]) -> Value {
     let output = ask(folder, url, &[args, &["--json"]].concat());

@@ -1,4 +1,4 @@
-//! `deploy/engines.md`, done as it says: data engines that hand rows to callveil by pipes.
+//! Follows `deploy/engines.md`: data engines that pass rows to callveil through pipes.
 
 use std::fs;
 
@@ -11,10 +11,10 @@ use crate::{
 const PAGE: &str = include_str!("../../deploy/engines.md");
 const NAME: &str = "deploy/engines.md";
 
-/// Ways that are shown, each of which ends with a look at what came of the rows.
+/// The number of ways on the page. Each ends with a comment that says where its results are.
 const WAYS: usize = 5;
 
-/// Ends every comment that tells where what came of the page's rows is.
+/// The end of each comment that says where the results of the page's rows are.
 const CAME_OF: &str = "what came of seven rows: ";
 
 #[test]
@@ -38,7 +38,8 @@ fn every_engine_gets_a_row_for_each_row() {
     assert!(include_str!("../../README.md").contains("(deploy/engines.md)"), "nobody would find the page");
 }
 
-/// Of the page's seven rows, three have UIDs, one is told to have failed, and those without a value have none.
+/// Checks the results of the page's seven rows: three have UIDs, one is reported as failed, and those without a value
+/// have none.
 #[track_caller]
 fn check_rows(rehearsal: &Rehearsal, file: &str) {
     let came = fs::read_to_string(rehearsal.path(file)).unwrap();

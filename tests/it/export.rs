@@ -1,4 +1,4 @@
-//! `callveil keys export-tink`: a key in other people's hands, and how it gets there.
+//! `callveil keys export-tink`: a key for other tools, and how it gets to them.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use crate::{
     support::{Folder, callveil, pipe, run},
 };
 
-/// UIDs that Tink opens.
+/// The number of UIDs that Tink opens.
 const UIDS: usize = 1000;
 
 fn id(folder: &Path) -> String {
@@ -27,7 +27,7 @@ fn id(folder: &Path) -> String {
     listed["keys"][0]["id"].as_str().unwrap().to_owned()
 }
 
-/// The ring's own copy of the key.
+/// The material of the key in the ring.
 fn material(folder: &Folder) -> Vec<u8> {
     let ring = rings::read(&folder.ring());
     data_encoding::BASE64.decode(ring["keys"][0]["material"].as_str().unwrap().as_bytes()).unwrap()

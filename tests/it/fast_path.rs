@@ -1,7 +1,7 @@
-//! The table of numbers in their usual spellings (`src/phone/fast-path-9.0.42.bin`): derived here from the metadata, and held
-//! against libphonenumber.
+//! The table of numbers in their usual spellings (`src/phone/fast-path-9.0.42.bin`). It is derived here from the
+//! metadata, and compared with libphonenumber.
 //!
-//! `CALLVEIL_RENEW=1 cargo test --test it fast_path::` writes it anew, for another release of the metadata.
+//! `CALLVEIL_RENEW=1 cargo test --test it fast_path::` writes the table anew, for another release of the metadata.
 
 mod derived;
 mod patterns;
@@ -18,7 +18,7 @@ use crate::random::Random;
 
 const TABLE: &[u8] = include_bytes!("../../src/phone/fast-path-9.0.42.bin");
 
-/// Numbers of each region.
+/// How many numbers of each region are tried.
 const NUMBERS: usize = 200;
 
 #[test]

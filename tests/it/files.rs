@@ -1,5 +1,5 @@
-//! Files that others on the system can write, or lead elsewhere: refused, or not followed. And whose the files are that
-//! root makes.
+//! Files that others on the system can write, or links that lead elsewhere, are refused or not followed. Also, who owns
+//! the files that root makes.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, run};
 
-/// A user and a group that nobody has.
+/// An unused user id and group id.
 const SERVICE: (u32, u32) = (54_321, 54_322);
 
 #[track_caller]

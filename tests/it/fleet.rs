@@ -1,9 +1,9 @@
-//! Three replicas behind HAProxy, under load, through what happens to a fleet: a rotation that reaches them one after
-//! the other, a replica that is killed, clocks that are off. No caller gets to see any of it.
+//! Three replicas behind HAProxy, under load: a rotation reaches them one after the other, one replica is killed, and
+//! clocks are off. No caller notices any of it.
 //!
-//! What every answer is checked for: it is complete and without an error; a number has one UID for each key, whoever
-//! minted it; a UID was minted with the key that its replica's own clock asks for; and every UID minted by anyone opens
-//! to its number, through the load balancer and on each replica.
+//! Every answer must be complete and without an error. A number has one UID for each key, no matter which replica
+//! minted it. A UID is minted with the key that the replica's own clock asks for. And every UID opens to its number,
+//! through the load balancer and on each replica.
 
 pub mod caller;
 pub mod haproxy;
@@ -39,7 +39,7 @@ use crate::{
     support::{Folder, Server, run},
 };
 
-/// Seconds that the load lasts at least; it never ends before the slowest clock has come to the new key.
+/// The minimum seconds of load. It never ends before the slowest clock has reached the new key's time.
 const SECONDS_VARIABLE: &str = "CALLVEIL_FLEET_SECONDS";
 const SECONDS: u64 = 60;
 
@@ -54,20 +54,20 @@ const KILLED: Duration = Duration::from_secs(24);
 const RESTARTED: Duration = Duration::from_secs(27);
 const AFTER_LAST_SWITCH: SignedDuration = SignedDuration::from_secs(4);
 
-/// What section 4.4 of the specification allows a replica: for a new file, and here for a new key's time too.
+/// How long a replica may take for a new file by section 4.4 of the specification, and here for a new key's time too.
 const PICKED_UP: Duration = Duration::from_secs(2);
 const SWITCHED: SignedDuration = SignedDuration::from_secs(1);
 
-/// How often a replica is asked what it mints with, while its clock is near the new key's time.
+/// How often a replica is asked which key it mints with, while its clock is near the new key's time.
 pub const POLL_EVERY: Duration = Duration::from_millis(20);
 
-/// How long the killed replica stands still before.
+/// How long the killed replica is stopped before it is killed.
 const STANDSTILL: Duration = Duration::from_millis(200);
 
-/// Which one that is: the one whose clock is right, between the others' activations.
+/// The index of that replica: its clock is right, between those of the others.
 const KILLED_ONE: usize = 1;
 
-/// Failures that are told of one by one.
+/// Maximum failures that are shown one by one.
 const FAILURES_SHOWN: usize = 20;
 
 /// The clients of the load.
@@ -114,7 +114,7 @@ fn a_fleet_under_load_never_fails_a_caller() {
     fleet.judge(&balancer, &before_return, &switches, &servers);
 }
 
-/// Ends the threads, also where the test panics before it is over.
+/// Ends the threads, even if the test panics.
 struct End<'f>(&'f Fleet);
 
 impl Drop for End<'_> {
@@ -124,7 +124,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 pub struct Fleet {
     replicas: [Replica; 3],
     numbers: Vec<Number>,
@@ -132,7 +132,7 @@ pub struct Fleet {
     rotation: OnceLock<Rotation>,
     /// Every UID that was minted through the load balancer, with its number.
     journal: Mutex<Vec<(String, usize)>>,
-    /// The one UID of a number and a key.
+    /// The single UID for each number and key.
     uids: Mutex<HashMap<(usize, String), String>>,
     tally: Mutex<Tally>,
     failures: Mutex<Vec<String>>,
@@ -146,13 +146,13 @@ struct Rotation {
     activates: Timestamp,
 }
 
-/// What the load came to.
+/// The counts of the load.
 #[derive(Debug, Default)]
 struct Tally {
     requests: BTreeMap<&'static str, u64>,
-    /// That came through the load balancer, by replica.
+    /// Answers through the load balancer, by replica.
     answers: BTreeMap<String, u64>,
-    /// UIDs, by key.
+    /// Minted UIDs, by key.
     minted: BTreeMap<String, u64>,
     decoded: u64,
     picked_up: Vec<Duration>,
@@ -186,9 +186,9 @@ impl Fleet {
     }
 }
 
-/// What happens to the fleet, and what is to be said of it.
+/// The events of the fleet, and the checks of them.
 impl Fleet {
-    /// Clocks are off as they are meant to be, and only they.
+    /// Checks that exactly the intended clocks are off.
     fn check_clocks(&self) {
         for replica in &self.replicas {
             let before = Timestamp::now();
@@ -198,7 +198,7 @@ impl Fleet {
         }
     }
 
-    /// From begin to end; gives what each replica had answered when the killed one was back.
+    /// Runs all events. Returns how many answers each replica had given when the killed one was back.
     fn play(&self, operator: &Folder, folders: &[Folder], servers: &mut [Server]) -> BTreeMap<String, u64> {
         let begin = Instant::now();
         let until = |moment: Duration| sleep((begin + moment).saturating_duration_since(Instant::now()));
@@ -226,7 +226,7 @@ impl Fleet {
         answers
     }
 
-    /// Hands the operator's ring to `replica`, which must soon use it.
+    /// Hands the operator's ring to `replica`, which must use it soon.
     fn publish(&self, operator: &Folder, replica: &Replica, folder: &Folder) {
         let next = folder.path().join("keys/next");
         fs::copy(operator.ring(), &next).unwrap();
@@ -241,7 +241,7 @@ impl Fleet {
         self.tally.lock().unwrap().picked_up.push(published.elapsed());
     }
 
-    /// `keys check` tells of the clocks, and finds nothing else wrong.
+    /// Checks that `keys check` reports the clocks and finds nothing else wrong.
     fn ask_keys_check(&self, operator: &Folder) {
         let urls: Vec<_> = self.replicas.iter().map(|replica| format!("http://{}", replica.admin)).collect();
         let args = ["keys", "check", "--json", "--expect", "3"].into_iter().chain(urls.iter().map(String::as_str));
@@ -254,7 +254,7 @@ impl Fleet {
         }
     }
 
-    /// Tells how it went, and panics unless it went well.
+    /// Prints the results, and panics if anything went wrong.
     fn judge(&self, balancer: &Balancer, before: &BTreeMap<String, u64>, switches: &[Switch], servers: &[Server]) {
         let (tally, stats) = (self.tally.lock().unwrap(), balancer.stats());
         let activates = self.rotation.get().unwrap().activates;

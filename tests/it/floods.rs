@@ -1,5 +1,5 @@
-//! Floods by strangers, a minute each, against a server with the memory and the limits of deploy/kubernetes: it lives, in
-//! the memory that it promised, and clients hardly notice. What was measured is printed as a table.
+//! Floods by strangers, a minute each, against a server with the memory and the limits of deploy/kubernetes. The server
+//! stays up within the memory that it promised, and clients hardly notice. The measurements are printed as a table.
 
 use std::{
     fs,
@@ -32,14 +32,14 @@ use crate::{
 /// The limit of deploy/kubernetes/deployment.yaml, in bytes.
 const MEMORY: u64 = 1 << 30;
 
-/// Addresses that a flood comes from.
+/// The number of addresses that a flood comes from.
 const SOURCES: u8 = 5;
 
-/// How often a call over a kept connection is made, and one over a new connection.
+/// The intervals of calls over a kept connection, and of calls over new connections.
 const KEPT_EVERY: Duration = Duration::from_millis(5);
 const NEW_EVERY: Duration = Duration::from_millis(200);
 
-/// A call may take so many times as long as on a quiet server, of which less than this is taken for noise.
+/// The maximum slowdown of a call compared with a quiet server. Quiet times below this minimum count as noise.
 const SLOWER_MAX: u32 = 5;
 const QUIET_MIN: Duration = Duration::from_millis(1);
 
@@ -67,7 +67,7 @@ impl Flood {
         Self::Prefaces,
     ];
 
-    /// How many connections are tried at once.
+    /// How many connections are tried at the same time.
     fn connections(self) -> usize {
         match self {
             Self::Handshakes | Self::Refusals | Self::RefusedBodies => 200,
@@ -76,7 +76,7 @@ impl Flood {
         }
     }
 
-    /// What one connection does, until it is ended.
+    /// Keeps one connection busy until it is ended.
     async fn run(self, mut tls: TlsStream<TcpStream>) -> std::io::Result<()> {
         match self {
             Self::Handshakes => return Ok(()),
@@ -112,7 +112,7 @@ impl Flood {
     }
 }
 
-/// A flood under way, on a thread of its own.
+/// A flood in progress, on its own thread.
 struct Attack {
     stop: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
@@ -151,7 +151,7 @@ impl Attack {
         Self { stop, made, thread }
     }
 
-    /// How many connections it made.
+    /// Stops the flood, and returns how many connections it made.
     fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
@@ -159,8 +159,8 @@ impl Attack {
     }
 }
 
-/// The processors of the server, and that of all others: who wakes up on a processor where others work waits for them, or
-/// for the next tick to be moved away, 4 ms, which those who come from other machines never do to a server.
+/// The processors of the server, and the one of all other threads. A thread that wakes up on a busy processor waits up
+/// to 4 ms, until the next tick moves it away. Clients on other machines never do that to a server.
 fn processors() -> (String, CpuSet) {
     let mine = sched_getaffinity(None).unwrap();
     let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|at| mine.is_set(*at)).collect();
@@ -171,8 +171,8 @@ fn processors() -> (String, CpuSet) {
     (others.iter().map(usize::to_string).collect::<Vec<_>>().join(","), set)
 }
 
-/// Has the kernel run this thread beside the server, and by another policy. A better `nice` is not enough: a thread that runs
-/// is not interrupted for it.
+/// Makes the kernel run this thread beside the server and with another policy. A better `nice` is not enough: it does
+/// not interrupt a running thread.
 fn schedule(policy: &str, priority: &str) {
     sched_setaffinity(None, &processors().1).unwrap();
     let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
@@ -198,7 +198,7 @@ async fn attack_once(
     flood.run(tls).await
 }
 
-/// TLS 1.2 lets a client ask for another handshake, which ours refuses.
+/// Asks for another handshake, as TLS 1.2 allows. Our server refuses it.
 fn renegotiate(address: SocketAddr) {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-tls1_2", "-connect", &address.to_string()]);
@@ -209,7 +209,7 @@ fn renegotiate(address: SocketAddr) {
     let _ = child.wait();
 }
 
-/// What calls took, over one connection that is kept and over new ones; all of them were answered.
+/// The durations of calls over one kept connection and over new ones. All of the calls must be answered.
 struct Calls {
     stop: Arc<AtomicBool>,
     kept: JoinHandle<Vec<Duration>>,
@@ -236,7 +236,7 @@ impl Calls {
         Self { stop, kept, new }
     }
 
-    /// The 99th percentiles.
+    /// Stops the calls, and returns the 99th percentiles.
     fn stop(self) -> [Duration; 2] {
         self.stop.store(true, Ordering::Relaxed);
         [self.kept, self.new].map(|calls| {
@@ -288,7 +288,7 @@ fn call(tls: &mut Tls) {
     assert!(answer.starts_with(b"{\"Code\":0,"));
 }
 
-/// A memory cgroup, whichever version this machine has; gone with its processes.
+/// A memory cgroup of version 1 or 2. It is removed after its processes.
 struct Cgroup(PathBuf);
 
 impl Cgroup {

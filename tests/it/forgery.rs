@@ -1,5 +1,5 @@
-//! Rings of somebody who can write the ring's file, or be its sender, and cannot open it: he knows what `keys list` shows
-//! and for whom the ring is encrypted, which is no secret. Nobody takes what he makes of that.
+//! Rings forged by somebody who can write or send the ring's file but cannot open it. The forger knows what `keys list`
+//! shows and the recipients, which are no secret. Nobody accepts such a ring.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -20,7 +20,7 @@ use crate::{
 
 const FORGED: &str = "the signature \"callveil-ring\" does not fit: somebody altered it who cannot open this ring";
 
-/// An encrypted ring of one key, its recipient, and what `keys list` shows of it.
+/// An encrypted ring with one key, its recipient, and the output of `keys list`.
 fn sealed() -> (Folder, String, Value) {
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public().to_string();
@@ -38,7 +38,7 @@ fn publish(path: &Path, content: &[u8]) {
     fs::rename(new, path).unwrap();
 }
 
-/// The next generation, in which all keys are destroyed but one that the forger knows; `ring` says whose it is.
+/// The next generation, with all keys destroyed except one that the forger knows. `ring` is the ring's id in it.
 fn forge(listed: &Value, recipient: &str, forger: &Signer, ring: &str) -> Vec<u8> {
     let mut keys: Vec<Value> = listed["keys"].as_array().unwrap().clone();
     for key in &mut keys {

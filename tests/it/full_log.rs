@@ -1,4 +1,4 @@
-//! An audit log that strangers try to fill, or that cannot be written: what is lost of it, and who notices.
+//! An audit log that strangers try to fill, or that cannot be written: what is lost, and who notices.
 
 use std::{
     collections::BTreeMap,
@@ -31,19 +31,19 @@ use crate::{
     support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, pipe, post, run},
 };
 
-/// How soon `/readyz` is to tell.
-/// Places of the log.
+/// The number of places in the log.
 const PLACES: u64 = 8192;
 
+/// How soon `/readyz` must report a problem of the log.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bytes that the strangers' lines may take in a minute.
+/// Maximum bytes of the strangers' lines in a minute.
 const STRANGERS_BYTES_MAX: usize = 64 * 1024;
 
-/// Connections that are flooded over.
+/// The number of connections of the flood.
 const FLOODERS: usize = 4;
 
-/// Ends threads, also where the test panics.
+/// Ends threads, even if the test panics.
 struct End<'o>(&'o AtomicBool);
 
 impl Drop for End<'_> {
@@ -56,7 +56,7 @@ impl Drop for End<'_> {
 struct Disk(TempDir);
 
 impl Disk {
-    /// One of this many bytes; only root can have it.
+    /// Mounts a disk with this many bytes, which only root can do.
     fn mount(bytes: u64) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("mount");
@@ -93,7 +93,7 @@ fn queued(answer: &Answer) -> u64 {
     answer.json()["audit"]["queued"].as_u64().unwrap()
 }
 
-/// Waits for an answer of `/readyz` that `is_it`.
+/// Waits until `/readyz` gives an answer for which `is_it` is true.
 fn wait_for_readiness(what: &str, admin: SocketAddr, is_it: impl Fn(&Answer) -> bool) -> Answer {
     let since = Instant::now();
     loop {
@@ -106,7 +106,7 @@ fn wait_for_readiness(what: &str, admin: SocketAddr, is_it: impl Fn(&Answer) -> 
     }
 }
 
-/// Has a server end at once, and gives its exit code.
+/// Makes a server end at once, and returns its exit code.
 fn stop(server: &mut Server) -> Option<i32> {
     server.signal("TERM");
     server.signal("TERM");
@@ -173,7 +173,7 @@ fn check_flood(folder: &Folder, log: &Path, duration: Duration) {
     assert_eq!((&strangers["requests"], &strangers["mode"]), (&json!(total), &json!("")));
 }
 
-/// One connection of a stranger; gives how many requests were answered.
+/// Floods over one connection of a stranger. Returns how many requests were answered.
 fn flood_once(address: SocketAddr, request: &str, over: &AtomicBool) -> u64 {
     // Ports of our own may be lacking for a moment.
     let Ok(socket) = TcpStream::connect(address) else { return 0 };
@@ -189,7 +189,7 @@ fn flood_once(address: SocketAddr, request: &str, over: &AtomicBool) -> u64 {
     answered
 }
 
-/// Requests without a mode, by status, once all of them have ended.
+/// The counts of requests without a mode, by status, once all of them have ended.
 fn refused_by_status(server: &Server) -> BTreeMap<u64, u64> {
     let since = Instant::now();
     loop {
@@ -211,7 +211,7 @@ fn refused_by_status(server: &Server) -> BTreeMap<u64, u64> {
     }
 }
 
-/// Calls until the log has no place left, over connections that then wait; gives how many calls were answered.
+/// Calls until the log has no free place, over connections that then wait. Returns how many calls were answered.
 fn fill_places(address: SocketAddr, over: &AtomicBool) -> u64 {
     let call = post(&basic(USER, PASSWORD), r#"{"Numbers":["8001"],"Mode":"PhoneToUID"}"#);
     let client = || {
@@ -320,15 +320,15 @@ fn lost(server: &Server) -> u64 {
     told[0]["lost"].as_u64().unwrap()
 }
 
-/// Bytes of the disk, and of what takes up all but a little of it.
+/// The bytes of the disk, and of a file that takes up all but a little of it.
 const DISK_BYTES: u64 = 8 << 20;
 const BALLAST_BYTES: u64 = DISK_BYTES - (64 << 10);
 
-/// Clients, and how long each waits between calls: what room is left lasts until HAProxy has turned away.
+/// The number of clients, and their pause between calls: the remaining room lasts until HAProxy has turned away.
 const CALLERS: usize = 4;
 const CALL_EVERY: Duration = Duration::from_millis(10);
 
-/// What the callers saw.
+/// The answers that the callers got.
 #[derive(Default)]
 struct Seen {
     answers: BTreeMap<String, u64>,
@@ -395,7 +395,7 @@ fn a_full_disk_turns_a_balancer_to_another_replica_without_a_failed_request() {
     assert!(events(&log, "dropped").is_empty());
 }
 
-/// Calls again and again until it is over.
+/// Calls repeatedly until it is over.
 fn call_on(address: SocketAddr, over: &AtomicBool, seen: &Mutex<Seen>) {
     let mut caller = Caller::new(address, Manner::KeepAlive);
     while !over.load(Ordering::Relaxed) {
@@ -412,7 +412,7 @@ fn call_on(address: SocketAddr, over: &AtomicBool, seen: &Mutex<Seen>) {
     }
 }
 
-/// Waits until HAProxy has turned away from the replica whose disk is full; gives how many places were taken at most.
+/// Waits until HAProxy has turned away from the replica with the full disk. Returns the most places that were taken.
 fn wait_until_down(balancer: &Balancer, admin: SocketAddr) -> u64 {
     let (since, mut most) = (Instant::now(), 0);
     while balancer.stats()["full"]["status"] != "DOWN" {

@@ -1,4 +1,5 @@
-//! Tables made by other people's libraries (`tests/oracle/`), which must never change: UIDs, and what numbers mean.
+//! Tables made with other people's libraries (`tests/oracle/`), which must never change: UIDs, and the meaning of
+//! numbers.
 
 use std::{collections::HashMap, fs};
 

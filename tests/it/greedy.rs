@@ -1,4 +1,4 @@
-//! Greedy and slow clients beside good ones, for minutes: what the good ones notice of it is measured, and printed.
+//! Greedy and slow clients beside good ones, for minutes. The tests measure and print what the good ones notice.
 
 use std::{
     collections::HashMap,
@@ -21,17 +21,17 @@ use crate::{
     support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, callveil, post, sha256_hex},
 };
 
-/// Another client than [`USER`], with the same password.
+/// A client other than [`USER`], with the same password.
 const OTHER: &str = "other";
 
-/// How many requests a second the good client sends.
+/// How many requests per second the good client sends.
 const GOOD_RATE: u32 = 200;
 
 fn request(user: &str, items: usize) -> String {
     post(&basic(user, PASSWORD), &json!({"Numbers": vec!["13988888888"; items], "Mode": "PhoneToUID"}).to_string())
 }
 
-/// A client that does nothing wrong: one request after another over one connection, evenly spaced.
+/// A well-behaved client: evenly spaced requests, one after another, over one connection.
 struct GoodClient {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Duration>>,
@@ -57,7 +57,7 @@ impl GoodClient {
         Self { stop, thread }
     }
 
-    /// How long each of its requests took; all of them were answered as they should be.
+    /// Stops the client, and returns how long each request took. All of them must be answered correctly.
     fn stop(self) -> Latencies {
         self.stop.store(true, Ordering::Relaxed);
         let mut latencies = self.thread.join().unwrap();
@@ -66,7 +66,7 @@ impl GoodClient {
     }
 }
 
-/// In ascending order.
+/// Durations in ascending order.
 struct Latencies(Vec<Duration>);
 
 impl Latencies {
@@ -106,16 +106,16 @@ impl Drop for Program {
     }
 }
 
-/// The good client's p99 may be so many times its quiet value, of which less than this is taken for noise.
+/// The maximum slowdown of the good client's p99. Quiet values below this minimum count as noise.
 const SLOWER_MAX: u32 = 3;
 const QUIET_MIN: Duration = Duration::from_millis(1);
 
-/// Another program may get in the way of one measurement, but hardly of all.
+/// Another program may disturb one measurement, but hardly all of them.
 const ATTEMPTS: usize = 3;
 
 const SLOW_CONNECTIONS: usize = 1_000;
 
-/// What `slowhttptest` is to do for a while, against a server whose limits of time are the default ones.
+/// Runs `slowhttptest` for a while against a server with the default time limits.
 fn check_slow_clients(name: &str, options: &[&str]) {
     if !is_here("slowhttptest") {
         return;
@@ -149,13 +149,13 @@ fn check_slow_clients(name: &str, options: &[&str]) {
     panic!("{name}: the good client was slowed down each time");
 }
 
-/// The greatest number of open connections that slowhttptest told of, in colours.
+/// The greatest number of open connections in slowhttptest's coloured output.
 fn most_connected(out: &str) -> usize {
     let told = out.lines().filter_map(|line| line.split_once("connected:")?.1.rsplit('m').next()?.trim().parse().ok());
     told.max().unwrap_or(0)
 }
 
-/// A header of ours, where slowhttptest would have a cookie.
+/// A cookie for slowhttptest with our header smuggled into it.
 fn authorized() -> String {
     format!("a=b\r\nAuthorization: {}", basic(USER, PASSWORD))
 }
@@ -227,13 +227,13 @@ async fn connect_from(from: [u8; 4], address: SocketAddr) -> Http {
     Http::of(stream)
 }
 
-/// A minute, as limits count it.
+/// The minute that limits count in.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The first client's numbers a minute.
+/// The first client's limit of numbers per minute.
 const LIMIT: usize = 6_000;
 
-/// The patient client's.
+/// The patient client's limit.
 const PATIENT_LIMIT: usize = 100;
 
 #[test]
@@ -270,14 +270,14 @@ fn limits_hold_under_parallel_load() {
     assert!(*most <= LIMIT + LIMIT / 100);
 }
 
-/// Numbers that were admitted, and between which two moments, from the beginning on.
+/// Numbers that were admitted, and the times of the request and the answer, from the beginning on.
 struct Admitted {
     asked: Duration,
     answered: Duration,
     items: usize,
 }
 
-/// Asks without a break for 65 seconds, whatever it is told.
+/// Sends requests without a break for 65 seconds, whatever the answers.
 fn take_all(address: SocketAddr, seed: usize, begin: Instant) -> Vec<Admitted> {
     let requests: Vec<String> = (1..=10).map(|items| request(USER, items)).collect();
     let (mut http, mut admitted) = (Http::connect(address), Vec::new());
@@ -301,7 +301,7 @@ fn retry_after(answer: &Answer) -> u64 {
     answer.header("retry-after").unwrap().parse().unwrap()
 }
 
-/// Takes all that it may, is told how long to wait, waits so long, and takes as much again. A little earlier it could not.
+/// Uses up the limit, waits as long as it is told, and uses it up again. A little earlier, that is not possible.
 fn retry_when_told(address: SocketAddr) -> Duration {
     let mut http = Http::connect(address);
     let mut ask = |items| http.send(request("patient", items));
@@ -319,7 +319,7 @@ fn retry_when_told(address: SocketAddr) -> Duration {
     told
 }
 
-/// A configuration with fixed ports, as behind a proxy: where it is, and its ports.
+/// A configuration with fixed ports, as behind a proxy: its path, and its ports.
 struct Replica {
     config: PathBuf,
     listen: SocketAddr,
@@ -346,8 +346,8 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// HAProxy as an operator would set it up: it asks `/readyz`, keeps connections, and tries another replica where it could
-/// not connect. Nothing that was sent is sent again.
+/// HAProxy as an operator would set it up. It polls `/readyz`, keeps connections, and tries another replica if it
+/// cannot connect. It never resends a request.
 struct Haproxy {
     _program: Program,
     front: SocketAddr,
@@ -397,7 +397,7 @@ backend replicas
         Self { _program: program, front, stats }
     }
 
-    /// What it says of a replica.
+    /// Its statistics of a replica.
     fn stats(&self, replica: usize) -> HashMap<String, String> {
         let mut http = Http::connect(self.stats);
         http.write("GET /;csv HTTP/1.0\r\n\r\n");

@@ -1,4 +1,4 @@
-//! A ring for a key of hardware: SoftHSM's token behind PKCS#11, by way of our plugin and age's plugin protocol.
+//! A ring for a hardware key: SoftHSM's token behind PKCS#11, through our plugin and age's plugin protocol.
 
 mod known_key;
 
@@ -26,11 +26,11 @@ use crate::{
 
 const PIN: &str = "471108150";
 
-/// Where Debian and others put the library of SoftHSM.
+/// Paths of SoftHSM's library on Debian and others.
 const MODULES: [&str; 3] =
     ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so"];
 
-/// A folder with a token, an identity for its key, and a ring for that and for Alice.
+/// A folder with a token, an identity for its key, and a ring for this key and for Alice.
 struct Fleet {
     folder: Folder,
     module: PathBuf,
@@ -38,12 +38,12 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// `None` where SoftHSM, or our plugin, is not there.
+    /// `None` if SoftHSM or our plugin is missing.
     fn new() -> Option<Self> {
         Self::with(None)
     }
 
-    /// The same, whose key is `known`; where there is none, the token makes one.
+    /// The same with the key `known`. Without one, the token makes its own.
     fn with(known: Option<&KnownKey>) -> Option<Self> {
         let module = std::env::var_os("SOFTHSM2_MODULE").map(PathBuf::from);
         let module = module.or_else(|| MODULES.iter().map(PathBuf::from).find(|path| path.exists()));
@@ -94,7 +94,7 @@ impl Fleet {
         Some(fleet)
     }
 
-    /// Puts a key into the token, in a process of its own: SoftHSM looks for its settings in the environment.
+    /// Puts a key into the token. This takes another process, since SoftHSM finds its settings in the environment.
     fn import(&self, known: &KnownKey) {
         let mut command = self.command(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "hardware::known_key::a_known_key_is_put_into_a_token"]);
@@ -107,7 +107,7 @@ impl Fleet {
         self.folder.path().join(name)
     }
 
-    /// Makes a file for its owner alone.
+    /// Makes a file that only its owner can access.
     fn keep(&self, name: &str, content: &str) {
         fs::write(self.path(name), content).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
@@ -153,7 +153,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Children of a process that ended, and that it has not waited for.
+/// The ended child processes that a process has not waited for.
 fn zombies(pid: u32) -> usize {
     let stats =
         fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
@@ -161,7 +161,7 @@ fn zombies(pid: u32) -> usize {
     stats.filter(is_one).count()
 }
 
-/// Ends the load, also where the test panics before it is over.
+/// Ends the load, even if the test panics.
 struct End<'o>(&'o AtomicBool);
 
 impl Drop for End<'_> {
@@ -170,7 +170,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Maps there and back until it is over, and takes nothing but success.
+/// Maps there and back until it is over. Every call must succeed.
 fn call_until(over: &AtomicBool, replica: SocketAddr, calls: &AtomicU64) {
     let mut http = Http::connect(replica);
     let mut call = |mode: &str, item: &str| {
@@ -289,7 +289,7 @@ fn people_and_other_tools_open_it_with_the_token() {
     }
 }
 
-/// An age of others opens the ring with the token.
+/// Checks that another implementation of age opens the ring with the token.
 #[track_caller]
 fn check_opens(fleet: &Fleet, program: &str) {
     let opened = fleet.run(program, &["-d", "-i", "identity", "-o", program, "keys/keyring.json"]);

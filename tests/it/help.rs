@@ -1,7 +1,7 @@
-//! What people read: help, completions and man pages.
+//! The texts that people read: help, completions and man pages.
 //!
-//! The help of every command is a file in `tests/golden/help`. After a change of the command line, this writes them anew,
-//! and `git diff` shows what people will see:
+//! The help of every command is a file in `tests/golden/help`. After a change of the command line, the following writes
+//! them anew, and `git diff` shows what changes for people:
 //!
 //! ```sh
 //! CALLVEIL_RENEW=1 cargo test --test it help::
@@ -17,7 +17,7 @@ use crate::{
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/help");
 
-/// Every command, by the name of its man page: the arguments that ask for it.
+/// Every command with its arguments, by the name of its man page.
 fn commands() -> BTreeMap<String, Vec<String>> {
     let mut commands = BTreeMap::new();
     let mut left = vec![(callveil::cli::command(), Vec::new())];

@@ -1,5 +1,5 @@
-//! Bodies that are no calls, or calls that nobody sane makes: whatever comes, the answer is the envelope, it says what
-//! section 1 of the specification says, it repeats nothing of what was sent, and the server keeps none of it.
+//! Bodies that are not calls, or that no sane client sends. Whatever comes, the answer is the envelope that section 1
+//! of the specification demands. It repeats nothing of the request, and the server keeps nothing of it.
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::mpsc, thread};
 
@@ -10,19 +10,19 @@ use crate::support::{ALONE, Answer, Folder, Http, PASSWORD, PATIENCE, Server, US
 /// Room for 10,000 numbers of 128 bytes.
 const BODY_BYTES: usize = 2 << 20;
 
-/// Items of one call.
+/// Items in one call.
 const NUMBERS: usize = 10_000;
 
-/// Every so many bodies one is as large as they come.
+/// One of this many bodies is as large as possible.
 const HEAVY_EVERY: usize = 500;
 
-/// What the server's memory may grow by once it has seen a bit of everything.
+/// The maximum growth of the server's memory after it has seen a bit of everything.
 const GROWTH_KIB_MAX: u64 = 32 * 1024;
 
-/// Connections, each in a thread of its own.
+/// Connections, each on its own thread.
 const CONNECTIONS: usize = 2;
 
-/// A word that is in most bodies and must be in no message.
+/// A word that is in most bodies, and must not be in any message.
 const MARK: &str = "zqxjkvbp";
 
 #[test]
@@ -74,7 +74,7 @@ fn send_bodies(count: usize) {
     assert_eq!(server.call("PhoneToUID", &["10086"])["Code"], 0);
 }
 
-/// One connection after another, and what came back: status, code and message.
+/// Sends over one connection after another, and keeps the answers: status, code and message.
 struct Sender {
     address: SocketAddr,
     http: Http,
@@ -109,7 +109,7 @@ impl Sender {
     }
 }
 
-/// The connection of a client, to which more than one refusal is given.
+/// Connects as a client, which may get more than one refusal.
 fn client(address: SocketAddr) -> Http {
     let mut http = Http::connect(address);
     assert_eq!(http.post(r#"{"Numbers":[],"Mode":"PhoneToUID"}"#).status, 200);
@@ -130,7 +130,7 @@ fn request(body: &[u8], is_chunked: bool) -> Vec<u8> {
     request
 }
 
-/// The envelope, and what was expected of it: its code and message.
+/// Checks the envelope against what was expected. Returns its code and message.
 fn check(answer: &Answer, expected: &Expected, what: &str) -> (u64, Option<String>) {
     let json = answer.json();
     let code = json["Code"].as_u64().unwrap_or_else(|| panic!("{what}: {json}"));
@@ -160,7 +160,7 @@ struct Body {
 enum Expected {
     /// Any row of the table of section 1.
     Anything,
-    /// This status, and nothing mapped.
+    /// This status, with no number mapped.
     Refused(u16),
     /// These keys, in this order.
     Mapped(Vec<String>),
@@ -170,7 +170,7 @@ use Expected::{Anything, Mapped, Refused};
 
 const GRANTED: [&str; 3] = ["PhoneToUID", "UIDToPhone", "RewrapUID"];
 
-/// A body as large as they come.
+/// A body that is as large as possible.
 fn heavy(random: &mut Random, nth: usize) -> Body {
     let (kind, numbers) = match nth % 4 {
         0 => ("10,000 numbers of 128 bytes", (0..NUMBERS).map(|at| format!("{at:a>128}")).collect()),
@@ -337,7 +337,7 @@ fn body(random: &mut Random) -> Body {
     }
 }
 
-/// An item: of any sort, but always a string.
+/// An item of any kind, but always a string.
 fn number(random: &mut Random) -> String {
     match random.below(12) {
         0 => String::new(),
@@ -355,7 +355,7 @@ fn number(random: &mut Random) -> String {
     }
 }
 
-/// JSON for a number that no type holds.
+/// A JSON number that no type can hold.
 fn huge_number(random: &mut Random) -> String {
     let digits = "9".repeat(1 + random.below(100_000));
     let forms =

@@ -1,4 +1,4 @@
-//! What a client may have mapped in a day: its own share, told as it is, and nobody else's.
+//! What a client may map in a day: each client has its own share, and is told the truth about it.
 
 use std::{
     path::PathBuf,
@@ -14,7 +14,7 @@ use crate::{
     support::{Folder, Http, PASSWORD, PATIENCE, Server, basic, callveil, post, run, sha256_hex},
 };
 
-/// Another client, with the same password, whom nothing limits.
+/// Another client, with the same password and without limits.
 fn other() -> String {
     let hash = sha256_hex(PASSWORD);
     format!("[[clients]]\nusername = \"other\"\npassword_sha256 = [\"{hash}\"]\n")
@@ -66,7 +66,7 @@ fn a_day_has_its_limit_and_says_how_long_it_lasts() {
     assert_eq!(refusals(&log), [(413, "day"), (429, "day"), (429, "day"), (429, "day")].map(of_ccc), "{log}");
 }
 
-/// The status of a line, and the limit and the client that it names.
+/// The status of a line, and its limit and client.
 type Refusal = (u64, String, String);
 
 fn of_ccc((status, limit): (u64, &str)) -> Refusal {
@@ -108,7 +108,7 @@ fn the_metric_and_the_log_tell_which_limit_and_how_much_of_it() {
     assert_eq!(refusals(&log), [(413, "minute"), (413, "minute"), (429, "minute")].map(of_ccc), "{log}");
 }
 
-/// How many of its seconds a replica has in one.
+/// How many seconds pass for the replica in one real second.
 const SPEED: u32 = 60;
 
 /// Debian's libfaketime.

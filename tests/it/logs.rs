@@ -1,4 +1,4 @@
-//! Nothing that a log holds tells a number, a UID, a password or a key. Every log of every test is looked at, too
+//! No log reveals a number, a UID, a password or a key. The logs of all other tests are also checked
 //! (`support::check_log`).
 
 use crate::{

@@ -1,4 +1,4 @@
-//! What a user sees: the real binary, real sockets, real clients. One crate, so that it is linked once.
+//! What a user sees: the real binary, real sockets, real clients. It is one crate, so that it is linked only once.
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
-//! What Prometheus is told, the alerts and the dashboard made of it, and the OpenAPI document: each by the program that
-//! reads it.
+//! The metrics for Prometheus, the alerts and the dashboard that use them, and the OpenAPI document. Each is checked
+//! with the program that reads it.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ fn scrape(server: &Server, headers: &str) -> Answer {
     Http::connect(server.admin).send(format!("GET /metrics HTTP/1.1\r\nhost: admin\r\n{headers}\r\n"))
 }
 
-/// The value of one series, by its name and labels.
+/// The value of one series, given by its name and labels.
 #[track_caller]
 fn value(text: &str, series: &str) -> f64 {
     let found: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).collect();
@@ -39,7 +39,7 @@ fn value(text: &str, series: &str) -> f64 {
     found[0].parse().unwrap()
 }
 
-/// Waits until a series has this value: connections are counted until they are really over.
+/// Waits until a series has this value, since connections are counted until they have fully ended.
 fn wait_for(server: &Server, series: &str, wanted: f64) {
     let since = Instant::now();
     while value(&scrape(server, "").body, series) != wanted {
@@ -48,7 +48,7 @@ fn wait_for(server: &Server, series: &str, wanted: f64) {
     }
 }
 
-/// Has `program` judge `text`, which it must find nothing wrong with.
+/// Checks `text` with `program`, which must find nothing wrong.
 fn judge(program: &str, args: &[&str], text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("text");
@@ -199,7 +199,7 @@ impl Drop for Killed {
     }
 }
 
-/// A Prometheus with the example's configuration, save for its times and whom it asks.
+/// A Prometheus with the example's configuration, except for its times and its target.
 pub fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
     let example = fs::read_to_string(format!("{DEPLOY}/prometheus/prometheus.yaml")).unwrap();
     let (before, _) = example.split_once("      - targets: [").unwrap();
@@ -220,7 +220,7 @@ pub fn prometheus(folder: &Path, server: &Server) -> (Killed, u16) {
     (Killed(command.stdout(Stdio::null()).stderr(log).spawn().unwrap()), port)
 }
 
-/// What Prometheus answers, once it does.
+/// The answer of Prometheus; `None` before it is ready.
 pub fn ask(port: u16, path: &str, query: &str) -> Option<Value> {
     let url = format!("http://127.0.0.1:{port}/api/v1/{path}");
     let output =
@@ -294,7 +294,7 @@ fn prometheus_scrapes_and_the_dashboard_has_data() {
     assert!(rules.len() > 10 && rules.iter().all(|rule| rule["lastError"].is_null()), "{rules:?}");
 }
 
-/// Writes the operations of one tag, and all else, of a document into another file.
+/// Copies a document to another file, but of the operations only those of one tag.
 const OPERATIONS_OF: &str = "
 import json, sys, yaml
 source, tag, target = sys.argv[1:]

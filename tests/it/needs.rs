@@ -1,7 +1,7 @@
-//! What tests speak with besides the toolchain: asked for by name, and counted where it is missing.
+//! Programs that tests need besides the toolchain: they are asked for by name, and counted if they are missing.
 //!
-//! A test that lacks something says so and passes over it; in CI that is an error. `tests/skipped.rs` runs last and adds
-//! up what was passed over. README and `.ci/run` have the list of [`PACKAGES`].
+//! A test whose program is missing says so and is skipped; in CI that is an error. `tests/skipped.rs` runs last and
+//! sums up what was skipped. README and `.ci/run` have the list of [`PACKAGES`].
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-/// Programs, and the packages of Debian that they come in.
+/// Programs, and their Debian packages.
 const PACKAGES: [(&str, &str); 18] = [
     ("/lib/systemd/systemd-journal-remote", "systemd-journal-remote"),
     ("age", "age"),
@@ -34,7 +34,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("sslscan", "sslscan"),
 ];
 
-/// What only tests of load want, which nobody runs in passing.
+/// Programs that only load tests need, which nobody runs casually.
 const OF_LOAD: [(&str, &str); 4] =
     [("faketime", "faketime"), ("ip", "iproute2"), ("slowhttptest", "slowhttptest"), ("unshare", "util-linux")];
 
@@ -49,7 +49,7 @@ pub fn is_here(program: &str) -> bool {
     }
 }
 
-/// Whether `python3` has these modules, which are PyPI's.
+/// Whether `python3` has these modules from PyPI.
 pub fn python_has(modules: &str) -> bool {
     let found = Command::new("python3").args(["-c", &format!("import {modules}")]).output();
     found.is_ok_and(|output| output.status.success()) || {
@@ -58,7 +58,7 @@ pub fn python_has(modules: &str) -> bool {
     }
 }
 
-/// The running test lacks `what`, which `source` brings: a package of Debian, `.ci/run`, or words in brackets.
+/// Notes that the running test lacks `what`. `source` provides it: a Debian package, `.ci/run`, or words in brackets.
 pub fn miss(what: &str, source: &str) {
     assert!(std::env::var_os("CI").is_none(), "{what} is not there");
     let this = thread::current();
@@ -73,7 +73,7 @@ pub fn miss(what: &str, source: &str) {
     let _ = written.and_then(|mut file| file.write_all(line.as_bytes()));
 }
 
-/// Each word of `text` from `begin` to `end`.
+/// The words of `text` between `begin` and `end`.
 fn words<'t>(text: &'t str, begin: &str, end: &str) -> BTreeSet<&'t str> {
     let (_, rest) = text.split_once(begin).expect("the list begins");
     rest.split_once(end).expect("the list ends").0.split_whitespace().filter(|word| *word != "\\").collect()

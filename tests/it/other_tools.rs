@@ -1,4 +1,4 @@
-//! `deploy/other-tools.md`, done as it says: keys and UIDs in Python.
+//! Follows `deploy/other-tools.md`: keys and UIDs in Python.
 
 use std::net::TcpListener;
 
@@ -10,10 +10,10 @@ use crate::{
 const PAGE: &str = include_str!("../../deploy/other-tools.md");
 const NAME: &str = "deploy/other-tools.md";
 
-/// Fewer blocks than this mean that they were not found.
+/// If fewer blocks are found, something is wrong with finding them.
 const BLOCKS_MIN: usize = 5;
 
-/// A port that nobody has. Somebody may take it before a program does, which it then says.
+/// A port that is free now. If another program takes it first, the program that was to have it reports that.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,4 +1,4 @@
-//! The page of a replica and that of all of them: what is in them, what is not, and how they are asked for.
+//! The page of a replica and the page of a fleet: what they show, what they do not, and how they are requested.
 
 use std::{fs, path::Path, process::Command};
 
@@ -15,10 +15,10 @@ use crate::{
 
 const TOKEN: &str = "a-token-of-the-admin-listener";
 
-/// A name that a page must not take for HTML, and whose end would turn what follows.
+/// A name that a page must not interpret as HTML. Its last character would reverse the text that follows.
 const HOSTILE: &str = "<script>alert('1')</script>\\\"&\u{202e}";
 
-/// Days before and after now.
+/// Times of a key, in days from now; negative in the past.
 struct Days {
     created: i64,
     activates: i64,
@@ -54,7 +54,7 @@ fn in_days(now: Timestamp, days: i64) -> String {
     (now + SignedDuration::from_hours(24 * days)).strftime("%FT%H:%M:%SZ").to_string()
 }
 
-/// Puts these keys, of ids 1001 and on, into the folder's ring.
+/// Puts keys with these times and the ids from 1001 on into the folder's ring.
 fn set_keys(folder: &Folder, days: &[Days]) {
     let (mut ring, now) = (rings::read(&folder.ring()), Timestamp::now());
     let first = ring["keys"][0].clone();
@@ -79,7 +79,7 @@ fn set_keys(folder: &Folder, days: &[Days]) {
     write_secret(folder.ring(), rings::signed(&ring));
 }
 
-/// `count` clients of all modes besides the usual one, each with the password `pN`.
+/// Adds `count` clients with all modes, each with the password `pN`.
 fn clients(count: usize) -> String {
     let client = |at: usize| {
         let (name, hash) =
@@ -98,7 +98,7 @@ fn call_as(server: &Server, at: usize, mode: &str, numbers: &[String]) -> Value 
     Http::connect(server.address).send(post(&basic(&name, &format!("p{at}")), &body)).json()
 }
 
-/// Every client opens a UID of every enabled key.
+/// Makes every client open a UID of every enabled key.
 fn open_all(server: &Server, clients: usize) -> Vec<String> {
     let mut all = Vec::new();
     for at in 0..clients {
@@ -112,7 +112,7 @@ fn open_all(server: &Server, clients: usize) -> Vec<String> {
     all
 }
 
-/// A replica whose admin listener wants [`TOKEN`], where it wants any.
+/// A replica whose admin listener wants [`TOKEN`], if it wants any.
 fn start(folder: &Folder, rest: &str, token: Option<&str>) -> Server {
     let config = folder.config("", rest);
     if let Some(token) = token {
@@ -232,7 +232,7 @@ fn what_is_refused_is_on_the_page() {
     );
 }
 
-/// Two replicas, of which one lacks the newest key, and one that is gone; and what `keys check` says of them.
+/// Two replicas, one of which lacks the newest key, and one that is gone. Writes the page of `keys check` about them.
 fn lagging(page: &Path) -> (Server, Server) {
     let (one, other) = (Folder::new(), Folder::new());
     fs::copy(one.ring(), other.ring()).unwrap();

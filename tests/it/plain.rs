@@ -1,4 +1,4 @@
-//! Numbers where UIDs are wanted, and UIDs where numbers are: what comes back, what it costs, and who hears of it.
+//! Numbers in place of UIDs, and UIDs in place of numbers: the results, their cost, and who is told.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::support::{Folder, PATIENCE, Server, pipe, run};
 
 const MODES: &str = "modes = [\"PhoneToUID\", \"UIDToPhone\", \"RewrapUID\", \"PhoneToAliases\"]\n";
 
-/// Numbers that an agent may dial by hand, and how UIDToPhone writes them.
+/// Numbers that an agent may dial by hand, and their form in UIDToPhone's results.
 const NUMBERS: [(&str, &str); 6] = [
     ("13988888888", "008613988888888"),
     ("+86 755 8601 3388", "0086075586013388"),
@@ -18,14 +18,14 @@ const NUMBERS: [(&str, &str); 6] = [
     ("tel:+14155552671", "0014155552671"),
 ];
 
-/// What is neither a number nor a UID.
+/// Texts that are neither a number nor a UID.
 const NEITHER: [&str; 5] = ["8001", "anonymous", "13988888888.0", "86013388", ""];
 
 fn errors(answer: &Value) -> Vec<&str> {
     answer["Results"].as_array().unwrap().iter().map(|result| result["Error"].as_str().unwrap_or("")).collect()
 }
 
-/// The requests in the audit log of a server that is told to end.
+/// Ends a server, and returns the requests in its audit log.
 fn requests(mut server: Server, folder: &Folder) -> Vec<Value> {
     server.signal("TERM");
     server.signal("TERM");

@@ -1,8 +1,8 @@
-//! `docs/platform-team.md`, done as it says: three replicas over TLS behind HAProxy and nginx, Prometheus, and rolling
-//! restarts under callers who take nothing but success for an answer.
+//! Follows `docs/platform-team.md`: three replicas over TLS behind HAProxy and nginx, Prometheus, and rolling restarts
+//! under callers that accept only success.
 //!
-//! In short on loopback addresses, whose ports nobody else has; and word for word in a network of its own, where the
-//! page's addresses, ports and times are what it says.
+//! The short version uses loopback addresses with free ports. The full version runs word for word in its own network,
+//! with the page's addresses, ports and times.
 
 mod callers;
 mod machines;
@@ -26,36 +26,36 @@ use crate::{
 const PAGE: &str = include_str!("../../docs/platform-team.md");
 const NAME: &str = "docs/platform-team.md";
 
-/// Fewer blocks than this mean that they were not found.
+/// If fewer blocks are found, something is wrong with finding them.
 const BLOCKS_MIN: usize = 12;
 
-/// Where the page's replicas are, its proxy, and the name that CCC calls.
+/// The addresses of the page's replicas and proxy, and the URL that CCC calls.
 const REPLICAS: [&str; 3] = ["10.0.0.11", "10.0.0.12", "10.0.0.13"];
 const PROXY: &str = "10.0.0.10";
 const PUBLIC_URL: &str = "https://uid.example.com/";
 
-/// Where the example of Prometheus' configuration is, to the page and here.
+/// The folder with the example of Prometheus' configuration, on the page and here.
 const EXAMPLES: &str = "~/callveil/deploy/prometheus";
 const EXAMPLES_HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
 
-/// What the page starts in the background.
+/// The programs that the page starts in the background.
 const PROCESSES: [&str; 3] = ["haproxy", "nginx", "prometheus"];
 
-/// Calls that each caller makes at least, or a restart was not under load.
+/// The minimum calls of each caller; with fewer, a restart was not under load.
 const CALLS_MIN: usize = 20;
 
-/// What the page calls something, and what it is called here; and what a test has to know of it.
+/// The page's names with their replacements here, and what a test needs to know of the world.
 struct World {
     names: Vec<(String, String)>,
-    /// The public URL, and where that is.
+    /// The public URL and its address.
     url: String,
     public: SocketAddr,
-    /// An address that a caller has, unlike anybody else.
+    /// An address that only a caller has.
     caller: &'static str,
 }
 
 impl World {
-    /// Loopback addresses that no other test has, with free ports, and short times.
+    /// A world of loopback addresses that no other test uses, with free ports and short times.
     fn of_loopback(rehearsal: &Rehearsal) -> Self {
         let [replicas @ .., proxy] = [41, 42, 43, 45].map(|host| Ipv4Addr::new(127, 0, 0, host));
         let (port, admin) = (common_port(&replicas), common_port(&replicas));
@@ -92,7 +92,7 @@ impl World {
         Self { names, url, public, caller: "127.0.0.77" }
     }
 
-    /// The page's own: only for who is in [`word_for_word`]'s network.
+    /// The page's own world, for a process inside the network of [`word_for_word`].
     fn of_the_page() -> Self {
         // To nginx, who is root there is root, and yet has nobody else to be.
         let pairs = [(EXAMPLES, EXAMPLES_HERE), ("pid nginx.pid;", "pid nginx.pid;\nuser root;")];
@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-/// A port that nobody has on any of these addresses.
+/// A port that is free on all of these addresses.
 fn common_port(addresses: &[Ipv4Addr]) -> u16 {
     let begun = Instant::now();
     loop {
@@ -115,7 +115,7 @@ fn common_port(addresses: &[Ipv4Addr]) -> u16 {
     }
 }
 
-/// Ends what the page started, where a step failed before it did so itself.
+/// Ends what the page started, if a failed step kept the page from doing so itself.
 struct Processes(PathBuf);
 
 impl Drop for Processes {
@@ -144,7 +144,7 @@ fn every_command_of_the_platform_teams_page_works() {
     assert!(include_str!("../../README.md").contains("(docs/platform-team.md)"), "nobody would find the page");
 }
 
-/// Does the page, from top to bottom.
+/// Follows the page from top to bottom.
 fn play(mut rehearsal: Rehearsal, world: &World) {
     let steps = steps(PAGE);
     let blocks = steps.iter().filter(|step| matches!(step, Step::Run(..))).count();
@@ -172,7 +172,7 @@ fn play(mut rehearsal: Rehearsal, world: &World) {
     }
 }
 
-/// A call through the proxy, from an address of its own, is in a replica's audit log as from there.
+/// Checks that a call through the proxy is in a replica's audit log with the caller's own address.
 fn check_address(rehearsal: &Rehearsal, machines: &Machines, world: &World) {
     let password = fs::read_to_string(rehearsal.path("password")).unwrap();
     let output = Command::new("curl")

@@ -1,4 +1,4 @@
-//! Rings for age's post-quantum recipients: ours open there, theirs open here, and a fleet moves over without a gap.
+//! Rings for age's post-quantum recipients: age opens ours, we open age's, and a fleet migrates without a gap.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     support::{Folder, Server, run},
 };
 
-/// An identity of CCTV's vectors, and its recipient as npm's `age-encryption` tells it.
+/// An identity from CCTV's vectors, and its recipient by npm's `age-encryption`.
 const IDENTITY: &str = "AGE-SECRET-KEY-PQ-1HZLGZUPT4ETPKDEV8HSGFDCYZ4E522W0A7PU2LHT8EH9W6YLNC3SW78XKG";
 const RECIPIENT: &str = include_str!("../golden/pq_recipient.txt");
 
@@ -74,7 +74,7 @@ fn a_fleet_moves_to_post_quantum_recipients() {
     check(&keys(&["list", "--identity", "spoilt"]), 78, "holds no age identity");
 }
 
-/// npm's package, where `.ci/run` puts it.
+/// The npm package, in the place where `.ci/run` puts it.
 fn package() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_callveil")).ancestors().nth(2)?;
     let package = target.join("npm/node_modules/age-encryption");

@@ -1,4 +1,4 @@
-//! For any input at all: what holds for every text, number and UID.
+//! Properties of any text, number and UID.
 
 use callveil::{
     ids::Context,
@@ -23,7 +23,7 @@ fn tokenizer(region: &str, trunk_zero: &[&str]) -> Tokenizer {
     Tokenizer::new(ring, TrunkZeroRegions::new(trunk_zero.iter().copied()).unwrap()).unwrap()
 }
 
-/// Any text, with those that look like numbers well represented.
+/// Any text. Texts that look like numbers are frequent.
 fn text() -> impl Strategy<Value = String> {
     let digits = "[0-9]{0,17}";
     let dialled = "(\\+|00|0086|\\+86|tel:|17951|0)?[0-9٠-٩０-９ ()./\\-\u{2010}\u{FF0D}\u{A0}]{0,24}";

@@ -1,4 +1,4 @@
-//! Behind a proxy of ours, whom it speaks for is who counts; and what each client may have mapped in a minute.
+//! Behind a trusted proxy, the address that it names is the one that counts. Also, each client's limits per minute.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::support::{Answer, Folder, Http, PASSWORD, Server, USER, basic, post, sha256_hex};
 
-/// The tests are the proxy: they connect from here.
+/// The tests act as the proxy: they connect from these addresses.
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
-/// Failed logins that one address has in a minute.
+/// Failed logins that one address may have in a minute.
 const FAILURES: usize = 100;
 
 fn call(numbers: usize, mode: &str) -> String {
@@ -17,7 +17,7 @@ fn call(numbers: usize, mode: &str) -> String {
     json!({"Numbers": numbers, "Mode": mode}).to_string()
 }
 
-/// A call that came to the proxy like this.
+/// A call as the proxy forwards it.
 fn forwarded(forwarded: &str, password: &str) -> String {
     let request = post(&basic(USER, password), &call(1, "PhoneToUID"));
     request.replacen("\r\n", &format!("\r\nx-forwarded-for: {forwarded}\r\n"), 1)
@@ -27,8 +27,8 @@ fn status(server: &Server, address: &str, password: &str) -> u16 {
     server.connect().send(forwarded(address, password)).status
 }
 
-/// `Retry-After` must be true: whoever waits so long is over the minute since `counted`, the earliest time at which that
-/// may have been counted which has to be forgotten.
+/// Checks that `Retry-After` is true: after that time, a minute has passed since `counted`. This is the earliest time
+/// at which the event that must be forgotten may have been counted.
 #[track_caller]
 fn check_retry_after(answer: &Answer, counted: Instant) {
     assert_eq!((answer.status, &answer.json()["Code"]), (429, &json!(429)), "{answer:?}");
@@ -73,7 +73,7 @@ fn a_header_of_a_stranger_changes_nothing() {
     }
 }
 
-/// A request whose body is awaited: `100 Continue` tells that it is under way.
+/// Begins a request whose body is still to come. `100 Continue` shows that it is in progress.
 fn begin(server: &Server, address: &str) -> (Http, String) {
     let (mut http, body) = (server.connect(), call(1, "PhoneToUID"));
     let request = forwarded(address, PASSWORD).replace(&body, "");

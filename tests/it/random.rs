@@ -1,4 +1,4 @@
-//! Chance that a seed repeats.
+//! Random values that a seed reproduces.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -21,18 +21,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not 0. That some are likelier by 2^-40 does not matter here.
+    /// A number below `end`, which must not be 0. A bias of 2^-40 does not matter here.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    /// One of the numbers in `range`; its start where it is empty.
+    /// One of the numbers in `range`; the start if the range is empty.
     pub fn within(&mut self, range: RangeInclusive<i64>) -> i64 {
         let span = u64::try_from((range.end() - range.start()).max(0)).unwrap();
         range.start() + i64::try_from(self.next() % (span + 1)).unwrap()
     }
 
-    /// Yes, this often.
+    /// True in this percentage of cases.
     pub fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -43,8 +43,8 @@ impl Random {
     }
 }
 
-/// The plain ring with the id of its newest key, which is the system's choice, replaced by one that the seed
-/// chooses: on a tie the greater id is the primary. `before` is the ring that it follows, if any.
+/// The plain ring with a new id for its newest key, chosen by the seed instead of the system. The id matters: on a tie,
+/// the key with the greater one is the primary. `before` is the ring's predecessor, if any.
 pub fn with_seeded_id(plain: &[u8], before: Option<&KeyRing>, random: &mut Random) -> Vec<u8> {
     let mut text = rings::text(plain).to_owned();
     let at = text.rfind("\"id\": \"").unwrap() + "\"id\": \"".len();
@@ -59,7 +59,7 @@ pub fn with_seeded_id(plain: &[u8], before: Option<&KeyRing>, random: &mut Rando
     rings::signed_text(&text)
 }
 
-/// The seeds of a test of `runs` runs: as many as CALLVEIL_RUNS says instead, or the one that CALLVEIL_SEED says.
+/// The seeds of a test with `runs` runs. CALLVEIL_RUNS overrides the number; CALLVEIL_SEED selects a single seed.
 pub fn seeds(runs: u64) -> Range<u64> {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().expect("a number"));
     match number("CALLVEIL_SEED") {
@@ -68,12 +68,12 @@ pub fn seeds(runs: u64) -> Range<u64> {
     }
 }
 
-/// Whether a person is looking at one seed, and wants to be told all of it.
+/// Whether a person is looking at one seed, and wants all details.
 pub fn is_replay() -> bool {
     std::env::var_os("CALLVEIL_SEED").is_some()
 }
 
-/// The seed of a run, told if the run panics.
+/// The seed of a run. It is printed if the run panics.
 pub struct Run(pub u64);
 
 impl Drop for Run {

@@ -1,4 +1,4 @@
-//! `README.md`, done as it says: every command of it that is callveil's, from top to bottom, in one folder.
+//! Follows `README.md`: runs all of its callveil commands, from top to bottom, in one folder.
 
 use std::{
     fs,
@@ -12,13 +12,13 @@ use crate::support::{PATIENCE, Server, callveil, sha256_hex, write_secret};
 
 const README: &str = include_str!("../../README.md");
 
-/// Fewer commands than this mean that they were not found.
+/// If fewer commands are found, something is wrong with finding them.
 const COMMANDS_MIN: usize = 13;
 
-/// The file that the commands on whole exports read.
+/// The file that the commands for whole exports read.
 const EXPORT: &str = "name,phone\nWang Wei,13988888888\n\"Li, Na\",+86 139 8888 8889\n";
 
-/// What stands between backquotes, or in a line of its own under four spaces, and begins with the program's name.
+/// Texts between backquotes, or on a line of their own indented by four spaces, that begin with the program's name.
 fn commands() -> Vec<&'static str> {
     let mut commands = Vec::new();
     for line in README.lines() {
@@ -30,8 +30,8 @@ fn commands() -> Vec<&'static str> {
     commands
 }
 
-/// The configuration, as it stands there, with the ring that was made, the hash of this password and the log of which is told further down. Tests
-/// listen where nobody else does.
+/// The configuration in README, with the ring that was made, the hash of this password, and the audit log that README
+/// explains later. Tests listen on free ports.
 fn configuration(ring: &str, password: &str) -> String {
     let lines = README.lines().skip_while(|line| !line.contains("`callveil.toml`:")).skip(2);
     let lines = lines.map_while(|line| line.strip_prefix("        ")).map(|line| format!("{line}\n"));
@@ -45,7 +45,7 @@ fn configuration(ring: &str, password: &str) -> String {
     text + "[audit]\nto = \"LOG\"\nitems = \"hmac\"\nhmac_key = \"KEY\"\n"
 }
 
-/// Runs a command as a shell does, and gives what it printed; it must succeed.
+/// Runs a command in a shell, and returns its output. It must succeed.
 fn run(folder: &Path, command: &str) -> String {
     let tested = Path::new(env!("CARGO_BIN_EXE_callveil")).parent().unwrap();
     let path = format!("{}:{}", tested.display(), std::env::var("PATH").unwrap());

@@ -1,4 +1,4 @@
-//! A running replica and the files under it: what it takes up, and what it keeps in spite of them.
+//! A running replica and changes of its files: what it takes up, and what it keeps regardless.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ const RELOADED: &str = "key ring reloaded";
 const REFUSED: &str = "keeping the key ring in use";
 const BACK: &str = "the key ring file is the ring in use again";
 
-/// Puts `content` in the place of the file at `path`, in one step and for its owner alone.
+/// Replaces the file at `path` by `content`, in one step and readable only by its owner.
 fn publish(path: &Path, content: impl AsRef<[u8]>) {
     let new = path.with_extension("published");
     fs::write(&new, content).unwrap();
@@ -30,7 +30,7 @@ fn publish(path: &Path, content: impl AsRef<[u8]>) {
     fs::rename(new, path).unwrap();
 }
 
-/// The ring of `folder`, and the one that a rotation with this lead makes of it.
+/// The ring of `folder`, and the ring after a rotation with this lead time.
 fn rotated(folder: &Folder, lead: &str) -> (Vec<u8>, Vec<u8>) {
     let old = fs::read(folder.ring()).unwrap();
     let copy = Folder::new();
@@ -275,13 +275,13 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Puts a pipe in the place of a file: who opens it waits for somebody who writes.
+/// Replaces a file by a pipe: opening it blocks until somebody writes.
 fn make_pipe(path: &Path) {
     fs::remove_file(path).unwrap();
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Gives `text` to whoever waits at the pipe; whoever comes later finds a file.
+/// Writes `text` to the reader that waits at the pipe. Later readers find a file.
 fn feed(pipe: &Path, text: &str) {
     let (old, new) = (pipe.with_extension("pipe"), pipe.with_extension("new"));
     fs::hard_link(pipe, &old).unwrap();

@@ -1,6 +1,6 @@
-//! What is left of numbers, passwords and keys in the memory of a process that has no more use for them: nothing.
+//! What remains of numbers, passwords and keys in the memory of a process after their use: nothing.
 //!
-//! Reading another process's memory takes root. Who is not root cannot run this, and is told so.
+//! Reading another process's memory requires root. Without it, the test says so and does nothing.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
     tls::{Ca, TLS, install},
 };
 
-/// Numbers that are mapped, half of them over TLS.
+/// Numbers to map, half of them over TLS.
 const NUMBERS: usize = 20_000;
 
 #[test]
@@ -48,7 +48,7 @@ fn a_build_that_wipes_nothing_is_found_out() {
     assert!(found.contains_key("number as text") && found.contains_key("password"), "{found:?}");
 }
 
-/// What is left, by kind and how many of it; `None` where this process may not look.
+/// The remains by kind and count; `None` if this process may not read them.
 fn look(program: &Path) -> Option<BTreeMap<&'static str, usize>> {
     if !rustix::process::getuid().is_root() {
         eprintln!("not root: cannot read the memory of another process");
@@ -104,8 +104,8 @@ pub fn key_of(ring: &Value, at: usize) -> (String, [u8; 64]) {
     (key["id"].as_str().unwrap().to_owned(), material.try_into().unwrap())
 }
 
-/// Maps `numbers` to UIDs and back, in large batches, small ones, and one by one; and has a wrong password refused. Gives
-/// the connection, which is still open.
+/// Maps `numbers` to UIDs and back, in large batches, small ones and one by one, and has a wrong password refused.
+/// Returns the connection, which is still open.
 fn map_both_ways(server: &Server, tls: Option<&Ca>, numbers: &[u64]) -> Box<dyn Stream> {
     let connect = || -> Box<dyn Stream> {
         let socket = TcpStream::connect(server.address).unwrap();
@@ -155,7 +155,7 @@ fn exchange(stream: &mut dyn Stream, request: &str) -> String {
     }
 }
 
-/// Bytes to look for, with what they are.
+/// Byte strings to look for, with their kinds.
 pub type Secrets = Vec<(&'static str, Vec<u8>)>;
 
 fn secrets_of_calls(numbers: &[u64]) -> Secrets {
@@ -173,7 +173,7 @@ fn secrets_of_calls(numbers: &[u64]) -> Secrets {
     secrets
 }
 
-/// Every 16 bytes of the material, of its base64, of the later round keys of both halves, and of the subkeys of CMAC.
+/// Every 16 bytes of the material, of its base64 form, of the later round keys of both halves, and of CMAC's subkeys.
 pub fn secrets_of_key(material: &[u8; 64]) -> Secrets {
     let windows = |kind, bytes: &[u8]| bytes.windows(16).map(|part| (kind, part.to_vec())).collect::<Vec<_>>();
     let mut secrets = windows("key material", material);
@@ -189,7 +189,7 @@ pub fn secrets_of_key(material: &[u8; 64]) -> Secrets {
     secrets
 }
 
-/// What is left once what is still under way has had time to end: buffers go with their connections, a moment later.
+/// The remains after everything in progress has had time to end: buffers are freed a moment after their connections.
 fn search_until_clean(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usize> {
     let since = Instant::now();
     loop {
@@ -201,7 +201,7 @@ fn search_until_clean(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usi
     }
 }
 
-/// How many places there are with each kind of secret, in all memory of the process that can be read.
+/// How often each kind of secret occurs in all readable memory of the process.
 pub fn search(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usize> {
     let patterns = secrets.iter().map(|(_, secret)| secret);
     let searcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(patterns).unwrap();
@@ -229,8 +229,8 @@ pub fn search(pid: u32, secrets: &Secrets) -> BTreeMap<&'static str, usize> {
     found
 }
 
-/// As much of AES-256 as tells where its secrets would be (FIPS 197), written here so that it shares nothing with what it
-/// is looking for.
+/// As much of AES-256 as is needed to compute its secrets (FIPS 197). It is written here so that it shares no code with
+/// the program under test.
 mod aes {
     fn times_two(byte: u8) -> u8 {
         (byte << 1) ^ if byte & 0x80 == 0 { 0 } else { 0x1b }
@@ -269,7 +269,7 @@ mod aes {
         words.as_chunks::<4>().0.iter().map(|words| words.as_flattened().try_into().unwrap()).collect()
     }
 
-    /// The block of zeros, encrypted.
+    /// The encryption of a block of zeros.
     pub fn encrypt_zero(key: &[u8; 32]) -> [u8; 16] {
         let round_keys = expand(key);
         let mut state = round_keys[0];

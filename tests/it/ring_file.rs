@@ -1,4 +1,4 @@
-//! The ring on disk through crashes and crowds.
+//! The ring on disk through crashes and concurrent commands.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::{
     support::{Folder, callveil, run, sha256_hex},
 };
 
-/// Begins a rotation.
+/// Starts a rotation.
 fn rotate(folder: &Folder) -> Child {
     let mut command = callveil();
     command.args(["keys", "rotate"]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,5 @@
-//! Plain rings as tests read and make them: as whoever can open one may, with any time and status in it.
+//! Plain rings as tests read and make them. Like anybody who can open a ring, tests can put any time and status into
+//! it.
 
 use std::{fs, path::Path};
 
@@ -9,29 +10,29 @@ use callveil::keyring::{
 use data_encoding::BASE64;
 use serde_json::Value;
 
-/// The text of a signed note, with its last line end.
+/// The text of a signed note, including its last line end.
 pub fn text(note: &[u8]) -> &str {
     let note = str::from_utf8(note).unwrap();
     &note[..note.rfind("\n\n").unwrap() + 1]
 }
 
-/// What a ring says.
+/// The content of a ring.
 pub fn value(note: &[u8]) -> Value {
     serde_json::from_str(text(note)).unwrap()
 }
 
-/// What the ring in this file says.
+/// The content of the ring in this file.
 pub fn read(path: &Path) -> Value {
     value(&fs::read(path).unwrap())
 }
 
-/// The text, signed by the key that is in it.
+/// The text, signed with the key that it contains.
 pub fn signed_text(text: &str) -> Vec<u8> {
     let ring: Value = serde_json::from_str(text).unwrap();
     format!("{text}\n{}", signer(&ring).line(text.as_bytes())).into_bytes()
 }
 
-/// A ring that says this, signed by the key that is in it.
+/// A ring with this content, signed with the key that it contains.
 pub fn signed(ring: &Value) -> Vec<u8> {
     signed_text(&format!("{ring}\n"))
 }

@@ -1,5 +1,5 @@
-//! `keys/README.md`, done as it says: every command of it, from top to bottom, beside two replicas that run. Other pages
-//! are rehearsed in the same way.
+//! Follows `keys/README.md`: runs all of its commands, from top to bottom, beside two running replicas. Tests of other
+//! pages work the same way.
 
 use std::{
     fs,
@@ -21,20 +21,20 @@ use crate::{
 const RUNBOOK: &str = include_str!("../../keys/README.md");
 const NAME: &str = "keys/README.md";
 
-/// What the runbook calls the replicas: folders in its commands, hosts in its URLs.
+/// The runbook's names of the replicas: folders in its commands, hosts in its URLs.
 const REPLICAS: [&str; 2] = ["replica-1", "replica-2"];
 
-/// The lead of every rotation here, instead of hours: as short as leaves time to roll out and check before it is over.
+/// The lead time of every rotation here, instead of hours. It leaves just enough time to roll out and check.
 const LEAD: &str = "5s";
 
-/// How long one block may take, as `timeout` reads it.
+/// The time limit of one block, as an argument of `timeout`.
 const BLOCK_TIMEOUT: &str = "60";
 
-/// Fewer commands than this mean that they were not found.
+/// If fewer commands are found, something is wrong with finding them.
 const COMMANDS_MIN: usize = 25;
 
-/// Makes one terminal of all blocks: variables, functions and the umask go from each to the next. A command behind `!`
-/// must fail, which bash alone would let pass, and not for being mistyped.
+/// Makes all blocks behave as one terminal: variables, functions and the umask carry over. A command after `!` must
+/// fail. bash alone would ignore its success, or accept a mistyped command.
 const PRELUDE: &str = r#"
 exec 2>&1
 trap '{ export -p; declare -f; umask -p; } >"$STATE"' EXIT
@@ -47,12 +47,12 @@ fails() {
 set -ea
 "#;
 
-/// One thing to do, in the order of the page.
+/// One step, in the order of the page.
 #[derive(Debug, PartialEq)]
 pub enum Step {
-    /// Run these commands, which stand below this line.
+    /// Run these commands, which come after this line.
     Run(usize, String),
-    /// Do what a comment says: something that is no command, or takes time in life.
+    /// Do what a comment says: it is not a command, or takes long in real life.
     Do(&'static str),
 }
 
@@ -92,7 +92,7 @@ fn every_command_of_the_runbook_works() {
     assert!(include_str!("../../README.md").contains("(keys/README.md)"), "nobody would find the runbook");
 }
 
-/// The blocks of a page, and its comments.
+/// The blocks and comments of a page, as steps.
 pub fn steps(page: &'static str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut lines = page.lines().enumerate();
@@ -116,21 +116,21 @@ impl Step {
     }
 }
 
-/// Whether a block has somebody to ask for passphrases.
+/// Whether a block can ask somebody for passphrases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
     None,
     Typing,
 }
 
-/// An empty folder in which a page is done.
+/// An empty folder in which a page is followed.
 pub struct Rehearsal {
     page: &'static str,
     folder: TempDir,
-    /// What the folder of a person would not hold.
+    /// Things that a person's folder would not contain.
     behind: TempDir,
     replicas: Vec<Server>,
-    /// What a page calls something, and what it is called here.
+    /// The page's names with their replacements here.
     names: Vec<(String, String)>,
 }
 
@@ -140,7 +140,7 @@ impl Rehearsal {
         Self { page, folder, behind, replicas: Vec::new(), names: Vec::new() }
     }
 
-    /// From now on what the page calls `theirs` is `ours`.
+    /// From now on, replaces the page's `theirs` by `ours`.
     pub fn rename(&mut self, theirs: &str, ours: &str) {
         self.names.push((theirs.to_owned(), ours.to_owned()));
     }
@@ -149,12 +149,12 @@ impl Rehearsal {
         self.folder.path().join(name)
     }
 
-    /// A path of something that the folder of a person would not hold.
+    /// The path of something that a person's folder would not contain.
     pub fn behind(&self, name: &str) -> PathBuf {
         self.behind.path().join(name)
     }
 
-    /// Stands in for a program that the page's commands call.
+    /// Installs a substitute for a program that the page's commands call.
     pub fn program(&self, name: &str, script: &str) {
         fs::create_dir_all(self.behind("bin")).unwrap();
         let path = self.behind("bin").join(name);
@@ -162,7 +162,7 @@ impl Rehearsal {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs one block to its end. What it rolls out is waited for.
+    /// Runs one block to its end, and waits for what it rolls out.
     pub fn run(&mut self, line: usize, block: &str, terminal: Terminal) {
         let script = self.behind("block");
         fs::write(&script, format!("{PRELUDE}{}", self.in_this_world(block))).unwrap();
@@ -197,7 +197,7 @@ impl Rehearsal {
         }
     }
 
-    /// The block with the replicas' real addresses, a short lead, and failures that are checked.
+    /// The block with the replicas' real addresses, a short lead time, and checked failures.
     fn in_this_world(&self, block: &str) -> String {
         let mut block = format!("\n{block}").replace("\n! ", "\nfails ");
         for (name, replica) in REPLICAS.iter().zip(&self.replicas) {
@@ -215,7 +215,7 @@ impl Rehearsal {
         })
     }
 
-    /// Starts the replicas, each with its own copy of the ring and systemd's way to its identity.
+    /// Starts the replicas. Each has its own copy of the ring, and gets its identity as from systemd.
     fn start_replicas(&mut self) {
         self.replicas.clear();
         let pins = fs::read_to_string(self.path("pins.toml")).unwrap();
@@ -238,7 +238,8 @@ impl Rehearsal {
         command
     }
 
-    /// Waits until each replica uses the file it was given: the first is told to, the others look by themselves.
+    /// Waits until each replica uses the file that it was given. The first is told to reload; the others look by
+    /// themselves.
     fn wait_for_the_file(&self) {
         for (at, (name, replica)) in REPLICAS.iter().zip(&self.replicas).enumerate() {
             if at == 0 {
@@ -251,7 +252,7 @@ impl Rehearsal {
         }
     }
 
-    /// Waits until each replica makes UIDs with the key that activates last.
+    /// Waits until each replica makes UIDs with the last activated key.
     fn wait_for_activation(&self) {
         for replica in &self.replicas {
             wait(replica, |keyring| {
@@ -284,7 +285,7 @@ fn wait(replica: &Server, wanted: impl Fn(&Value) -> bool) {
     }
 }
 
-/// Runs a command in a terminal at which somebody types a passphrase whenever asked for one.
+/// Runs a command in a terminal where somebody types a passphrase whenever one is asked for.
 pub fn run_typing(command: &mut Command) -> (bool, String) {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

@@ -1,4 +1,4 @@
-//! Rings encrypted with age: ours open there, theirs open here, and nothing falls back to plain.
+//! Rings encrypted with age: age opens ours, we open age's, and nothing falls back to plain.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     support::{Folder, Server, callveil, check_log, run},
 };
 
-/// Makes an identity file and gives its public key.
+/// Makes an identity file and returns its public key.
 fn keygen(folder: &Path, name: &str) -> String {
     use age::secrecy::ExposeSecret as _;
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,4 +1,4 @@
-//! SIGTERM: what is under way is answered, and nobody can hold the process beyond its deadline.
+//! SIGTERM: requests in progress are answered, and nobody can keep the process alive beyond its deadline.
 
 use std::{io::BufRead as _, time::Duration};
 

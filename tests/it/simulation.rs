@@ -1,30 +1,32 @@
-//! Many small worlds: replicas with clocks and disks of their own, and a ring that is rotated meanwhile.
+//! Many small worlds: replicas with their own clocks and disks, and a ring that is rotated in the meantime.
 //!
-//! The model is the real one; time, disks, people and the five lines of `server::reload` are played. Each world is made
-//! by its seed, but for the materials of keys: those are the system's, and nothing depends on them.
+//! The model is the real one. Time, disks, people and the look of `operate::reload` at the file are simulated. Each
+//! world is determined by its seed, except for the materials of keys. These come from the system, but nothing depends
+//! on them.
 //!
-//! # What is claimed
-//! At any instant, a UID that one running replica would make can be opened by every running replica, if
+//! # The claim
+//! At any instant, every running replica can open the UIDs that any running replica would make, if
 //!
-//! 1. **Clocks**: no two clocks, the one of whoever writes the ring included, are further apart than `skew`.
-//! 2. **Delivery**: at most `delay` after a generation is written, it or a newer one is in each replica's place for the
-//!    file. There only newer ones take its place until a running replica has looked at it ([`LOOK`]); afterwards
-//!    anything may, for a replica keeps what it has ([`KeyRing::check_successor`]).
+//! 1. **Clocks**: no two clocks, including that of the ring's writer, differ by more than `skew`.
+//! 2. **Delivery**: at most `delay` after a generation is written, it or a newer one is in place for each replica.
+//!    Only newer files replace it until a running replica has looked at it ([`LOOK`]). After that any file may
+//!    replace it, since a replica keeps what it has ([`KeyRing::check_successor`]).
 //! 3. **Lead**: a new key activates at least `delay + LOOK + skew` after it is written, and a second more, because
-//!    activations are whole seconds, rounded down. So everybody has it, even if asked for at the last moment, when the
-//!    fastest clock comes to it. A pending key is disabled, or enabled again, only where its activation *so far* is
-//!    more than `delay + LOOK + skew` ahead: later, some replica may already use it while another has it no longer,
-//!    and a replica to whose clock it is past refuses a ring that moves it.
-//! 4. **Retirement**: a key that has been active is disabled, or enabled again, only when the primary has been active
-//!    for `skew`: until then the slowest clock has not come to it, and goes on with the key before.
-//! 5. **Restarts** forget the ring in use, so that nothing but the file in place tells the new process what it knew. It
-//!    must be genuine, and at least as new as the newest that was in place before. One of these sees to that
-//!    ([`Carriage`]): files come in order; or `ring_id` and `min_generation` are pinned, and the latter raised with each
-//!    delivery, so that a replica does not start with an older file; or one is started only while the newest is there.
+//!    activations are whole seconds, rounded down. So everybody has the key when the fastest clock reaches its time,
+//!    even if it was made at the last moment. A pending key is only disabled, or enabled again, while its activation
+//!    *so far* is more than `delay + LOOK + skew` ahead. Later, some replicas may already use it while others no longer
+//!    have it, and a replica whose clock has passed that activation refuses a ring that moves it.
+//! 4. **Retirement**: a key that has been active is only disabled, or enabled again, when the primary has been active
+//!    for `skew`. Before that, the slowest clock has not reached the primary's time and still uses the key before.
+//! 5. **Restarts** forget the ring in use, so only the file in place tells the new process what it knew. That file must
+//!    be genuine, and at least as new as the newest that was in place before. One of these ensures it ([`Carriage`]):
+//!    files arrive in order; or `ring_id` and `min_generation` are pinned, and the latter is raised with each
+//!    delivery, so that a replica does not start with an older file; or a replica is only started while the newest file
+//!    is there.
 //!
-//! A file with the ring's own id and a generation high enough, in which keys are altered or missing, is refused by every
-//! running replica, but no pin keeps it from a starting one: so nothing starts on such a file in these worlds, and 5
-//! says that it must be genuine.
+//! Every running replica refuses a file that has the ring's own id and a high enough generation but altered or missing
+//! keys. A starting replica cannot refuse it, whatever its pins. So nothing starts on such a file in these worlds, and
+//! 5 demands that the file is genuine.
 
 use std::{fmt, path::PathBuf};
 
@@ -46,19 +48,19 @@ use crate::{
     rings,
 };
 
-/// Milliseconds; instants count from when the ring was made, by the writer's clock.
+/// Milliseconds. Instants count from the making of the ring, by the writer's clock.
 type Millis = i64;
 
 /// How long a running replica may take to look at a file that changed (specification, section 4.4).
 const LOOK: Millis = 2_000;
 
-/// The instant 0: in the middle of a second, so that whole seconds are something else.
+/// The instant 0: in the middle of a second, so that it is not a whole second.
 const EPOCH: Millis = 1_800_000_000_500;
 
-/// Worlds of the claim.
+/// How many worlds test the claim.
 const RUNS: u64 = 120_000;
 
-/// Rings whose histories all the worlds share: making keys is slow.
+/// How many rings' histories the worlds share, since making keys is slow.
 const HISTORIES: u64 = 600;
 
 #[test]
@@ -81,7 +83,7 @@ fn every_replica_opens_what_any_replica_makes() {
     }
 }
 
-/// Runs worlds on other terms, of which some must be counterexamples, and gives how many.
+/// Runs worlds with other terms, some of which must be counterexamples. Returns how many are.
 fn counterexamples(terms: fn(&mut Random) -> Terms, carriage: fn(&mut Random) -> Carriage) -> usize {
     const RUNS: u64 = 6_000;
     const HISTORIES: u64 = 60;
@@ -128,23 +130,23 @@ fn restarts_on_older_files_are_found() {
     assert!(counterexamples(Terms::kept, |_| Carriage::Careless) > 10);
 }
 
-/// What those who look after a ring and its replicas keep to.
+/// The rules that the people who manage a ring and its replicas follow.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
-    /// Until a file is in place everywhere.
+    /// From writing a file until it is in place everywhere.
     delay: Millis,
-    /// Between any two clocks.
+    /// The greatest difference between any two clocks.
     skew: Millis,
-    /// From a rotation to the activation that is asked for.
+    /// From a rotation to the requested activation.
     lead: Millis,
-    /// From the primary's activation to the retirement, or return, of another key.
+    /// From the primary's activation until another key is retired or returns.
     settled: Millis,
-    /// From a change of a pending key to its activation so far.
+    /// From the change of a pending key to its activation so far.
     recall: Millis,
 }
 
 impl Terms {
-    /// The least that is claimed to be enough.
+    /// The minimum that is claimed to be enough.
     fn kept(random: &mut Random) -> Self {
         let delay = *random.pick(&[0, 700, 10_000, 300_000, 3_600_000, 43_200_000]).unwrap();
         let skew = *random.pick(&[0, 900, 2_000, 10_000, 60_000, 600_000]).unwrap();
@@ -153,27 +155,27 @@ impl Terms {
     }
 }
 
-/// How files come to replicas, and when replicas start.
+/// How files reach replicas, and when replicas start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carriage {
-    /// No older file takes the place of a newer one.
+    /// Older files never replace newer ones.
     Ordered,
-    /// In any order; replicas have pins, of which `min_generation` is raised with each delivery.
+    /// Files come in any order. Replicas have pins, and `min_generation` is raised with each delivery.
     Pinned,
-    /// In any order; a replica is started only while the newest file that was delivered is in place.
+    /// Files come in any order. A replica is only started while the newest delivered file is in place.
     Careful,
-    /// In any order, and started on whatever is in place.
+    /// Files come in any order, and a replica is started on whatever is in place.
     Careless,
 }
 
 impl Carriage {
-    /// Any that is claimed to be enough.
+    /// One of those that are claimed to be enough.
     fn any(random: &mut Random) -> Self {
         *random.pick(&[Self::Ordered, Self::Pinned, Self::Careful]).unwrap()
     }
 }
 
-/// What is wrong with a file that no running replica may take.
+/// The defect of a file that no running replica may accept.
 #[derive(Clone, Copy, Debug)]
 enum Forgery {
     Torn,
@@ -187,17 +189,17 @@ impl Forgery {
     const ALL: [Self; 5] = [Self::Torn, Self::OtherRing, Self::Twin, Self::Vanished, Self::Altered];
 }
 
-/// A place in [`History::files`].
+/// An index in [`History::files`].
 type FileId = usize;
 
-/// A ring through its generations, and files that only look like one.
+/// The generations of a ring, and files that only look like one.
 struct History {
     terms: Terms,
-    /// The generations from 1 on; then, for each of them, its forgeries. `None` is no ring at all.
+    /// The generations from 1 on; then, for each of them, its forgeries. `None` is not a ring.
     files: Vec<Option<KeyRing>>,
     /// When each generation was written.
     written: Vec<Millis>,
-    /// Every instant at which a key activates, by the clock that looks.
+    /// All instants at which a key activates, by the clock of the replica that looks.
     activations: Vec<Millis>,
     /// What was done.
     steps: Vec<String>,
@@ -262,7 +264,7 @@ fn millis(time: Timestamp) -> Millis {
     time.as_millisecond() - EPOCH
 }
 
-/// A plain file that a replica in the generation `like` must not take.
+/// A plain file that a replica with the generation `like` must not accept.
 fn forge(forgery: Forgery, plains: &[Vec<u8>], like: usize, stranger: &[u8]) -> Vec<u8> {
     if matches!(forgery, Forgery::Torn) {
         return plains[like][..plains[like].len() * (like + 1) / (plains.len() + 1)].to_vec();
@@ -299,7 +301,7 @@ fn forge(forgery: Forgery, plains: &[Vec<u8>], like: usize, stranger: &[u8]) -> 
     rings::signed(&ring)
 }
 
-/// The destroyed key as it was before.
+/// The destroyed key as it was before it was destroyed.
 fn revived(plains: &[Vec<u8>], key: &Value) -> Value {
     plains
         .iter()
@@ -311,7 +313,7 @@ fn revived(plains: &[Vec<u8>], key: &Value) -> Value {
         .unwrap()
 }
 
-/// Whoever looks after the ring, and keeps to the terms. The writer's clock is the one that instants are told by.
+/// The person who manages the ring and follows the terms. Instants count by the writer's clock.
 struct Writer {
     terms: Terms,
     now: Millis,
@@ -333,7 +335,7 @@ impl Writer {
         Self { terms, now, ring, plains: vec![plain], written: vec![0], activations: Vec::new(), steps }
     }
 
-    /// Tries one thing that may be done; says whether it was.
+    /// Tries one permitted change. Returns whether it was made.
     fn step(&mut self, random: &mut Random) -> bool {
         match random.below(100) {
             0..40 => self.rotate(random),
@@ -364,13 +366,13 @@ impl Writer {
         self.publish("rotate", newest, plain)
     }
 
-    /// When a key is to activate: often as early as it may.
+    /// The activation of a new key: often as early as permitted.
     fn activation(&self, random: &mut Random) -> Timestamp {
         let more = if random.percent(50) { 0 } else { random.within(0..=4 * self.terms.lead) };
         timestamp(self.now + self.terms.lead + more)
     }
 
-    /// Waits until the primary has been one for long enough, often no longer.
+    /// Waits until the primary has been active for long enough, often not longer.
     fn settle(&mut self, random: &mut Random) {
         let waited = if random.percent(50) { 0 } else { random_gap(random, self.terms) };
         loop {
@@ -382,7 +384,7 @@ impl Writer {
         }
     }
 
-    /// Does `what` to one of the keys that are `fit` for it, if there is any.
+    /// Does `what` to one of the keys that are `fit` for it, if there are any.
     fn change(&mut self, random: &mut Random, what: &str, fit: fn(&Key, Timestamp) -> bool) -> bool {
         let now = timestamp(self.now);
         let keys: Vec<_> = self.ring.keys().iter().filter(|key| fit(key, now)).collect();
@@ -425,32 +427,32 @@ impl Writer {
     }
 }
 
-/// Something that happens to one replica.
+/// An event of one replica.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A generation is put in place, for the first time or again.
     Arrive(FileId),
-    /// A file like the newest that was delivered is put in place, which nobody should take.
+    /// A forgery of the newest delivered file is put in place. Nobody should accept it.
     Forge(Forgery),
     Look,
     Stop,
     Start,
-    /// Its clock comes to the activation of a key.
+    /// The replica's clock reaches the activation of a key.
     Activate,
 }
 
 struct Replica {
-    /// Its clock less the writer's.
+    /// Its clock minus the writer's.
     offset: Millis,
     /// The file in place.
     disk: FileId,
-    /// The file that was last looked at.
+    /// The last file that the replica looked at.
     seen: FileId,
     /// The ring in use, while it runs.
     ring: Option<FileId>,
-    /// The newest generation that ever was in place.
+    /// The newest generation that was ever in place.
     delivered: FileId,
-    /// Whether it is to be started as soon as it can be.
+    /// Whether it is to be started as soon as possible.
     wanted: bool,
 }
 
@@ -486,7 +488,7 @@ impl<'h> World<'h> {
         world
     }
 
-    /// What is to happen to one replica.
+    /// Schedules the events of one replica.
     fn schedule(&mut self, replica: usize, random: &mut Random) {
         let (history, terms) = (self.history, self.history.terms);
         let (begin, end) = (terms.skew, history.end());
@@ -524,14 +526,14 @@ impl<'h> World<'h> {
         self.events.extend(history.activations.iter().map(|time| (time - offset, replica, Event::Activate)));
     }
 
-    /// Any instant, or one near to where something happens.
+    /// Any instant, or one close to an activation.
     fn moment(&self, begin: Millis, end: Millis, random: &mut Random) -> Millis {
         let near = random.pick(&self.history.activations).filter(|_| random.percent(50));
         let skew = self.history.terms.skew;
         near.map_or(random.within(begin..=end), |time| time + random.within(-skew - 5_000..=skew + 5_000)).max(begin)
     }
 
-    /// Lets all of it happen, up to the first counterexample.
+    /// Runs all events, up to the first counterexample.
     fn run(mut self, total: &mut Statistics) -> Option<Counterexample> {
         total.runs += 1;
         let replay = is_replay();
@@ -559,7 +561,7 @@ impl<'h> World<'h> {
         None
     }
 
-    /// Puts a file in place, unless the claim says that this does not happen; says whether another ring came into use.
+    /// Puts a file in place, unless the claim excludes that. Returns whether another ring came into use.
     fn arrive(&mut self, replica: usize, file: FileId, total: &mut Statistics) -> bool {
         let (history, carriage) = (self.history, self.carriage);
         let it = &mut self.replicas[replica];
@@ -576,7 +578,7 @@ impl<'h> World<'h> {
         it.wanted && self.start(replica, total)
     }
 
-    /// What `server::reload` does every second.
+    /// Does what `operate::reload` does every second.
     fn look(&mut self, replica: usize, time: Millis, total: &mut Statistics) -> bool {
         let history = self.history;
         let it = &mut self.replicas[replica];
@@ -610,7 +612,7 @@ impl<'h> World<'h> {
         false
     }
 
-    /// Starts a replica on the file in place; what cannot start is started again when another file comes.
+    /// Starts a replica on the file in place. If it cannot start, it is started again when another file comes.
     fn start(&mut self, replica: usize, total: &mut Statistics) -> bool {
         let history = self.history;
         let it = &mut self.replicas[replica];
@@ -636,7 +638,7 @@ impl<'h> World<'h> {
         starts
     }
 
-    /// Whether all that run can open what any of them makes at this instant.
+    /// Checks whether all running replicas can open what any of them makes at this instant.
     fn check(&mut self, time: Millis, total: &mut Statistics) -> Option<Counterexample> {
         let running = || self.replicas.iter().filter_map(|it| Some((it, self.history.ring(it.ring?))));
         self.minted.clear();
@@ -657,13 +659,13 @@ impl<'h> World<'h> {
     }
 }
 
-/// A replica could not open what another one made.
+/// One replica could not open what another one made.
 struct Counterexample {
     time: Millis,
     key: KeyId,
-    /// The opener's.
+    /// The generation of the replica that was to open it.
     generation: u64,
-    /// What the key is in it, if it is there.
+    /// The key's status in that generation, if it is there.
     status: Option<Status>,
 }
 
@@ -678,19 +680,19 @@ impl fmt::Display for Counterexample {
     }
 }
 
-/// What happened in all the worlds.
+/// What happened in all worlds.
 #[derive(Default)]
 struct Statistics {
     runs: u64,
     instants: u64,
-    /// Pairs of one that makes a UID and one that is to open it.
+    /// Pairs of a replica that makes a UID and one that is to open it.
     mints: u64,
     taken: u64,
     /// Torn, another ring, older, a twin, a key vanished, a key altered.
     refused: [u64; 6],
-    /// Forgeries that were taken.
+    /// Forgeries that were accepted.
     wrongly_taken: u64,
-    /// Newer generations that were not.
+    /// Newer generations that were refused.
     wrongly_refused: u64,
     started: u64,
     pinned_out: u64,

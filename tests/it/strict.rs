@@ -1,27 +1,27 @@
-//! Requests that two readers could read differently. Each is sent whole, with good credentials and a good call, and an
-//! innocent request right behind it, which must not become part of another answer than its own.
+//! Requests that two parsers could read differently. Each is sent whole, with good credentials and a good call. An
+//! innocent request follows at once, and must not become part of the answer to the first.
 
 use crate::support::{Folder, PASSWORD, Server, USER, basic, read};
 
-/// An empty call of 34 (hexadecimal 22) bytes; over it goes a 200.
+/// An empty call of 34 (hexadecimal 22) bytes. The right answer to it is a 200.
 const CALL: &str = r#"{"Numbers":[],"Mode":"PhoneToUID"}"#;
 
-/// What is right to do with a request, and with the innocent one behind it.
+/// The right reaction to a request and to the innocent one after it.
 #[derive(Clone, Copy, Debug)]
 enum Right {
-    /// A status of the 400s, or nothing; then the end.
+    /// A 4xx status or no answer; then the connection ends.
     Refuse,
-    /// Just these answers. The request is legal, or wrong in a way that leaves no doubt about where it ends.
+    /// Exactly these answers. The request is legal, or wrong in a way that leaves no doubt where it ends.
     Answer(&'static [u16]),
 }
 use Right::{Answer, Refuse};
 
-/// Legal, and never followed by another request: HTTP/1.0, and every chunked request, since RFC 9112 section 6.1 wants
-/// that of one with both framings and hyper does not tell us which it was.
+/// Legal, but the connection is closed afterwards: HTTP/1.0, and every chunked request. RFC 9112 section 6.1 demands
+/// that of a request with both framings, and hyper does not tell us which requests have them.
 const THEN_CLOSE: Right = Answer(&[200]);
 
-/// `$H` a good Host, `$A` good credentials, `$L` the length of `$C`, a call; `$K` that call as chunks, `$T` says so;
-/// `$S` a request that asks for a path which is not there, so that a 404 tells that it was taken for a request.
+/// Fills in a template. `$H` is a good Host, `$A` good credentials, `$C` a call and `$L` its length; `$K` is that call
+/// in chunks, and `$T` announces them. `$S` is a request for a missing path: a 404 shows that it was read as a request.
 fn expand(template: &str) -> Vec<u8> {
     let chunks = format!("22\r\n{CALL}\r\n0\r\n\r\n");
     let authorization = format!("authorization: {}\r\n", basic(USER, PASSWORD));
@@ -36,7 +36,8 @@ fn expand(template: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The statuses of all answers to `bytes`, until the connection ends: one of a client, since a stranger has one refusal.
+/// The statuses of all answers to `bytes`, until the connection ends. It is a client's, since strangers get one
+/// refusal.
 fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
     let mut http = server.connect();
     assert_eq!(http.post(CALL).status, 200);
@@ -56,7 +57,7 @@ fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
     statuses
 }
 
-/// Every row that fails, at once.
+/// Checks all rows, and reports every one that fails.
 #[track_caller]
 fn check(server: &Server, rows: &[(&str, Vec<u8>, Right)]) {
     let innocent = expand("POST / HTTP/1.1\r\n$Hconnection: close\r\n$A$L\r\n$C");
@@ -80,7 +81,7 @@ fn rows(templates: &[(&'static str, &str, Right)]) -> Vec<(&'static str, Vec<u8>
     templates.iter().map(|(name, template, right)| (*name, expand(template), *right)).collect()
 }
 
-/// A request with these lines in its head, besides the good ones.
+/// Requests with these lines in the head, in addition to the good ones.
 fn with(lines: &[(&'static str, &[u8], Right)]) -> Vec<(&'static str, Vec<u8>, Right)> {
     let row = |(name, line, right): &(&'static str, &[u8], Right)| {
         (*name, [&*expand("POST / HTTP/1.1\r\n$H$A$L"), line, b"\r\n\r\n", CALL.as_bytes()].concat(), *right)
@@ -88,7 +89,7 @@ fn with(lines: &[(&'static str, &[u8], Right)]) -> Vec<(&'static str, Vec<u8>, R
     lines.iter().map(row).collect()
 }
 
-/// A request whose Host line is this.
+/// Requests with these Host lines.
 fn host(hosts: &[(&'static str, &str, Right)]) -> Vec<(&'static str, Vec<u8>, Right)> {
     let row = |(name, host, right): &(&'static str, &str, Right)| {
         (*name, expand(&format!("POST / HTTP/1.1\r\n{host}\r\n$A$L\r\n$C")), *right)
@@ -96,14 +97,14 @@ fn host(hosts: &[(&'static str, &str, Right)]) -> Vec<(&'static str, Vec<u8>, Ri
     hosts.iter().map(row).collect()
 }
 
-/// A request with this request line.
+/// Requests with these request lines.
 fn line(lines: &[(&'static str, &str, Right)]) -> Vec<(&'static str, Vec<u8>, Right)> {
     let row =
         |(name, line, right): &(&'static str, &str, Right)| (*name, expand(&format!("{line}\r\n$H$A$L\r\n$C")), *right);
     lines.iter().map(row).collect()
 }
 
-/// A request that frames its body with these lines, and this body.
+/// Requests whose bodies are framed with these lines.
 fn framed(framings: &[(&'static str, &str, &str, Right)]) -> Vec<(&'static str, Vec<u8>, Right)> {
     let row = |(name, lines, body, right): &(&'static str, &str, &str, Right)| {
         (*name, expand(&format!("POST / HTTP/1.1\r\n$H$A{lines}\r\n{body}")), *right)

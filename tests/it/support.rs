@@ -1,4 +1,4 @@
-//! Runs the binary: in a folder of its own, on ports of the system's choice, and never beyond the test.
+//! Runs the binary in its own folder, on ports that the system chooses, and never longer than the test.
 
 use std::{
     fs,
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-/// How long anything may take that ought to happen at once, on a machine that does much else.
+/// The time limit for anything that should happen at once, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The client of [`Folder::config`]; a password may hold colons.
 pub const USER: &str = "ccc";
 pub const PASSWORD: &str = "pass:word-Ωmega-7f3a";
 
-/// Held by the tests that put the machine under load, so that none of them measures another.
+/// Held by tests that put the machine under load, so that they do not measure each other.
 pub static ALONE: Mutex<()> = Mutex::new(());
 
 pub fn callveil() -> Command {
@@ -42,7 +42,7 @@ pub fn run(folder: &Path, args: &[&str]) -> Output {
     output
 }
 
-/// What no message and no log ever holds: the numbers and passwords of the tests, and UIDs.
+/// Checks that a message or log has none of the tests' numbers and passwords, and no UIDs.
 #[track_caller]
 pub fn check_log(log: &str) {
     for secret in ["1398888", "1378888", "86013388", "88888888", PASSWORD, "hunter2"] {
@@ -58,7 +58,7 @@ pub fn check_log(log: &str) {
     assert!(longest < 40, "a UID:\n{log}");
 }
 
-/// Runs the binary with `input`, and gives its standard output; it must succeed.
+/// Runs the binary with `input`, and returns its standard output. It must succeed.
 pub fn pipe(folder: &Path, args: &[&str], input: &str) -> String {
     let mut command = callveil();
     command.args(args).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -94,7 +94,7 @@ impl Folder {
         Self::made_with(&[])
     }
 
-    /// The same, made with these arguments of `keys init`.
+    /// The same, made with these additional arguments of `keys init`.
     pub fn made_with(args: &[&str]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let made = run(folder.path(), &[&["keys", "init"], args].concat());
@@ -110,7 +110,7 @@ impl Folder {
         self.path().join("keys/keyring.json")
     }
 
-    /// A configuration on free ports, with one client. `top` goes before all tables, `rest` into the client and after it.
+    /// A configuration on free ports with one client. `top` comes before all tables, `rest` at the end of the client's.
     pub fn config(&self, top: &str, rest: &str) -> PathBuf {
         let (hash, path) = (sha256_hex(PASSWORD), self.path().join("callveil.toml"));
         let text = format!(
@@ -131,13 +131,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves what [`Folder::config`] of these says.
+    /// Starts a server with [`Folder::config`] of these.
     pub fn start(folder: &Folder, top: &str, rest: &str) -> Self {
         let config = folder.config(top, rest);
         Self::spawn(callveil().args(["serve", "--config"]).arg(config))
     }
 
-    /// The same, with another standard output than none.
+    /// The same with this standard output.
     pub fn start_onto(folder: &Folder, out: Stdio, top: &str, rest: &str) -> Self {
         let config = folder.config(top, rest);
         Self::spawn_onto(callveil().args(["serve", "--config"]).arg(config), out)
@@ -185,7 +185,7 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// All that was logged, by a process that has ended.
+    /// Everything that a process has logged. The process must have ended.
     pub fn full_log(&self) -> String {
         while self.lines.recv_timeout(PATIENCE).is_ok() {}
         self.log()
@@ -195,7 +195,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Memory of the process that is in RAM, in KiB.
+    /// The resident memory of the process, in KiB.
     pub fn rss_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -211,7 +211,7 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// The same, but not for longer than `patience`.
+    /// The same, but waits at most for `patience`.
     pub fn wait_within(&mut self, patience: Duration) -> Option<i32> {
         let since = Instant::now();
         loop {
@@ -227,13 +227,13 @@ impl Server {
         Http::connect(self.address)
     }
 
-    /// One request over a connection of its own: the answer's envelope.
+    /// Sends one request over a new connection, and returns the answer's envelope.
     pub fn call(&self, mode: &str, numbers: &[&str]) -> Value {
         let answer = self.connect().post(&json!({"Numbers": numbers, "Mode": mode}).to_string());
         answer.json()
     }
 
-    /// The values of a call whose items all succeed.
+    /// The values of a call. All items must succeed.
     pub fn values(&self, mode: &str, numbers: &[&str]) -> Vec<String> {
         let answer = self.call(mode, numbers);
         assert_eq!(answer["Code"], 0, "{answer}");
@@ -257,7 +257,7 @@ impl Drop for Server {
     }
 }
 
-/// Sends the signal of this name, without a program for it.
+/// Sends the signal with this name, without an external program.
 pub fn send(process: u32, name: &str) {
     let signal = match name {
         "HUP" => Signal::HUP,
@@ -270,7 +270,7 @@ pub fn send(process: u32, name: &str) {
     kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
-/// Reads once, and again where a signal came in between, such as a debugger's.
+/// Reads once, and again if a signal such as a debugger's interrupts it.
 pub fn read(stream: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
@@ -284,10 +284,10 @@ pub fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes()))
 }
 
-/// A plain HTTP/1.1 connection that sends just what it is told.
+/// A plain HTTP/1.1 connection that sends exactly the given bytes.
 pub struct Http(pub BufReader<TcpStream>);
 
-/// An answer, whose body is as long as its Content-Length says.
+/// An answer. Its body is as long as its Content-Length says.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -315,7 +315,7 @@ impl Http {
         self.try_read().expect("an answer")
     }
 
-    /// The next answer; `None` where the connection ends instead.
+    /// The next answer; `None` if the connection ends instead.
     pub fn try_read(&mut self) -> Option<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -339,7 +339,7 @@ impl Http {
         self.send(post(&basic(USER, PASSWORD), body))
     }
 
-    /// Whether the other side has ended the connection, with nothing more to read.
+    /// Whether the other side has closed the connection and nothing is left to read.
     pub fn is_over(&mut self) -> bool {
         matches!(read(&mut self.0, &mut [0]), Ok(0) | Err(_))
     }

@@ -1,4 +1,4 @@
-//! What SIGHUP takes up of the configuration: just what the list says, and each of it is seen to hold.
+//! What SIGHUP takes up from the configuration: exactly what the list says, and each setting takes effect.
 
 use std::{fs, io::Write as _, time::Instant};
 
@@ -8,7 +8,7 @@ use crate::support::{Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, bas
 
 const RESTART: &str = "the configuration changed in what is taken up only at the start: restart this replica";
 
-/// The keys that are `taken` so, but for those of clients and of tables that these lines have not.
+/// The keys with this `taken`, except those of clients and of tables that this configuration does not have.
 fn keys(taken: Taken, tables: &[&str]) -> Vec<&'static str> {
     let is_there = |path: &str| path.rsplit_once('.').is_none_or(|(table, _)| tables.contains(&table));
     let keys = KEYS.iter().filter(|key| key.taken == taken && is_there(key.path) && key.path != "listen");
@@ -17,7 +17,7 @@ fn keys(taken: Taken, tables: &[&str]) -> Vec<&'static str> {
     keys
 }
 
-/// Every key but `listen`, each with another value than its default.
+/// Every key except `listen`, each with a value that is not its default.
 const ALL_CHANGED: &str = r#"
 path = "/other"
 keyring = "other.json"
@@ -92,7 +92,7 @@ fn send(server: &Server, path: &str, numbers: &str) -> Answer {
     server.connect().send(request.replacen("\r\n", "\r\nx-forwarded-for: 203.0.113.7\r\n", 1))
 }
 
-/// A connection whose request has begun, and does not come to its end.
+/// A connection with an unfinished request.
 fn begin(server: &Server, path: &str) -> Http {
     let mut http = server.connect();
     let request = post(&basic(USER, PASSWORD), "{}").replace("POST / ", &format!("POST {path} "));

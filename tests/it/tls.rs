@@ -1,4 +1,4 @@
-//! TLS, as clients that verify it see it, and the certificate replaced under them.
+//! TLS as verifying clients see it, and certificates that are replaced while the server runs.
 
 use std::{
     fs,
@@ -33,10 +33,10 @@ const KEPT: &str = "keeping the certificate in use";
 
 const CALL: &str = r#"{"Numbers":["13988888888"],"Mode":"PhoneToUID"}"#;
 
-/// A private CA, as enterprises have one.
+/// A private CA, like an enterprise's.
 pub struct Ca(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate for this machine, and its key, as PEM.
+/// A certificate for this machine and its key, as PEM.
 pub struct Pair {
     certificate: String,
     private_key: String,
@@ -51,12 +51,12 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A new pair, its chain with the CA in it.
+    /// A new pair, whose chain contains the CA.
     pub fn pair(&self) -> Pair {
         self.pair_with(|_| {})
     }
 
-    /// One that is valid from the beginning of one year to that of another.
+    /// A pair that is valid from the beginning of one year to the beginning of another.
     fn pair_between(&self, from: i32, to: i32) -> Pair {
         self.pair_with(|params| {
             (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
@@ -72,7 +72,7 @@ impl Ca {
         Pair { certificate, private_key: key.serialize_pem(), leaf: leaf.der().clone() }
     }
 
-    /// A client that trusts this CA and nobody else. It resumes its sessions where it can.
+    /// A client that trusts only this CA. It resumes sessions if it can.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -97,7 +97,7 @@ pub fn install(folder: &Folder, pair: &Pair) {
 
 pub const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"";
 
-/// A folder with a CA at `ca.pem`, and a server with a pair of it.
+/// A folder with a CA at `ca.pem`, and a server with a pair from it.
 fn serve(limits: &str) -> (Folder, Ca, Pair, Server) {
     let (folder, ca) = (Folder::new(), Ca::new());
     let pair = ca.pair();
@@ -107,7 +107,7 @@ fn serve(limits: &str) -> (Folder, Ca, Pair, Server) {
     (folder, ca, pair, server)
 }
 
-/// What one request on a new connection came to: the TLS, its leaf and the status.
+/// The result of one request on a new connection: the TLS connection and the status.
 pub fn request(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<(ClientConnection, u16)> {
     let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -206,7 +206,7 @@ fn python_node_and_java() {
     }
 }
 
-/// The CA at `ca.pem`, as Java wants it.
+/// The CA at `ca.pem` in the form that Java needs.
 fn truststore(folder: &Path) -> String {
     let store = folder.join("trust.p12").to_str().unwrap().to_owned();
     let made = Command::new("keytool")
@@ -365,7 +365,7 @@ fn a_bad_pair_stops_the_start() {
     check("it is not the key of that certificate");
 }
 
-/// What openssl makes, by these arguments, in the folder.
+/// Runs openssl with these arguments in the folder.
 fn openssl(folder: &Folder, args: &str) {
     let output = Command::new("openssl").args(args.split(' ')).current_dir(folder.path()).output().unwrap();
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
@@ -516,7 +516,7 @@ fn the_admin_listener_over_tls() {
     assert!(plain_answer(&server).is_none());
 }
 
-/// What plain HTTP gets from the admin listener.
+/// The answer of the admin listener to plain HTTP.
 fn plain_answer(server: &Server) -> Option<crate::support::Answer> {
     let mut http = Http::connect(server.admin);
     http.write("GET /readyz HTTP/1.1\r\nhost: admin\r\n\r\n");

@@ -1,4 +1,4 @@
-//! The test vectors of `docs/specification.md`: what they say is what callveil does.
+//! The test vectors of `docs/specification.md`: callveil does what they say.
 
 use std::{collections::HashMap, fs, process::Command};
 
@@ -37,7 +37,7 @@ fn vectors(name: &str) -> Value {
     serde_json::from_str(&file(name)).unwrap()
 }
 
-/// Rows of which there must be some.
+/// Rows of a table, which must not be empty.
 #[track_caller]
 fn rows(value: &Value) -> &[Value] {
     let rows = value.as_array().unwrap();
@@ -57,7 +57,7 @@ fn ring(note: &str) -> KeyRing {
     KeyRing::from_note(note.as_bytes(), tokenizer::supports, &[]).unwrap()
 }
 
-/// The number of a row, as [`tokenizer::Batch::canonical`] writes it.
+/// The number of a row, in the form of [`tokenizer::Batch::canonical`].
 fn canonical(row: &Value) -> String {
     let plus = if row["kind"] == "e164" { "+" } else { "" };
     format!("{plus}{}", text(row, "number"))
@@ -210,7 +210,7 @@ fn audit_logs() {
     }
 }
 
-/// What `audit verify` says of these lines.
+/// Checks what `audit verify` reports about these lines.
 fn check_command(lines: &[&str], heads: &[Value], faults: usize) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("audit.log"), lines.join("\n") + "\n").unwrap();

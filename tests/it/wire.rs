@@ -1,11 +1,11 @@
-//! Section 1 of the specification over a real socket: each row of its table, and what holds for every answer.
+//! Section 1 of the specification over a real socket: each row of its table, and the rules for all answers.
 
 use callveil::version::COMMIT;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Folder, Http, PASSWORD, Server, USER, basic, post, run};
 
-/// A refusal: the envelope, its `Code`, and nothing of what was asked.
+/// Checks a refusal: the envelope, its `Code`, and nothing of the request.
 #[track_caller]
 fn check_refusal(answer: &Answer, status: u16) {
     let json = answer.json();

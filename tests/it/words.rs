@@ -1,5 +1,5 @@
-//! What commands say to people in the moment when it helps: secrets in the wrong place, recipients that go, locks, and
-//! replicas that lag.
+//! Messages that help people at the right moment: about misplaced secrets, removed recipients, locks, and replicas that
+//! lag.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, PATIENCE, Server, callveil, run};
 
-/// An age identity, as `age-keygen` writes it, and its public key.
+/// An age identity as `age-keygen` writes it, and its public key.
 fn identity() -> (String, String) {
     use age::secrecy::ExposeSecret as _;
     let identity = age::x25519::Identity::generate();

@@ -1,4 +1,4 @@
-//! Sixty wrong configurations: one run names each fault of each, and shows no value.
+//! Sixty wrong configurations: one run names every fault of each, and shows no value.
 
 use std::{fs, thread};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::callveil;
 
-/// A client that is right.
+/// A correct client.
 const CLIENT: &str = "[[clients]]
 username = \"ccc\"
 password_sha256 = [\"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\"]
@@ -14,12 +14,12 @@ password_sha256 = [\"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1
 
 const LOOPBACK: &str = "listen = \"127.0.0.1:0\"\n";
 
-/// SHA-256 of nothing.
+/// The SHA-256 of an empty text.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const ALICE: &str = "alice+4124365a+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
 
-/// What stands at the top of a file that is right otherwise, and all that is wrong with it.
+/// Lines at the top of an otherwise correct file, and all of its faults.
 const TOPS: &[(&str, &[&str])] = &[
     ("path = 's3cret'\nthreads = 0", &["path", "threads"]),
     ("path = '/s3cret?a'\nthreads = 2000\nplaintext = 's3cret'", &["path", "threads", "plaintext"]),
@@ -84,7 +84,7 @@ const TOPS: &[(&str, &[&str])] = &[
     ("[audit]\nitems = 'hmac'\nhmac_key = 5\nto = '-'", &["audit.hmac_key", "audit.to"]),
 ];
 
-/// What a client has besides, and all that is wrong with it.
+/// Additional lines of a client, and all of its faults.
 const CLIENTS: &[(&str, &[&str])] = &[
     ("password = 's3cret'\ncontext = 'S3CRET'", &["clients[0].password", "clients[0].context"]),
     ("modes = ['s3cret']\npartial = 's3cret'", &["clients[0].modes", "clients[0].partial"]),
@@ -151,7 +151,7 @@ fn one_run_names_each_fault_of_sixty_wrong_configurations() {
     });
 }
 
-/// Runs `config check` once: it names these faults, and no others.
+/// Runs `config check` once: it must name these faults and no others.
 fn check(text: &str, faults: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("c.toml"), text).unwrap();

@@ -1,4 +1,4 @@
-//! The bar on a terminal, while logs are read.
+//! The progress bar on a terminal while logs are read.
 
 use std::{
     sync::{
@@ -12,13 +12,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::source::Source;
 
-/// What takes no longer has no bar.
+/// Reading that takes no longer shows no bar.
 const BAR_AFTER: Duration = Duration::from_millis(500);
 
-/// Lines between two looks at the bar.
+/// Lines between two updates of the bar.
 const LINES_A_LOOK: u64 = 4096;
 
-/// The bar on a terminal.
+/// The progress bar on a terminal.
 pub(super) struct Bar {
     pub(super) bar: ProgressBar,
     began: Instant,
@@ -38,14 +38,14 @@ impl Bar {
         Self { bar, began: Instant::now(), read: Arc::default() }
     }
 
-    /// Moves the bar, now and then.
+    /// Updates the bar from time to time.
     pub(super) fn look(&mut self, line: u64) {
         if !line.is_multiple_of(LINES_A_LOOK) {
             return;
         }
         self.bar.set_position(self.read.load(Ordering::Relaxed));
         if self.bar.is_hidden() && self.began.elapsed() > BAR_AFTER {
-            // Where stderr is no terminal, it stays hidden.
+            // If stderr is no terminal, the bar stays hidden.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.began = Instant::now();
         }

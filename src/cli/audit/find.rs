@@ -28,13 +28,13 @@ use crate::{
     item::Mode,
 };
 
-/// The name that means stdin.
+/// The file name that means stdin.
 const STDIN: &str = "-";
 
-/// Items that may be asked for at once.
+/// Maximum items of one search.
 const ASKED_MAX: usize = 1_000_000;
 
-/// Bytes of them on stdin.
+/// Maximum bytes of these items on stdin.
 const ASKED_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]
@@ -73,7 +73,7 @@ fn mode(text: &str) -> Result<Mode, String> {
     Mode::from_name(text).ok_or_else(|| format!("a mode is one of {names}"))
 }
 
-/// What is read of a line of a request.
+/// The fields of a request's line that are read.
 #[derive(Deserialize)]
 struct Request<'l> {
     #[serde(default)]
@@ -90,10 +90,10 @@ struct Request<'l> {
     hashes: Vec<(&'l str, &'l str)>,
 }
 
-/// Which of the items that are asked for, counted from 1: several may be one number in two spellings.
+/// The indices of the items asked for, from 1. Several of them may be one number in different spellings.
 type Places = SmallVec<[usize; 1]>;
 
-/// What is asked for, by its hash.
+/// The items asked for, by their hash.
 #[derive(Default)]
 struct Asked {
     uids: HashMap<ItemHash, Places>,
@@ -116,7 +116,7 @@ impl Asked {
             let tokenizer = args.ring.tokenizer()?;
             for number in numbers {
                 asked.count += 1;
-                // By the rules of each key: logs are older than rings.
+                // The rules of every key are tried: logs are older than rings.
                 let readings = tokenizer.canonical(&number);
                 let invalid = |_| Failure::failed(format_args!("invalid_number, item {}", asked.count));
                 for canonical in readings.map_err(invalid)? {
@@ -127,7 +127,7 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Which of the items a line has.
+    /// The indices of the items asked for that a line has.
     fn in_line(&self, request: &Request<'_>) -> Places {
         let mut found = Places::new();
         let mut look = |hashes: &HashMap<ItemHash, Places>, hex| {
@@ -143,7 +143,7 @@ impl Asked {
     }
 }
 
-/// The values of a flag, with those of stdin where it says so.
+/// The values of a flag, and the lines of stdin if one of the values says so.
 fn values(given: &[String]) -> Result<Vec<String>, Failure> {
     let mut values = Vec::new();
     for value in given {
@@ -162,14 +162,14 @@ fn values(given: &[String]) -> Result<Vec<String>, Failure> {
     Ok(values)
 }
 
-/// How the search goes.
+/// The state of the search.
 struct Search<'a> {
     args: &'a FindArgs,
     asked: Asked,
     key_id: String,
     found: HashSet<usize>,
     rows: u64,
-    /// Lines whose items are hashed, with this key and with others; and requests whose items are not.
+    /// Counts of lines whose items are hashed with this key or with others, and of requests without hashed items.
     hashed: u64,
     of_other_keys: u64,
     unhashed: u64,
@@ -222,7 +222,7 @@ impl Search<'_> {
         line.print(row(cells, &items.join(","), self.asked.count))
     }
 
-    /// Tells what was not found; and "never" only where nothing else is possible.
+    /// Reports what was not found. It says "never" only if nothing else is possible.
     fn conclude(&self, outcome: &Outcome) -> Result<(), Failure> {
         if self.hashed + self.of_other_keys + self.unhashed == 0 && outcome.count == 0 && outcome.torn.is_empty() {
             return Err(Failure::failed("no request in these logs has hashed items: set items = \"hmac\" in [audit]"));
@@ -252,7 +252,7 @@ impl Search<'_> {
     fn say_never(&self, missing: &[usize], outcome: &Outcome) -> Result<(), Failure> {
         let until: Vec<_> =
             outcome.open().map(|found| format!("{} of {}", found.until, Name(&found.instance))).collect();
-        // As far as heads tell, nothing was cut off.
+        // As far as the heads show, nothing was cut off.
         let or_cut =
             if self.args.heads.heads.is_empty() { ", or whose ends were cut off (--heads would tell)" } else { "" };
         let until = match until.len() {

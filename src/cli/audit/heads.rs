@@ -1,4 +1,4 @@
-//! The heads of chains, of which the log on stderr tells.
+//! The heads of chains, as logged on stderr.
 
 use std::{
     collections::HashMap,
@@ -33,12 +33,12 @@ struct OwnLog<'l> {
     hash: String,
 }
 
-/// Whether it is a line of the log on stderr, which some collect together with the audit log.
+/// Whether this is a line of callveil's own log on stderr, which some collect together with the audit log.
 pub(super) fn is_own_log(text: &[u8]) -> bool {
     serde_json::from_slice::<OwnLog<'_>>(text).is_ok_and(|log| log.target.starts_with("callveil"))
 }
 
-/// The last head of each chain that logs of stderr tell of.
+/// The last head of each chain in the logs of stderr.
 pub(super) fn heads_of(logs: &[PathBuf]) -> Result<HashMap<Instance, Head>, Failure> {
     let mut heads: HashMap<Instance, Head> = HashMap::new();
     let read = Arc::new(AtomicU64::new(0));

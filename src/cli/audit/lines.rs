@@ -1,11 +1,11 @@
-//! A log's bytes to what programs wrote as lines.
+//! Splits the bytes of a log into the lines that programs wrote.
 
 use std::io::{self, BufRead};
 
 use super::unwrap::{BEGIN, Piece, RAW_BYTES_MAX, Unwrap};
 use crate::audit::verify::fault::Location;
 
-/// Gives each message of `log` to `each`, and what is no message.
+/// Gives `each` every message of `log`, and every piece that is no message.
 pub(super) fn read_lines<E: From<io::Error>>(
     mut log: impl BufRead,
     file: usize,
@@ -25,7 +25,8 @@ pub(super) fn read_lines<E: From<io::Error>>(
                 return Ok(());
             }
             End::TooFar => each(location, Piece::Unreadable)?,
-            // Collectors end what they write; only what was written to a file itself breaks off.
+            // Collectors complete the lines that they write. Only a line that a program wrote to a file itself can be
+            // torn.
             End::OfLog if is_ours(&line) => each(location, Piece::Torn(&line))?,
             End::OfLine | End::OfLog => {
                 if let Some(binary) = unwrap.binary_field(&line) {
@@ -38,7 +39,7 @@ pub(super) fn read_lines<E: From<io::Error>>(
     }
 }
 
-/// Whether it begins as a line of ours does, as far as it goes.
+/// Whether it begins as our lines do, as far as it goes.
 fn is_ours(line: &[u8]) -> bool {
     line.starts_with(BEGIN) || BEGIN.starts_with(line)
 }
@@ -50,7 +51,7 @@ enum End {
     TooFar,
 }
 
-/// Reads the next line without its end; of one that is too long, nothing.
+/// Reads the next line without its end. Of a line that is too long, nothing is kept.
 fn next_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<End> {
     let mut is_too_long = false;
     loop {

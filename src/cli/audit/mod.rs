@@ -1,4 +1,4 @@
-//! `callveil audit`: ask audit logs who decoded what, and how much; and whether they are whole.
+//! `callveil audit`: ask audit logs who decoded what and how much, and whether the logs are complete.
 //!
 //! ```text
 //! source -> lines (unwrap, prefix) -> reading (is it a line of ours? its chain) -> find / sum / verify -> outcome
@@ -53,7 +53,7 @@ struct Period {
 }
 
 impl Period {
-    /// Whether a line of this `time` is in it. One whose time cannot be read is.
+    /// Whether a line with this `time` falls in the period. A line whose time cannot be read does.
     fn has(&self, time: &str) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
@@ -71,19 +71,19 @@ struct Heads {
     heads: Vec<PathBuf>,
 }
 
-/// A date or a time.
+/// Parses a date or a time.
 fn time(text: &str) -> Result<Timestamp, String> {
     let midnight = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp());
     let time = text.parse().ok().or_else(|| text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(midnight));
     time.ok_or_else(|| "a date such as 2026-11-26, or a time such as 2026-11-26T08:00:00Z".to_owned())
 }
 
-/// `text` for a terminal, which no character in it commands: a log may have been tampered with.
+/// `text` without control characters, which could command a terminal: the log may have been tampered with.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// The ids of a start and of its lines, for people.
+/// The id of a start, which its lines carry, as text.
 struct Name<'i>(&'i [u8]);
 
 impl fmt::Display for Name<'_> {

@@ -1,4 +1,4 @@
-//! What came of reading logs: what is wrong with them, for people.
+//! The outcome of reading logs: what is wrong with them, as text for people.
 
 use super::Name;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     cli::{failure::Failure, say::tell},
 };
 
-/// Locations that are shown of each kind of trouble.
+/// Maximum locations that are shown for each kind of trouble.
 const SHOWN: usize = 10;
 
 /// One kind of trouble, and where it is.
@@ -28,11 +28,11 @@ impl Trouble {
     }
 }
 
-/// What came of it.
+/// The outcome of reading logs.
 pub(super) struct Outcome {
-    /// What is wrong, for people.
+    /// What is wrong, as text.
     pub(super) wrong: Vec<String>,
-    /// What was torn by a crash.
+    /// Lines that a crash tore, as text.
     pub(super) torn: Vec<String>,
     /// How many things are wrong.
     pub(super) count: u64,
@@ -43,12 +43,12 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Where something stands, for people.
+    /// The file and line of a location, as text.
     pub(super) fn at(&self, location: Location) -> String {
         format!("{}:{}", self.names[location.file], location.line)
     }
 
-    /// Notes the starts of which the logs of stderr tell nothing.
+    /// Adds the starts that the logs of stderr do not mention.
     pub(super) fn miss_heads(&mut self) {
         let unknown = self.chains.iter().filter(|found| !found.has_head);
         let told: Vec<_> = unknown
@@ -61,12 +61,12 @@ impl Outcome {
         self.wrong.extend(told);
     }
 
-    /// Starts of which no end was found: each may go on, or a crash may have cut it off.
+    /// Starts without a recorded end: each may still be running, or a crash cut it off.
     pub(super) fn open(&self) -> impl Iterator<Item = &Found> {
         self.chains.iter().filter(|found| !found.is_ended)
     }
 
-    /// Tells what is wrong, on stderr, and fails where anything is.
+    /// Reports on stderr what is wrong, and fails if anything is.
     pub(super) fn judge(&self) -> Result<(), Failure> {
         for what in self.torn.iter().chain(&self.wrong) {
             tell(what);
@@ -81,7 +81,7 @@ impl Outcome {
     }
 }
 
-/// A fault, for people.
+/// A fault, as text.
 pub(super) fn told(fault: &Fault, at: &impl Fn(Location) -> String) -> String {
     let location = fault.location.map(|location| format!("{}: ", at(location))).unwrap_or_default();
     let lines = if fault.first == fault.last {

@@ -1,12 +1,12 @@
-//! What CRI and syslog put before a line. Pure.
+//! The prefixes that CRI and syslog put before a line. Pure.
 
-/// Bytes of the longest prefix.
+/// Maximum bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 1024;
 
 /// A line of a container's log (Kubernetes CRI): `TIME stdout|stderr P|F TEXT`.
 pub(super) struct Cri<'l> {
     pub(super) is_stderr: bool,
-    /// Whether the line ends here.
+    /// Whether this piece completes the line.
     pub(super) is_whole: bool,
     pub(super) text: &'l [u8],
 }
@@ -31,7 +31,7 @@ pub(super) fn cri(line: &[u8]) -> Option<Cri<'_>> {
     Some(Cri { is_stderr, is_whole, text })
 }
 
-/// The message of a line of syslog: RFC 5424, RFC 3164, or RFC 3164 with a time as ISO 8601 has it.
+/// The message of a syslog line: RFC 5424, RFC 3164, or RFC 3164 with an ISO 8601 time.
 pub(super) fn syslog(line: &[u8]) -> Option<&[u8]> {
     let rest = priority(line).unwrap_or(line);
     if let Some(rest) = rest.strip_prefix(b"1 ").filter(|_| rest.len() < line.len()) {
@@ -46,14 +46,14 @@ pub(super) fn syslog(line: &[u8]) -> Option<&[u8]> {
     Some(&rest[end + 2..])
 }
 
-/// What follows `<N>`.
+/// The text after `<N>`.
 fn priority(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(b"<")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     rest[digits..].strip_prefix(b">").filter(|_| (1..=3).contains(&digits))
 }
 
-/// What follows time, host, program, process, kind and structured data.
+/// The text after time, host, program, process, message id and structured data.
 fn rfc5424(line: &[u8]) -> Option<&[u8]> {
     let mut rest = line;
     for _ in 0..5 {
@@ -67,7 +67,7 @@ fn rfc5424(line: &[u8]) -> Option<&[u8]> {
     Some(message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message))
 }
 
-/// What follows `[…][…]`, in which `]` may be quoted.
+/// The text after `[…][…]`. A `]` within quotes does not end an element.
 fn structured_data(line: &[u8]) -> Option<&[u8]> {
     let (mut is_quoted, mut is_escaped, mut is_inside) = (false, false, false);
     for (at, byte) in line.iter().enumerate().take(PREFIX_BYTES_MAX) {
@@ -85,13 +85,13 @@ fn structured_data(line: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// The first word, and what follows the space after it.
+/// The first word, and the text after the space that follows it.
 fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = memchr::memchr(b' ', &line[..line.len().min(PREFIX_BYTES_MAX)])?;
     Some((&line[..space], &line[space + 1..]))
 }
 
-/// `2026-11-26T…`
+/// Whether the text is like `2026-11-26T…`.
 fn is_iso_time(text: &[u8]) -> bool {
     let is_it = |(at, byte): (usize, &u8)| match at {
         4 | 7 => *byte == b'-',
@@ -101,7 +101,7 @@ fn is_iso_time(text: &[u8]) -> bool {
     text.len() > 11 && text[..11].iter().enumerate().all(is_it)
 }
 
-/// `Nov 26 08:00:00`
+/// Whether the text is like `Nov 26 08:00:00`.
 fn is_rfc3164_time(text: &[u8]) -> bool {
     text.len() == 15 && text[3] == b' ' && text[6] == b' ' && text[9] == b':' && text[12] == b':'
 }

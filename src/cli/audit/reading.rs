@@ -1,4 +1,4 @@
-//! What all of `callveil audit` do: read logs, tell lines of ours from all else, and follow their chains.
+//! What all commands of `callveil audit` share: they read logs, recognise our lines, and follow their chains.
 
 use std::{
     collections::HashMap,
@@ -25,13 +25,13 @@ use crate::{
     cli::{failure::Failure, say::print},
 };
 
-/// What stands between a line's time and the name of its event.
+/// The bytes between a line's time and the name of its event.
 const EVENT: &[u8] = b"\",\"event\":\"";
 
 /// Bytes of a time with microseconds.
 const TIME_BYTES: usize = "2026-11-26T08:00:00.000000Z".len();
 
-/// Torn lines that are looked at one by one.
+/// Maximum torn lines that are examined one by one.
 const TORN_MAX: usize = 10_000;
 
 /// A line of an audit log.
@@ -44,7 +44,7 @@ pub(super) struct Line<'l> {
 }
 
 impl Line<'_> {
-    /// Prints a row about it: above the bar, where both go to a terminal.
+    /// Prints a row about it: above the bar, if both go to a terminal.
     pub(super) fn print(&self, row: impl Display) -> Result<(), Failure> {
         if self.bar.is_hidden() || !io::stdout().is_terminal() { print(row) } else { self.bar.suspend(|| print(row)) }
     }
@@ -57,17 +57,17 @@ pub(super) enum Sense {
     None,
 }
 
-/// Logs that were read.
+/// The state of reading logs.
 pub(super) struct Reading {
     names: Vec<String>,
     chains: Chains,
-    /// Pieces that are no lines of ours, and the first of their locations.
+    /// Pieces that are not our lines, and the first of their locations.
     unreadable: Trouble,
-    /// Lines of ours that are in no chain, though they ought to be.
+    /// Our lines that belong to no chain, although they should.
     unchained: Trouble,
-    /// Beginnings of lines, and whether each is the end of its file.
+    /// Torn beginnings of lines, and whether each is at the end of its file.
     torn: Vec<(Location, bool)>,
-    /// Files that could not be read to their end.
+    /// Files that could not be read to the end.
     broken: Vec<String>,
     lines: u64,
     in_no_chain: u64,
@@ -75,8 +75,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads `logs`, gives each line of an audit log to `each`, and follows the chains. Where there are logs of stderr, in
-    /// `heads`, each chain must have a head there.
+    /// Reads `logs`, gives each audit line to `each`, and follows the chains. If `heads` names logs of stderr, each
+    /// chain must have a head there.
     pub(super) fn of(
         logs: &[PathBuf],
         heads: &[PathBuf],
@@ -142,7 +142,8 @@ impl Reading {
         bar: &ProgressBar,
         each: &mut impl FnMut(Line<'_>) -> Result<Sense, Failure>,
     ) -> Result<(), Failure> {
-        // No text in a line has a quote that is not escaped: a second beginning follows a line that a crash tore.
+        // All quotes inside a line's texts are escaped, so a second beginning means that the line before it was torn by
+        // a crash.
         let begin = self.finder.rfind(text).unwrap_or(0);
         if begin > 0 {
             self.tear(location, false);
@@ -182,7 +183,8 @@ impl Reading {
         let at = |location: Location| format!("{}:{}", self.names[location.file], location.line);
         let mut torn = Vec::new();
         for (location, is_last) in self.torn {
-            // After the last line of a start that has no end, or of a file that was moved away while its disk was full.
+            // It follows the last line of a start without an end, or of a file that was moved away while its disk was
+            // full.
             let follows = |found: &Found| {
                 !found.is_ended && found.location.file == location.file && found.location.line + 1 == location.line
             };
@@ -232,7 +234,7 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Why a log is read no further.
+/// Why reading a log stopped.
 enum Stop {
     Unreadable(io::Error),
     Told(Failure),
@@ -244,7 +246,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// So many of `what`.
+/// A count and its noun, such as `2 lines`.
 pub(super) fn quantity(count: u64, what: impl Display) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -1,10 +1,11 @@
-//! Logs as they lie about: files, folders and stdin, plain or compressed, with what collectors put around each line.
+//! Logs in all their forms: files, folders and stdin, plain or compressed, with the wrapping of collectors around each
+//! line.
 //!
 //! ```text
 //! bytes -> gzip / zstd -> lines -> CRI, Docker, journald, syslog taken off -> messages
 //! ```
 //!
-//! Nothing is kept of a log but the line that is being read.
+//! Only the line that is being read is kept in memory.
 
 use std::{
     borrow::Cow,
@@ -20,10 +21,10 @@ use std::{
 use super::{lines::read_lines, unwrap::Piece};
 use crate::{audit::verify::fault::Location, cli::container::Container};
 
-/// Bytes that are read at a time.
+/// Bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
 
-/// How deep folders may lie in folders.
+/// Maximum depth of nested folders.
 const DEPTH_MAX: usize = 16;
 
 /// A file, or stdin.
@@ -32,8 +33,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The files that `paths` name, and those of the folders among them; stdin where there is no path. A file is read once,
-    /// however often it is named.
+    /// The files that `paths` name, and the files in folders among them; stdin if there is no path. Each file is read
+    /// once, however often it is named.
     pub(super) fn all(paths: &[PathBuf]) -> io::Result<Vec<Self>> {
         if paths.is_empty() {
             return Ok(vec![Self { path: None }]);
@@ -48,17 +49,17 @@ impl Source {
         Ok(files.into_iter().map(|path| Self { path: Some(path) }).collect())
     }
 
-    /// Its name, for people.
+    /// Its name for messages.
     pub(super) fn name(&self) -> Cow<'_, str> {
         self.path.as_deref().map_or("stdin".into(), Path::to_string_lossy)
     }
 
-    /// How many bytes it has, where that is known.
+    /// Its size in bytes, if known.
     pub(super) fn bytes(&self) -> Option<u64> {
         fs::metadata(self.path.as_ref()?).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
     }
 
-    /// Gives each message to `each`, and what is no message. The bytes that were read are added to `read`.
+    /// Gives `each` every message, and every piece that is no message. Adds the bytes that were read to `read`.
     pub(super) fn read<E: From<io::Error>>(
         &self,
         file: usize,

@@ -1,4 +1,4 @@
-//! `callveil audit sum`: how much each client had mapped.
+//! `callveil audit sum`: how many items were mapped for each client.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -15,16 +15,16 @@ use crate::cli::{
     say::{print, tell},
 };
 
-/// Columns of the table.
+/// The table's width in characters.
 const WIDTH: usize = 80;
 
-/// Columns of a client's name, at least.
+/// Minimum characters of a client's name.
 const CLIENT_MIN: usize = 6;
 
-/// Rows that are told apart: days, clients and modes are few, and logs that have more are none of callveil's.
+/// Maximum rows. Days, clients and modes are few, so a log with more is not one of callveil's.
 const ROWS_MAX: usize = 1_000_000;
 
-/// Characters of a day, at the beginning of a time.
+/// Characters of the day, at the beginning of a time.
 const DAY: usize = "2026-11-26".len();
 
 #[derive(Args)]
@@ -41,7 +41,7 @@ pub(in crate::cli) struct SumArgs {
     csv: bool,
 }
 
-/// What is read of a line; but those of requests lack some of it.
+/// The counts of a line. Lines of requests lack some of them.
 #[derive(Deserialize)]
 struct LineCounts<'l> {
     client: Option<String>,
@@ -63,7 +63,7 @@ struct LineCounts<'l> {
     keys: BTreeMap<&'l str, u64>,
     #[serde(default)]
     requests: u64,
-    /// Requests without a client that one line tells of.
+    /// How many requests without a client the line stands for.
     #[serde(default)]
     count: u64,
 }
@@ -82,7 +82,7 @@ struct Sum {
 
 #[derive(Default)]
 struct Sums {
-    /// By day, client and mode.
+    /// The sums by day, client and mode.
     rows: BTreeMap<(String, String, String), Sum>,
     unrecorded: u64,
 }
@@ -129,7 +129,7 @@ impl Sums {
     fn print_csv(&self) -> Result<(), Failure> {
         print("day,client,mode,requests,items,mapped,passed,failed,limited")?;
         for ((day, client, mode), sum) in &self.rows {
-            // A name may have commas and quotes.
+            // A name may contain commas and quotes.
             let client = format!("\"{}\"", client.replace('"', "\"\""));
             let Sum { requests, items, mapped, passed, failed, limited, .. } = sum;
             print(format_args!("{day},{client},{mode},{requests},{items},{mapped},{passed},{failed},{limited}"))?;
@@ -137,7 +137,7 @@ impl Sums {
         Ok(())
     }
 
-    /// A table that fits a terminal: a client's name has what columns are left.
+    /// Prints a table that fits a terminal: the client's name gets the remaining columns.
     fn print_table(&self) -> Result<(), Failure> {
         let heading = ["DAY", "CLIENT", "MODE", "REQUESTS", "MAPPED", "PASSED", "FAILED", "LIMITED"].map(str::to_owned);
         let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
@@ -155,7 +155,7 @@ impl Sums {
         widths[1] = widths[1].min(WIDTH.saturating_sub(others).max(CLIENT_MIN));
         for row in &rows {
             let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-                // Texts begin at the left, and numbers end at the right.
+                // Texts are aligned left, numbers right.
                 if column < 3 { format!("{:width$}", shorten(cell, width)) } else { format!("{cell:>width$}") }
             });
             print(cells.collect::<Vec<_>>().join(" ").trim_end())?;
@@ -164,7 +164,7 @@ impl Sums {
     }
 }
 
-/// `text` in so many columns.
+/// `text` shortened to this many columns.
 fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();

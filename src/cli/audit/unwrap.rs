@@ -1,4 +1,4 @@
-//! What collectors put around lines, taken off: CRI, Docker, journald, syslog.
+//! Removes what collectors put around lines: CRI, Docker, journald, syslog.
 
 use std::{
     borrow::Cow,
@@ -10,33 +10,33 @@ use serde::Deserialize;
 use super::prefix;
 use crate::audit::chain::LINE_BYTES_MAX;
 
-/// Bytes of the longest line with what collectors put around it: as text in JSON, it is up to four times as long.
+/// Maximum bytes of a line with the wrapping of collectors: as text in JSON, it is up to four times as long.
 pub(super) const RAW_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
 
-/// How each line of ours begins.
+/// The beginning of each of our lines.
 pub(super) const BEGIN: &[u8] = b"{\"time\":\"";
 
-/// Something in a log.
+/// A piece of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'l> {
-    /// What a program wrote as a line, to stdout as far as that is known.
+    /// A line that a program wrote to stdout, as far as is known.
     Message(&'l [u8]),
-    /// The same, to stderr, as a collector says.
+    /// A line that a program wrote to stderr, as the collector says.
     Aside(&'l [u8]),
-    /// A line that is too long, or not what its collector writes.
+    /// A line that is too long, or that its collector would not write.
     Unreadable,
     /// The beginning of a line whose end was never written.
     Torn(&'l [u8]),
 }
 
-/// Takes off what collectors put around lines.
+/// Removes what collectors put around lines.
 #[derive(Default)]
 pub(super) struct Unwrap {
-    /// What a collector broke in pieces, so far: of stdout, and of stderr.
+    /// The pieces so far of lines that a collector split: of stdout, and of stderr.
     pieces: [Vec<u8>; 2],
-    /// The message that was last put together.
+    /// The message that was put together last.
     message: Vec<u8>,
-    /// The entry of a journal's export that is being read.
+    /// The entry of a journal export that is being read.
     entry: Option<JournalEntry>,
 }
 
@@ -63,7 +63,7 @@ struct JournalLine<'l> {
 }
 
 impl Unwrap {
-    /// What `line` holds, or ends, and at which line that began.
+    /// The piece that `line` holds or completes, and the number of the line where that piece began.
     pub(super) fn line<'l>(&'l mut self, number: u64, line: &'l [u8]) -> Option<(u64, Piece<'l>)> {
         if self.entry.is_some() || line.starts_with(b"__CURSOR=") || line.starts_with(b"__REALTIME_TIMESTAMP=") {
             return self.export_line(number, line);
@@ -84,7 +84,7 @@ impl Unwrap {
         piece.map(|piece| (number, piece))
     }
 
-    /// What is left when the log is over.
+    /// The rest at the end of the log.
     pub(super) fn end(&mut self) -> Option<(u64, Piece<'_>)> {
         if self.entry.is_some() {
             return self.export_line(0, b"");
@@ -93,7 +93,7 @@ impl Unwrap {
         is_broken.then_some((0, Piece::Unreadable))
     }
 
-    /// Adds a piece of a line that a collector broke.
+    /// Adds a piece of a line that a collector split.
     fn join(&mut self, is_stderr: bool, is_whole: bool, text: &[u8]) -> Option<Piece<'_>> {
         let pieces = &mut self.pieces[usize::from(is_stderr)];
         if pieces.len() + text.len() > RAW_BYTES_MAX {
@@ -124,7 +124,7 @@ impl Unwrap {
         if !is_of_the_program(transport.as_bytes()) {
             return None;
         }
-        // `journalctl -o json` writes null for what is long, unless it is told `--all`.
+        // `journalctl -o json` writes null for long messages, unless it runs with `--all`.
         let Some(message) = message else { return Some(Piece::Unreadable) };
         self.message.clear();
         self.message.extend_from_slice(message.as_bytes());
@@ -147,13 +147,13 @@ impl Unwrap {
         None
     }
 
-    /// Whether `line` names a field of an export whose bytes follow, and if so whether it is the message.
+    /// Whether `line` names a field of an export whose bytes follow. If so, whether that field is the message.
     pub(super) fn binary_field(&self, line: &[u8]) -> Option<bool> {
         let is_name = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
         (self.entry.is_some() && !line.is_empty() && line.iter().all(is_name)).then_some(line == b"MESSAGE")
     }
 
-    /// Passes over the bytes of such a field: its length, itself, and a line end. No line of ours is one.
+    /// Skips the bytes of such a field: its length, its content, and a line end. None of our lines is one.
     pub(super) fn skip(&mut self, log: &mut impl BufRead, is_message: bool) -> io::Result<()> {
         let mut length = [0; 8];
         log.read_exact(&mut length)?;
@@ -168,7 +168,8 @@ impl Unwrap {
     }
 }
 
-/// Whether a journal's entry is what a program wrote to its stdout or stderr, and not, say, what systemd tells of it.
+/// Whether the program wrote this journal entry to its stdout or stderr. Others are, for example, systemd's own
+/// messages.
 fn is_of_the_program(transport: &[u8]) -> bool {
     matches!(transport, b"" | b"stdout")
 }

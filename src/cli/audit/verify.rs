@@ -1,4 +1,4 @@
-//! `callveil audit verify`: are the logs whole?
+//! `callveil audit verify`: are the logs complete and unaltered?
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! What goes round through the threads: rows that were read, what became of them, and then the room for the next ones.
+//! The blocks that circulate through the threads: rows that were read, then their results, then free space for new
+//! rows.
 
 use std::ops::Range;
 
@@ -9,17 +10,17 @@ use super::{counts::Counts, row_error::RowError, scan::Label};
 /// Bytes of the longest row.
 pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
 
-/// Whole rows, and what became of them.
+/// Whole rows and their results.
 #[derive(Default)]
 pub(super) struct Block {
-    /// Room that is read into; it stays initialised beyond what is filled.
+    /// The read buffer. It stays initialised beyond the part that is filled.
     room: Zeroizing<Vec<u8>>,
     filled: usize,
     pub(super) holds: Holds,
     pub(super) done: Done,
 }
 
-/// What the bytes of a block are.
+/// What the bytes of a block hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Holds {
     /// Whole rows.
@@ -27,37 +28,37 @@ pub(super) enum Holds {
     Rows,
     /// The beginning of a row that is too long.
     LongRow,
-    /// More of that row.
+    /// The continuation of such a row.
     MoreOfIt,
 }
 
-/// What became of the rows of a block.
+/// The results of a block's rows.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) output: Zeroizing<Vec<u8>>,
     pub(super) counts: Counts,
     pub(super) faults: Vec<Fault>,
-    /// Whether a row failed after which nothing more is wanted.
+    /// Whether a row failed and the run is to stop there.
     pub(super) stopped: bool,
 }
 
-/// A row that failed, or of which the report tells something else.
+/// A row that failed, or that the report has a note about.
 pub(super) struct Fault {
-    /// Its place among the rows of its block, counted from 0.
+    /// The index of the row in its block, from 0.
     pub(super) row: u64,
     pub(super) error: RowError,
-    /// The bytes of the block over which it failed.
+    /// The bytes of the block that caused it.
     pub(super) value: Option<Range<usize>>,
-    /// The column over which it did, where there are several.
+    /// The column that caused it, if several columns are mapped.
     pub(super) column: Option<Label>,
-    /// Whether the row was mapped nevertheless: it stands in the report alone.
+    /// Whether the row was mapped nevertheless, so that it only appears in the report.
     pub(super) is_note: bool,
-    /// Its bytes in the block, where it is left out.
+    /// The row's bytes in the block, if it is left out.
     pub(super) left_out: Option<Range<usize>>,
 }
 
 impl Fault {
-    /// A row that failed over `value`.
+    /// A row that failed because of `value`.
     pub(super) fn failed(
         row: u64,
         error: RowError,
@@ -67,7 +68,7 @@ impl Fault {
         Self { row, error, value, column: None, is_note: false, left_out }
     }
 
-    /// A row that was mapped, of which the report tells this.
+    /// A note about a row that was mapped.
     pub(super) fn note(row: u64, error: RowError, value: Option<Range<usize>>) -> Self {
         Self { row, error, value, column: None, is_note: true, left_out: None }
     }
@@ -79,12 +80,12 @@ impl Block {
         &self.room[..self.filled]
     }
 
-    /// The rows that were read, and what becomes of them.
+    /// The rows that were read, and the place for their results.
     pub(super) fn split(&mut self) -> (&[u8], &mut Done) {
         (&self.room[..self.filled], &mut self.done)
     }
 
-    /// Room behind what is filled, up to `goal` bytes in all.
+    /// The free part of the buffer, which is enlarged to `goal` bytes in all if it is smaller.
     pub(super) fn room(&mut self, goal: usize) -> &mut [u8] {
         if self.room.len() < goal {
             self.room.resize(goal, 0);
@@ -92,12 +93,12 @@ impl Block {
         &mut self.room[self.filled..goal.max(self.filled)]
     }
 
-    /// Notes that `bytes` more of the room are filled.
+    /// Marks `bytes` more of the buffer as filled.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.filled += bytes;
     }
 
-    /// Begins anew, with these bytes. Room that one long row needed is not kept.
+    /// Starts again with these bytes. A buffer that one long row enlarged is not kept.
     pub(super) fn begin(&mut self, bytes: &[u8], usual: usize) {
         if self.room.len() > 2 * usual {
             *self = Self::default();
@@ -112,7 +113,7 @@ impl Block {
         self.done.stopped = false;
     }
 
-    /// Takes off, and gives, what is behind the first `end` bytes.
+    /// Removes and returns everything after the first `end` bytes.
     pub(super) fn cut(&mut self, end: usize) -> &[u8] {
         let rest = end..self.filled;
         self.filled = end;

@@ -1,4 +1,4 @@
-//! How many rows there were, and what became of them.
+//! How many rows a run had, and what their results were.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{
     scan::Left,
 };
 
-/// How many rows there were, and what became of them.
+/// How many rows a run had, and what their results were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) rows: u64,
@@ -16,19 +16,19 @@ pub(super) struct Counts {
     pub(super) mapped: u64,
     /// Of these, UIDs that were under the primary key already.
     pub(super) unchanged: u64,
-    /// Of these, UIDs that stood where a number is wanted.
+    /// Of these, UIDs found where a number was expected.
     pub(super) already: u64,
     /// Of these, E.164 numbers, hotlines and other texts.
     pub(super) e164: u64,
     pub(super) hotlines: u64,
     pub(super) verbatim: u64,
-    /// Of the other texts, those that something happened to.
+    /// Of the other texts, those that show a known damage.
     damaged: [u64; Damage::ALL.len()],
-    /// Of the numbers, those that were mended before.
+    /// Of the numbers, those that were repaired before they were mapped.
     pub(super) repaired: u64,
-    /// Cells beside the column that have what reads as a number.
+    /// Cells outside the mapped columns that look like phone numbers.
     pub(super) left: Left,
-    /// Of the other texts, those that a spreadsheet would run.
+    /// Of the other texts, those that a spreadsheet would run as formulas.
     pub(super) formulas: u64,
     /// Rows without a value.
     pub(super) empty: u64,
@@ -42,7 +42,7 @@ impl Counts {
         self.failed[error.index()] += 1;
     }
 
-    /// Counts what was mapped.
+    /// Counts a value that was mapped.
     pub(super) fn map(&mut self, kind: Kind) {
         self.mapped += 1;
         match kind {
@@ -57,7 +57,7 @@ impl Counts {
         }
     }
 
-    /// Whether a text was mapped as it stands, or a number may have stayed.
+    /// Whether a text was mapped verbatim, or a number may have stayed in another column.
     pub(super) fn has_doubts(&self) -> bool {
         self.verbatim > 0 || self.left.total() > 0
     }
@@ -66,7 +66,7 @@ impl Counts {
         self.failed.iter().sum()
     }
 
-    /// Whether not one row had a value where it was looked for.
+    /// Whether some rows lacked the column and no row had a value there.
     pub(super) fn found_no_column(&self) -> bool {
         let missing = self.failed[RowError::MissingColumn.index()];
         missing > 0 && self.mapped == 0 && self.failed() == missing

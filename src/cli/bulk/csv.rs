@@ -1,5 +1,5 @@
-//! CSV: RFC 4180 with any delimiter, and CR, LF or CRLF behind rows. The first row says how many cells each has. A row
-//! of another shape, or whose quotes are not RFC 4180's, could be read in two ways: nobody can say what its column is.
+//! CSV: RFC 4180 with any delimiter, and CR, LF or CRLF as the line end. The first row sets the number of cells. A row
+//! with another number of cells, or with quotes that RFC 4180 does not allow, is ambiguous: its column cannot be found.
 
 use std::ops::Range;
 
@@ -19,55 +19,55 @@ use super::{
 #[derive(Clone)]
 pub(super) struct Csv {
     pub(super) delimiter: Delimiter,
-    /// Counted from 0, each once, the first first.
+    /// The indices of the columns, from 0, in ascending order and without repeats.
     pub(super) columns: Vec<usize>,
-    /// Cells of each row; 0 before that is known.
+    /// The number of cells in each row; 0 until it is known.
     pub(super) cells: usize,
-    /// Line ends that may stand within quotes, in one row.
+    /// How many line ends one row may have within quotes.
     pub(super) quoted_lines: usize,
 }
 
-/// A field: its bytes, quotes included, and those between the quotes where there are some.
+/// A field: its bytes with quotes, and the bytes between the quotes if there are any.
 #[derive(Clone)]
 struct Field {
     bytes: Range<usize>,
     quoted: Option<Range<usize>>,
 }
 
-/// Whether there may be bytes behind those that are looked at.
+/// Whether more bytes may follow those at hand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beyond {
     More,
     Nothing,
 }
 
-/// What a look at one field gives.
+/// The result of looking at one field.
 enum Look {
     Field(Field),
-    /// Its quotes are not RFC 4180's.
+    /// Its quotes break RFC 4180.
     Wrong,
-    /// Its end is not there.
+    /// Its end is not among the bytes.
     Open,
 }
 
 /// The fields of a row, unquoted.
 type Fields = Vec<Zeroizing<Vec<u8>>>;
 
-/// A row that was walked over, field by field.
+/// A row that was scanned field by field.
 struct Walked {
-    /// Behind its line end.
+    /// The index after its line end.
     end: usize,
     cells: usize,
-    /// The fields of the columns.
+    /// The fields of the mapped columns.
     fields: SmallVec<[Field; 1]>,
     fault: Option<RowError>,
 }
 
 impl Csv {
-    /// The fields of the first row, unquoted, and its end.
+    /// The fields of the first row, unquoted, and the index of its end.
     ///
     /// # Errors
-    /// [`RowError`] where its quotes are wrong.
+    /// [`RowError`] if its quotes are wrong.
     pub(super) fn first_row(&self, bytes: &[u8]) -> Result<(Fields, usize), RowError> {
         let walked = self.walk(bytes, 0, Beyond::Nothing).unwrap_or_else(|| self.wrong(bytes, 0));
         let row = Self { cells: walked.cells, ..self.clone() };
@@ -108,7 +108,7 @@ impl Csv {
         Look::Field(Field { bytes: start..end, quoted: None })
     }
 
-    /// Walks over the row that begins at `start`; `None` where more bytes must tell what it is.
+    /// Scans the row that begins at `start`. Returns `None` if it needs more bytes to find the end.
     fn walk(&self, bytes: &[u8], start: usize, beyond: Beyond) -> Option<Walked> {
         let window = &bytes[..bytes.len().min(start + ROW_BYTES_MAX)];
         let beyond = if window.len() < bytes.len() { Beyond::Nothing } else { beyond };
@@ -147,15 +147,15 @@ impl Csv {
         }
     }
 
-    /// A row whose quotes are wrong. It ends with its first line: what follows may be good rows.
+    /// A row whose quotes are wrong. It ends with its first line, because the lines after it may be good rows.
     fn wrong(&self, bytes: &[u8], start: usize) -> Walked {
         let line_end = memchr2(b'\n', b'\r', &bytes[start..]).map_or(bytes.len(), |end| start + end);
         let end = behind_line_end(bytes, line_end);
         Walked { end, cells: 0, fields: SmallVec::new(), fault: Some(RowError::WrongQuoting) }
     }
 
-    /// Whether most lines of this row, which has line ends within quotes, could be rows of their own: then a quote that
-    /// nothing closed took them in.
+    /// Whether most lines of this row, which has line ends within quotes, could be rows of their own. Then an unclosed
+    /// quote swallowed them.
     fn swallows(&self, row: &[u8]) -> bool {
         if self.cells < 2 {
             return false;
@@ -174,7 +174,7 @@ fn count_line_ends(bytes: &[u8]) -> usize {
     memchr2_iter(b'\n', b'\r', bytes).count()
 }
 
-/// Behind the line end that begins at `end`, if one does.
+/// The index after the line end that begins at `end`, or `end` itself if none does.
 fn behind_line_end(bytes: &[u8], end: usize) -> usize {
     match bytes[end..] {
         [b'\r', b'\n', ..] => end + 2,
@@ -183,13 +183,13 @@ fn behind_line_end(bytes: &[u8], end: usize) -> usize {
     }
 }
 
-/// Behind the last line end in `bytes`. CR at their very end is none: LF may come.
+/// The index after the last line end in `bytes`. A CR at the very end does not count, since an LF may follow.
 fn behind_last_line_end(bytes: &[u8]) -> Option<usize> {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     Some(memrchr2(b'\n', b'\r', bytes)? + 1)
 }
 
-/// Behind the quote that closes the one at `open`; two quotes in a row are one in the text.
+/// The index after the quote that closes the one at `open`. Two quotes in a row stand for one in the text.
 fn close(bytes: &[u8], open: usize) -> Option<usize> {
     let mut from = open + 1;
     loop {
@@ -201,7 +201,7 @@ fn close(bytes: &[u8], open: usize) -> Option<usize> {
     }
 }
 
-/// The text between quotes, with single ones for two.
+/// The text between quotes, with each doubled quote made single.
 fn unquote(quoted: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(quoted.len());
     let mut rest = quoted;
@@ -221,7 +221,7 @@ impl Layout for Csv {
 
     fn last_end(&self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        // Rows without a quote are their lines; the others are walked over.
+        // Rows without a quote are single lines. The others are scanned.
         while let Some(quote) = memchr(b'"', &bytes[at..]) {
             let quote = at + quote;
             let row = memrchr2(b'\n', b'\r', &bytes[at..quote]).map_or(at, |end| at + end + 1);

@@ -1,4 +1,4 @@
-//! What stands between the cells of CSV.
+//! The delimiter between the cells of CSV.
 
 use std::{fmt, str::FromStr};
 
@@ -24,7 +24,7 @@ impl FromStr for Delimiter {
     }
 }
 
-/// A text that cannot stand between fields.
+/// A text that cannot be a delimiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotADelimiter;
 

@@ -1,5 +1,5 @@
-//! Files that are not UTF-8. They become UTF-8 on the way in and themselves again on the way out, byte for byte: what a
-//! conversion would lose is carried along in two disguises (`disguise.rs`).
+//! Files that are not UTF-8. They are converted to UTF-8 on the way in and back on the way out, byte for byte. Bytes
+//! that a conversion would lose are carried along in two disguises (`disguise.rs`).
 
 use std::{
     fmt,
@@ -14,21 +14,21 @@ use super::{
     disguise::{DISGUISE, NO_CHARACTER, find_disguise, push_disguised, push_no_character},
 };
 
-/// How characters are written in a file.
+/// The character encoding of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// UTF-8; rows that are not fail one by one.
+    /// UTF-8. A row that is not valid UTF-8 fails on its own.
     #[default]
     Utf8,
-    /// UTF-16 in the order that its mark tells; little-endian without one.
+    /// UTF-16 in the byte order of its mark; little-endian without one.
     Utf16,
     Utf16Le,
     Utf16Be,
-    /// One of the WHATWG's.
+    /// An encoding of the WHATWG's standard.
     Other(&'static encoding_rs::Encoding),
 }
 
-/// Labels of what is refused: states that outlast a line end, and nothing at all.
+/// Encodings that are refused: one whose state outlasts a line end, and one that decodes nothing.
 const REFUSED: [&encoding_rs::Encoding; 2] = [encoding_rs::ISO_2022_JP, encoding_rs::REPLACEMENT];
 
 impl FromStr for Encoding {
@@ -42,7 +42,7 @@ impl FromStr for Encoding {
             "utf-16be" | "utf16be" => return Ok(Self::Utf16Be),
             _ => {}
         }
-        // People write latin-1, big-5 and cp936 where the WHATWG has latin1, big5 and gbk.
+        // People write latin-1, big-5 and cp936 for what the WHATWG calls latin1, big5 and gbk.
         let without_hyphens = name.replace('-', "");
         let label = if without_hyphens == "cp936" { "gbk" } else { &without_hyphens };
         let known = |label: &str| encoding_rs::Encoding::for_label(label.as_bytes());
@@ -64,7 +64,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// A name that no encoding has.
+/// A name that is no encoding's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotAnEncoding;
 
@@ -76,14 +76,15 @@ impl fmt::Display for NotAnEncoding {
 
 impl std::error::Error for NotAnEncoding {}
 
-/// Bytes below this are never the second, third or fourth of a character, so that texts can be cut behind them.
+/// The second, third or fourth byte of a character is never below this, so a text can be cut after any such byte.
 const TRAIL_MIN: u8 = 0x30;
 
-/// Units of UTF-16 in a row that are digits if one byte before them is lost, and that no text has: U+3000, U+3100 to U+3900.
+/// This many UTF-16 units in a row from U+3000 and U+3100 to U+3900 never occur in text. They are digits, shifted by a
+/// lost byte.
 const SHIFTED_DIGITS_MIN: usize = 4;
 
 impl Encoding {
-    /// The same, with the order that the first bytes of a file tell.
+    /// This encoding, with the byte order that the first bytes of a file show.
     pub(super) fn told_by(self, head: &[u8]) -> Self {
         match self {
             Self::Utf16 if head.starts_with(b"\xfe\xff") => Self::Utf16Be,
@@ -92,12 +93,12 @@ impl Encoding {
         }
     }
 
-    /// Whether its texts begin with a byte order mark wherever they go.
+    /// Whether results in this encoding also begin with a byte order mark.
     pub(super) fn wants_mark(self) -> bool {
         matches!(self, Self::Utf16 | Self::Utf16Le | Self::Utf16Be)
     }
 
-    /// Adds these bytes to `text`, as UTF-8 and disguises.
+    /// Decodes these bytes and adds them to `text`, as UTF-8 and disguises.
     fn decode(self, bytes: &[u8], text: &mut Vec<u8>) {
         match self {
             Self::Utf8 => text.extend_from_slice(bytes),
@@ -116,7 +117,7 @@ impl Encoding {
         }
     }
 
-    /// How many of these bytes can be decoded, whatever follows them.
+    /// How many of these bytes can be decoded regardless of what follows.
     fn whole(self, bytes: &[u8]) -> usize {
         let is_high = |unit: &[u8], at: usize| unit.get(at).is_some_and(|byte| (0xD8..0xDC).contains(byte));
         let even = bytes.len() & !1;
@@ -129,7 +130,7 @@ impl Encoding {
         }
     }
 
-    /// Adds `text` in this encoding.
+    /// Encodes `text` and adds it to `bytes`.
     fn encode(self, text: &str, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
         match self {
             Self::Utf8 => bytes.extend_from_slice(text.as_bytes()),
@@ -144,7 +145,7 @@ impl Encoding {
     }
 }
 
-/// Adds `bytes` where they are text that would be written as it is; whether they are.
+/// Adds `bytes` if they are text that would be encoded to the same bytes again. Returns whether they are.
 fn decode_whole(encoding: &'static encoding_rs::Encoding, bytes: &[u8], text: &mut Vec<u8>) -> bool {
     let Some(decoded) = encoding.decode_without_bom_handling_and_without_replacement(bytes) else { return false };
     let (again, _, has_errors) = encoding.encode(&decoded);
@@ -155,7 +156,8 @@ fn decode_whole(encoding: &'static encoding_rs::Encoding, bytes: &[u8], text: &m
     is_whole
 }
 
-/// Adds `bytes` character by character, in disguise where they are none.
+/// Adds `bytes` character by character. Bytes that belong to no character, or would not be written back as they were
+/// read, are disguised.
 fn decode_by_character(encoding: &'static encoding_rs::Encoding, bytes: &[u8], text: &mut Vec<u8>) {
     const CHARACTER_BYTES_MAX: usize = 4;
     let mut rest = bytes;
@@ -206,19 +208,19 @@ fn decode_units(units: impl Iterator<Item = u16>, raw: impl Fn(u16) -> [u8; 2] +
     }
 }
 
-/// Reads UTF-8 and disguises from a file in another encoding.
+/// Reads a file in another encoding as UTF-8 and disguises.
 pub(super) struct Decoder<R> {
     input: R,
     encoding: Encoding,
-    /// What was read and not decoded yet.
+    /// Bytes that were read but not yet decoded.
     bytes: Zeroizing<Vec<u8>>,
-    /// What was decoded, of which the first `given` bytes are gone.
+    /// The decoded text. The reader has taken its first `given` bytes.
     text: Zeroizing<Vec<u8>>,
     given: usize,
     ended: bool,
 }
 
-/// Bytes that are read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 impl<R: Read> Decoder<R> {
@@ -232,7 +234,7 @@ impl<R: Read> Decoder<R> {
         let read = self.input.read(&mut self.bytes[before..]);
         self.bytes.truncate(before + *read.as_ref().unwrap_or(&0));
         self.ended = read? == 0;
-        // A text that cannot be cut anywhere is a row that is too long.
+        // A text that cannot be cut anywhere belongs to a row that is too long.
         let is_whole = self.ended || self.bytes.len() > ROW_BYTES_MAX;
         let end = if is_whole { self.bytes.len() } else { self.encoding.whole(&self.bytes) };
         self.text.clear();
@@ -254,15 +256,15 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-/// Writes UTF-8 and disguises as what they were.
+/// Writes UTF-8 and disguises in the original encoding.
 pub(super) struct Encoder {
     encoding: Encoding,
-    /// The beginning of a character of which more is to come.
+    /// The beginning of a character whose rest is still to come.
     held: Zeroizing<Vec<u8>>,
     bytes: Zeroizing<Vec<u8>>,
 }
 
-/// A text that an encoding has no characters for.
+/// A text with characters that an encoding lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unwritable(Encoding);
 
@@ -279,7 +281,7 @@ impl Encoder {
         Self { encoding, held: Zeroizing::default(), bytes: Zeroizing::default() }
     }
 
-    /// These bytes in the encoding, but for half a character at their end.
+    /// Encodes these bytes. An incomplete character at the end is held back.
     pub(super) fn encode<'a>(&'a mut self, text: &'a [u8]) -> Result<&'a [u8], Unwritable> {
         if self.encoding == Encoding::Utf8 {
             return Ok(text);

@@ -1,11 +1,11 @@
-//! How numbers, and other texts, are written that were UIDs.
+//! The form in which decoded numbers, and other texts, are written.
 
 use std::borrow::Cow;
 
 use super::kind::Kind;
 use crate::phone::Numbering;
 
-/// How CCC writes that a country code follows.
+/// The prefix that CCC writes before a country code.
 const INTERNATIONAL: &str = "00";
 
 /// The form of numbers that were UIDs. Other texts have none.
@@ -20,26 +20,26 @@ pub(super) enum NumberForm {
     National,
 }
 
-/// What begins a text that spreadsheets run, also in the full width of Chinese keyboards.
+/// The first characters of texts that spreadsheets run as formulas, also in full width as Chinese keyboards type them.
 const FORMULA_BEGINS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// What keeps spreadsheets from running a text.
+/// The prefix that keeps spreadsheets from running a text.
 const GUARD: &str = "'";
 
-/// Whether a spreadsheet would run `text`, rather than show it.
+/// Whether a spreadsheet would run `text` as a formula instead of showing it.
 pub(super) fn is_formula(text: &str) -> bool {
     let is_number = text.strip_prefix(['+', '-']).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
     text.starts_with(FORMULA_BEGINS) && !is_number
 }
 
-/// `text`, behind what keeps spreadsheets from running it.
+/// `text` with the prefix that keeps spreadsheets from running it.
 pub(super) fn guard(text: &str) -> String {
     [GUARD, text].concat()
 }
 
 impl NumberForm {
-    /// `dialled`, which is of this kind, in this form, so that `numbering` reads it as the same. It has trunk prefixes only
-    /// where this form has them. A hotline of elsewhere has no other form.
+    /// Writes `dialled`, a text of this kind, in this form, so that `numbering` reads it as the same value. `dialled`
+    /// has trunk prefixes only if this form wants them. A hotline of another country has no other form.
     pub(super) fn write<'a>(self, kind: Kind, dialled: &'a str, numbering: &Numbering) -> Cow<'a, str> {
         let digits = match (self, kind) {
             (Self::E164 | Self::National, Kind::E164 | Kind::Hotline) => dialled.strip_prefix(INTERNATIONAL),

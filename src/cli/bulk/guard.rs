@@ -1,5 +1,5 @@
-//! What a run writes may be nothing that it reads, nor a file that somebody needs: a key ring, an identity, a
-//! configuration, an audit log. Files are compared by what they are, not by their names alone.
+//! Checks that a run overwrites neither its own input nor a file that is still needed: a key ring, an identity, a
+//! configuration, an audit log. Files are compared by identity, not only by name.
 
 use std::{
     fs::{self, File, Metadata},
@@ -15,7 +15,7 @@ use crate::{
     keyring::file::COMPANIONS,
 };
 
-/// A file that a run must leave alone.
+/// A file that a run must not touch.
 struct Kept {
     path: PathBuf,
     what: &'static str,
@@ -28,17 +28,17 @@ pub(super) enum InPlace {
     No,
 }
 
-/// Checks where a run writes to.
+/// Checks the files that a run writes.
 ///
 /// # Errors
-/// [`Failure`] where a file that is written is the input (for `--output` that is well), or another one, or one to be kept.
+/// [`Failure`] if one of them is a protected file, is written twice, or is the input. Only `--output` may be the input.
 pub(super) fn check(args: &BulkArgs) -> Result<InPlace, Failure> {
     let written = [("--output", &args.output), ("--report", &args.report), ("--rejects", &args.rejects)];
     let written: Vec<(&str, &Path)> =
         written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?))).collect();
     let kept = kept(&args.ring)?;
     for (at, (flag, path)) in written.iter().enumerate() {
-        // What is written first has another name.
+        // The file is first written under another name.
         for path in [path.to_path_buf(), unfinished_path(&real(path))] {
             if let Some(kept) = kept.iter().find(|kept| is_same(&kept.path, &path)) {
                 return Err(Failure::usage(format_args!("{flag} is {}: {}", kept.what, kept.path.display())));
@@ -57,7 +57,7 @@ pub(super) fn check(args: &BulkArgs) -> Result<InPlace, Failure> {
     Ok(if is_in_place { InPlace::Yes } else { InPlace::No })
 }
 
-/// Checks a file that a shell writes what this run gives to.
+/// Checks the file that the shell redirects stdout to.
 fn check_stdout(args: &BulkArgs, kept: &[Kept]) -> Result<(), Failure> {
     let Some(stdout) = metadata_of(io::stdout().as_fd()).filter(Metadata::is_file) else { return Ok(()) };
     let is_stdout = |path: &Path| fs::metadata(path).is_ok_and(|there| identity(&there) == identity(&stdout));
@@ -71,7 +71,7 @@ fn check_stdout(args: &BulkArgs, kept: &[Kept]) -> Result<(), Failure> {
     }
 }
 
-/// The files that are needed later.
+/// The protected files.
 fn kept(ring: &RingArgs) -> Result<Vec<Kept>, Failure> {
     let mut kept = Vec::new();
     let mut keep = |path: &Path, what| kept.push(Kept { path: path.to_owned(), what });
@@ -96,7 +96,7 @@ fn is_input(args: &BulkArgs, path: &Path) -> bool {
     args.file.as_deref().filter(|file| *file != Path::new(STDIN)).is_some_and(|file| is_same(file, path))
 }
 
-/// Whether both names are, or would be, those of one file.
+/// Whether both paths lead, or would lead, to the same file.
 fn is_same(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => identity(&one) == identity(&other),
@@ -104,7 +104,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The path without links; of a file that is not there, that of its folder, with its name.
+/// The path without links. If the file does not exist, the path of its folder without links, plus the name.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| {
         let folder = folder_of(path);

@@ -1,4 +1,4 @@
-//! Finding the columns in the first row of CSV, which says how many cells every row has.
+//! Finds the columns by the first row of CSV, which sets the number of cells in every row.
 
 use std::num::NonZero;
 
@@ -9,14 +9,14 @@ use crate::{cli::failure::Failure, phone::Numbering};
 
 /// A column of CSV.
 pub(super) enum Column {
-    /// Its name in the first row; a number where no column is called so.
+    /// Its name in the first row, or its number if no column has that name.
     Header(String),
     /// Its number, counted from 1.
     Number(NonZero<usize>),
 }
 
-/// Finds the columns, and takes off the header that names them. Where numbers are mapped, `numbering` says how they read:
-/// the header is handed on as it is, and may have none.
+/// Finds the columns, and takes off the header if a column is named by it. `numbering` is given where numbers are
+/// mapped: the header is passed on unchanged, so it must not contain one.
 pub(super) fn locate(
     input: &mut Input,
     csv: &mut Csv,
@@ -50,7 +50,7 @@ pub(super) fn locate(
     Ok(if has_header { input.take(row_end) } else { Zeroizing::default() })
 }
 
-/// Checks that a header is text and has no number in it: where line ends are lost, rows are part of it.
+/// Checks that a header is text and contains no number. If line ends were lost, rows would be part of it.
 fn check_header(fields: &[Zeroizing<Vec<u8>>], numbering: Option<&Numbering>) -> Result<(), Failure> {
     if fields.iter().any(|field| str::from_utf8(field).is_err()) {
         return Err(wrong(RowError::NotUtf8));
@@ -75,7 +75,7 @@ fn wrong(error: RowError) -> Failure {
     Failure::failed(format_args!("row 1: {}: nobody can say what its columns are", error.code()))
 }
 
-/// The column of this number, in a file without a header that goes on with `rows`.
+/// The column with this number, in a file without a header. `rows` are the rows after the first.
 fn numbered(csv: &Csv, number: NonZero<usize>, rows: &[u8]) -> Result<usize, Failure> {
     if number.get() > csv.cells {
         return Err(Failure::failed(format_args!("there is no column {number}: row 1 has {}", csv.cells)));
@@ -90,7 +90,7 @@ fn numbered(csv: &Csv, number: NonZero<usize>, rows: &[u8]) -> Result<usize, Fai
     Ok(number.get() - 1)
 }
 
-/// The column of this name among the fields of a header, or of this number where none is called so.
+/// The column with this name in the header, or with this number if no column has that name.
 fn named(fields: &[Zeroizing<Vec<u8>>], name: &str) -> Result<usize, Failure> {
     let places: Vec<usize> = (0..fields.len()).filter(|at| **fields[*at] == *name.as_bytes()).collect();
     let number =
@@ -108,23 +108,23 @@ fn named(fields: &[Zeroizing<Vec<u8>>], name: &str) -> Result<usize, Failure> {
     Ok(column)
 }
 
-/// What the columns are called.
+/// The names of the columns.
 pub(super) fn names(csv: &Csv, header: &[u8]) -> Names {
     let fields = csv.first_row(header).map(|(fields, _)| fields).unwrap_or_default();
     Names(fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
 }
 
-/// The name is not repeated, nor what stands in the row: if there is no header, these are values.
+/// The message repeats neither the name nor the row: without a header, these would be values.
 fn no_column(columns: usize) -> Failure {
     Failure::failed(format_args!(
         "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
     ))
 }
 
-/// Digits in a row that a name of a column has at most: those of a date.
+/// Maximum digits in a row in a column's name: those of a date.
 const NAME_DIGITS_MAX: usize = 8;
 
-/// Digits that no name of a column has alone.
+/// A cell without letters and with this many digits is not a column's name.
 const DIGITS_MIN: usize = 5;
 
 /// Whether a cell of the first row is a value rather than a name.

@@ -1,4 +1,4 @@
-//! Reads blocks of whole rows: in bounded memory, whatever comes.
+//! Reads blocks of whole rows in bounded memory, whatever the input.
 
 use std::{
     fmt, io,
@@ -20,12 +20,12 @@ use super::{
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// How long is waited for more.
+/// How long to wait for more input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Until a block is full.
     Full,
-    /// Until there is a row: somebody waits for what becomes of it.
+    /// Until there is a row, because somebody waits for its result.
     Row,
 }
 
@@ -38,13 +38,13 @@ impl Position {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// `input`, of which every byte that is read moves this position.
+    /// A reader of `input` that moves this position forward with every byte.
     pub(super) fn of<R>(&self, input: R) -> Counted<R> {
         Counted { input, position: self.clone() }
     }
 }
 
-/// What counts its bytes.
+/// A reader that counts its bytes.
 pub(super) struct Counted<R> {
     input: R,
     position: Position,
@@ -58,24 +58,24 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What rows are read from.
+/// The source of rows.
 pub(super) struct Input {
     input: Box<dyn Read + Send>,
     pace: Pace,
-    /// What was read, and is in no block yet.
+    /// Bytes that were read but are in no block yet.
     rest: Zeroizing<Vec<u8>>,
-    /// Whether `rest` goes on with a row that is too long.
+    /// Whether `rest` continues a row that is too long.
     within_long_row: bool,
     ended: bool,
 }
 
-/// Why there are no more rows.
+/// Why no more rows can be read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub(super) enum InputError {
-    /// The system's.
+    /// The system's error.
     Io(io::Error),
-    /// It is no text.
+    /// The input is not text.
     NotText(NotText),
 }
 
@@ -101,10 +101,10 @@ impl Input {
         Self { input: Box::new(input), pace, rest: Zeroizing::default(), within_long_row: false, ended: false }
     }
 
-    /// Text in the encoding that is said, or in UTF-8; and which encoding that is.
+    /// Opens text in the given encoding, or in UTF-8. Also returns which encoding it is.
     ///
     /// # Errors
-    /// [`InputError`] where its first bytes are those of something else, or where it cannot be read.
+    /// [`InputError`] if its first bytes show another kind of file, or if it cannot be read.
     pub(super) fn open(
         mut input: impl Read + Send + 'static,
         pace: Pace,
@@ -133,8 +133,8 @@ impl Input {
         Ok((Self::new(Decoder::new(head.chain(input), encoding), pace), encoding))
     }
 
-    /// Whether lines end with CR, as old Macs had them: there are some before the first LF, which is nowhere in sight.
-    /// Of what comes through a pipe each line is somebody's value, CR or not.
+    /// Whether lines end with CR, as on old Macs: the first bytes contain a CR but no LF. In a pipe, each line is
+    /// somebody's value, with or without CR.
     pub(super) fn has_cr_alone(&mut self) -> Result<bool, InputError> {
         if self.pace == Pace::Row {
             return Ok(false);
@@ -147,7 +147,7 @@ impl Input {
         Ok(is_there(b'\r') && !is_there(b'\n'))
     }
 
-    /// Takes off a byte order mark, and gives it.
+    /// Removes a byte order mark and returns it.
     pub(super) fn take_byte_order_mark(&mut self) -> Result<&'static [u8], InputError> {
         let mut block = Block::default();
         block.begin(&self.rest, BYTE_ORDER_MARK.len());
@@ -159,7 +159,7 @@ impl Input {
         Ok(mark)
     }
 
-    /// The first rows, at least one if there is any; they are still to come.
+    /// The first rows, at least one if there is any. They stay in the input.
     pub(super) fn peek(&mut self, layout: &impl Layout) -> Result<&[u8], InputError> {
         let mut block = Block::default();
         self.next(layout, &mut block, PEEK_BYTES)?;
@@ -167,13 +167,13 @@ impl Input {
         Ok(&self.rest[..block.input().len()])
     }
 
-    /// Takes off the first `bytes` of what was peeked.
+    /// Removes and returns the first `bytes` of the peeked rows.
     pub(super) fn take(&mut self, bytes: usize) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.rest.drain(..bytes).collect())
     }
 
-    /// Fills `block` with about `bytes` of whole rows, or one longer row, or a part of one that is too long; whether
-    /// there was anything.
+    /// Fills `block` with about `bytes` of whole rows, or one longer row, or a part of a row that is too long. Returns
+    /// whether there was anything left.
     pub(super) fn next(&mut self, layout: &impl Layout, block: &mut Block, bytes: usize) -> Result<bool, InputError> {
         block.begin(&self.rest, bytes);
         self.rest.clear();
@@ -181,7 +181,7 @@ impl Input {
             return self.more_of_long_row(layout, block, bytes);
         }
         let mut goal = bytes;
-        // Rows that are there already wait for no others where somebody waits for them.
+        // If somebody waits for the rows that are already here, they do not wait for more rows.
         let mut is_at_hand = self.pace == Pace::Row && !block.input().is_empty();
         loop {
             if !is_at_hand {
@@ -196,7 +196,8 @@ impl Input {
                 continue;
             }
             match layout.line_end(block.input()) {
-                // Only its first line, which no longer is a row's beginning, is as short as rows are.
+                // Only the first line of this row is short enough for a row. The lines after it are taken as rows of
+                // their own.
                 Some(end) if filled >= ROW_BYTES_MAX => {
                     self.rest.extend_from_slice(block.cut(end));
                     return Ok(true);
@@ -213,7 +214,7 @@ impl Input {
         }
     }
 
-    /// Fills `block` with more of a row that is too long, up to its end.
+    /// Fills `block` with more of a row that is too long, at most to the row's end.
     fn more_of_long_row(&mut self, layout: &impl Layout, block: &mut Block, bytes: usize) -> Result<bool, InputError> {
         block.holds = Holds::MoreOfIt;
         loop {
@@ -228,7 +229,7 @@ impl Input {
                 return Ok(!block.input().is_empty());
             }
             if block.input().len() >= bytes {
-                // Its last byte may be half of a line end.
+                // Its last byte may be the first half of a line end.
                 let end = block.input().len() - 1;
                 self.rest.extend_from_slice(block.cut(end));
                 return Ok(true);
@@ -236,7 +237,7 @@ impl Input {
         }
     }
 
-    /// Reads until `goal` bytes are in the block, or as far as the pace wants.
+    /// Reads until the block has `goal` bytes, or as much as the pace asks for.
     fn read(&mut self, block: &mut Block, goal: usize) -> Result<(), InputError> {
         while block.input().len() < goal && !self.ended {
             match self.input.read(block.room(goal)) {
@@ -253,13 +254,14 @@ impl Input {
     }
 }
 
-/// Bytes that are looked at before there are blocks, unless the first row is longer.
+/// Bytes that are inspected before the first block, unless the first row is longer.
 const PEEK_BYTES: usize = 4096;
 
-/// The usual row is longer. Of shorter ones a block takes fewer bytes: each may become a UID, which bounds the output.
+/// The usual row is longer. If rows are shorter, a block takes fewer bytes: each row may become a UID, and this bounds
+/// the output.
 const ROW_BYTES_EXPECTED: usize = 8;
 
-/// The end of the last of at most `rows_max` whole rows. (Where line feeds stand inside quotes there may be fewer.)
+/// The end of the last whole row, of about `rows_max` rows at most. (With line feeds inside quotes it may be fewer.)
 fn last_end(layout: &impl Layout, bytes: &[u8], rows_max: usize) -> Option<usize> {
     let usual = if memchr::memchr(b'\n', bytes).is_some() { b'\n' } else { b'\r' };
     let line_ends = memchr::memchr_iter(usual, bytes);

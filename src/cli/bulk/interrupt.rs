@@ -1,4 +1,4 @@
-//! What is to be cleared away where somebody ends the run: the bar on the terminal, and files that are not complete.
+//! What is cleaned up when somebody interrupts a run: the bar on the terminal, and incomplete files.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use signal_hook::{
 
 use crate::lock::lock;
 
-/// What is there that nobody should find later.
+/// Things that must not be left behind.
 #[derive(Clone, Default)]
 pub(super) struct Litter(Arc<Mutex<Things>>);
 
@@ -28,20 +28,20 @@ struct Things {
 }
 
 impl Litter {
-    /// Clears away what there is when SIGINT or SIGTERM comes, and then ends as if nobody had waited for it, so that
-    /// shells see what happened.
+    /// Cleans up when SIGINT or SIGTERM comes. Then the process ends as if nobody had handled the signal, so that
+    /// shells see the cause.
     pub(super) fn clear_on_signals() -> io::Result<Self> {
         let litter = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let things = litter.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                // Held to the end: no file may be completed, and nothing drawn, from now on.
+                // The lock is held to the end: from now on no file may be completed and nothing drawn.
                 let things = things.things();
                 if let Some(bar) = &things.bar {
                     bar.finish_and_clear();
                 }
-                // Best effort: the next run removes what is left.
+                // Best effort: the next run removes what is left over.
                 things.files.iter().for_each(|file| _ = fs::remove_file(file));
                 let _ = emulate_default_handler(signal);
             }
@@ -57,7 +57,7 @@ impl Litter {
         self.things().files.insert(path.to_owned());
     }
 
-    /// Does something to a file after which it is none of these, in one step with forgetting it.
+    /// Settles a file, for example by renaming or removing it, and forgets it, in one step.
     pub(super) fn settle(&self, path: &Path, settle: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut things = self.things();
         settle()?;

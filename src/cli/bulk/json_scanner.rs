@@ -1,4 +1,4 @@
-//! A walk over JSON that finds values and reads nothing else.
+//! A scanner that finds values in JSON and decodes nothing else.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 
 use super::row_error::RowError;
 
-/// Walks over one JSON value, and refuses what is not JSON by RFC 8259. Bytes that are no UTF-8 are refused elsewhere.
+/// Scans one JSON value, and refuses text that is not JSON by RFC 8259. Invalid UTF-8 is refused elsewhere.
 pub(super) struct Scanner<'a> {
     line: &'a [u8],
     at: usize,
 }
 
-/// Places of values.
+/// The byte ranges of values.
 pub(super) type Places = SmallVec<[Range<usize>; 1]>;
 
 /// The token of a pointer that names all elements of an array.
@@ -22,11 +22,11 @@ const ALL: &str = "*";
 /// What may come next within an object or an array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The first key or value, or the end of what is empty.
+    /// The first key or value, or the end of an empty one.
     FirstOrEnd,
-    /// Behind a comma.
+    /// A key or value, after a comma.
     Another,
-    /// A comma, or the end.
+    /// A comma or the end.
     CommaOrEnd,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Skips white space and then `wanted`, if it is next.
+    /// Skips white space, then `wanted` if it comes next. Returns whether it did.
     fn accept(&mut self, wanted: u8) -> bool {
         self.skip_space();
         let is_next = self.peek() == Some(wanted);
@@ -53,7 +53,7 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
-    /// Walks over the value that is next, and adds the places of what `path` names in it; whether it is there.
+    /// Scans the next value, and adds the places that `path` names in it. Returns whether the path exists there.
     pub(super) fn find(&mut self, path: &[String], places: &mut Places) -> Result<bool, RowError> {
         self.skip_space();
         let Some((token, rest)) = path.split_first() else {
@@ -92,13 +92,14 @@ impl<'a> Scanner<'a> {
         }
         match (self.accept(b'}'), seen) {
             (false, _) => Err(RowError::NotJson),
-            // Whoever reads the line may take either value.
+            // A reader of the line may take either value.
             (true, 2..) => Err(RowError::RepeatedKey),
             (true, _) => Ok(is_there),
         }
     }
 
-    /// `*` names all elements: it is there where there are none, and where one has what `rest` names.
+    /// Finds elements of an array. `*` names all of them: it exists in an empty array, and if any element has what
+    /// `rest` names.
     fn find_element(&mut self, index: &str, rest: &[String], places: &mut Places) -> Result<bool, RowError> {
         let all = index == ALL;
         let is_index = index == "0" || !index.starts_with('0') && index.bytes().all(|byte| byte.is_ascii_digit());
@@ -123,7 +124,7 @@ impl<'a> Scanner<'a> {
         if self.accept(b']') { Ok(is_there) } else { Err(RowError::NotJson) }
     }
 
-    /// Walks over the string that is next, and gives its place, with its quotes.
+    /// Scans the next string, and returns its place with its quotes.
     fn skip_string(&mut self) -> Result<Range<usize>, RowError> {
         let start = self.at;
         if self.peek() != Some(b'"') {
@@ -140,13 +141,13 @@ impl<'a> Scanner<'a> {
                     return Ok(start..self.at);
                 }
                 Some(b'\\') => self.at += escape_length(&rest[plain..]).ok_or(RowError::NotJson)?,
-                // A control character, or nothing closes the string.
+                // There is a control character, or nothing closes the string.
                 _ => return Err(RowError::NotJson),
             }
         }
     }
 
-    /// Walks over the value that is next, and gives its place.
+    /// Scans the next value, and returns its place.
     fn skip_value(&mut self) -> Result<Range<usize>, RowError> {
         let start = self.at;
         match self.peek() {
@@ -157,7 +158,7 @@ impl<'a> Scanner<'a> {
         Ok(start..self.at)
     }
 
-    /// Walks over a number, `true`, `false` or `null`.
+    /// Scans a number, `true`, `false` or `null`.
     fn skip_scalar(&mut self) -> Result<(), RowError> {
         let rest = &self.line[self.at..];
         let length = rest.iter().position(|byte| !is_scalar(*byte)).unwrap_or(rest.len());
@@ -167,7 +168,7 @@ impl<'a> Scanner<'a> {
         if is_json { Ok(()) } else { Err(RowError::NotJson) }
     }
 
-    /// Walks over an object or an array, with one bit for each that is open: 1 for one that `}` closes.
+    /// Scans an object or an array. A stack holds one bit for each level that is open: 1 if `}` closes it.
     fn skip_nested(&mut self) -> Result<(), RowError> {
         let mut open = BitStack::default();
         let mut next = Next::Another;
@@ -214,7 +215,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Bits, the newest first; those of usual depths need no allocation.
+/// A stack of bits, the newest first. Usual depths need no allocation.
 #[derive(Default)]
 struct BitStack {
     words: SmallVec<[u64; 2]>,
@@ -248,8 +249,8 @@ impl BitStack {
     }
 }
 
-/// Bytes before the first quote, backslash or control character. Eight are looked at at once: most strings are over before
-/// a wider look has begun.
+/// Bytes before the first quote, backslash or control character. It looks at eight bytes at a time: most strings end
+/// before wider steps would pay off.
 fn plain_length(bytes: &[u8]) -> usize {
     const fn eight_times(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
@@ -257,8 +258,9 @@ fn plain_length(bytes: &[u8]) -> usize {
     let (eights, rest) = bytes.as_chunks::<8>();
     for (at, eight) in eights.iter().enumerate() {
         let eight = u64::from_le_bytes(*eight);
-        // Taking away more than a byte is brings its top bit up; of those that come up the lowest is right, and a borrow
-        // reaches only what is above. A quote is 32 once one bit of it is turned, which leaves controls below that.
+        // Subtracting more than a byte's value sets its top bit. The lowest top bit that is set is right, since a
+        // borrow only affects the bytes above. With one bit flipped a quote becomes 32, and control characters stay
+        // below that.
         let control_or_quote = (eight ^ eight_times(0b10)).wrapping_sub(eight_times(b' ' + 1));
         let backslash = (eight ^ eight_times(b'\\')).wrapping_sub(eight_times(1));
         let found = (control_or_quote | backslash) & !eight & eight_times(0x80);
@@ -270,7 +272,7 @@ fn plain_length(bytes: &[u8]) -> usize {
     bytes.len() - rest.len() + rest.iter().take_while(is_plain).count()
 }
 
-/// Bytes of the escape that begins here, if it is one.
+/// Bytes of the escape that begins here, if it is a valid one.
 fn escape_length(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
@@ -279,12 +281,12 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether numbers, `true`, `false` and `null` are made of such bytes.
+/// Whether numbers, `true`, `false` and `null` may contain this byte.
 fn is_scalar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
 }
 
-/// Whether these bytes are a number: `-`, digits without a leading zero, a fraction, an exponent.
+/// Whether these bytes are a number: an optional `-`, digits without a leading zero, an optional fraction and exponent.
 fn is_number(bytes: &[u8]) -> bool {
     let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest = bytes.strip_prefix(b"-").unwrap_or(bytes);
@@ -311,7 +313,7 @@ fn is_number(bytes: &[u8]) -> bool {
 /// Whether the string `key`, with its quotes, is `name`.
 fn is_key(key: &[u8], name: &str) -> bool {
     let inside = &key[1..key.len() - 1];
-    // Escapes are longer than what they stand for.
+    // An escape is longer than the character that it stands for.
     match inside.len().cmp(&name.len()) {
         Ordering::Less => false,
         Ordering::Equal => inside == name.as_bytes() && !name.contains('\\'),

@@ -1,6 +1,5 @@
-//! JSON lines: one JSON value a line, in which JSON pointers (RFC 6901) name the strings that are mapped; `*` names all
-//! elements of an array. Lines are
-//! never written anew: only the bytes of that string change.
+//! JSON lines: one JSON value a line. JSON pointers (RFC 6901) name the strings that are mapped; `*` names all elements
+//! of an array. A line is never re-serialised: only the bytes of those strings change.
 
 use std::{cmp::Reverse, fmt, mem, ops::Range, str::FromStr};
 
@@ -15,13 +14,13 @@ use super::{
 };
 use crate::item::ItemError;
 
-/// How many names or places a pointer may have.
+/// Maximum tokens of a pointer.
 const POINTER_TOKENS_MAX: usize = 128;
 
-/// Characters that are told of a key.
+/// Characters of a key that are shown.
 const LABEL_CHARS_MAX: usize = 64;
 
-/// A JSON pointer, by its tokens.
+/// A JSON pointer as its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pointer(Vec<String>);
 
@@ -43,7 +42,7 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// `~1` is a slash, and `~0` a tilde.
+/// Unescapes a token: `~1` is a slash, and `~0` a tilde.
 fn unescape_token(token: &str) -> Option<String> {
     let mut parts = token.split('~');
     let mut unescaped = parts.next()?.to_owned();
@@ -58,7 +57,7 @@ fn unescape_token(token: &str) -> Option<String> {
     Some(unescaped)
 }
 
-/// A text that is no JSON pointer.
+/// A text that is not a JSON pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotAPointer;
 
@@ -70,7 +69,7 @@ impl fmt::Display for NotAPointer {
 
 impl std::error::Error for NotAPointer {}
 
-/// JSON lines in which some strings are mapped.
+/// JSON lines in which these pointers name the strings to map.
 #[derive(Clone)]
 pub(super) struct Jsonl {
     pub(super) pointers: Vec<Pointer>,
@@ -104,7 +103,7 @@ impl Layout for Jsonl {
 
     fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label {
         let from = mem::replace(&mut labelled.from, at);
-        // The last key before it. It is for people, who see it as it is written there.
+        // The label is the last key before the place, shown to people as it is written in the line.
         let Some(end) = row[from..at].windows(2).rposition(|pair| pair == b"\":") else {
             return labelled.label.clone().unwrap_or(Label::Elsewhere);
         };
@@ -130,7 +129,7 @@ impl Layout for Jsonl {
         let own_quotes: &[u8] = if form == Form::Anew { b"\"" } else { b"" };
         out.extend_from_slice(own_quotes);
         let mut rest = text.as_bytes();
-        // What a UID stands for has no control character, so that nothing else needs an escape.
+        // The text of a UID has no control character, so nothing else needs an escape.
         while let Some(at) = memchr2(b'"', b'\\', rest) {
             out.extend_from_slice(&rest[..at]);
             out.extend_from_slice(&[b'\\', rest[at]]);
@@ -142,7 +141,7 @@ impl Layout for Jsonl {
 }
 
 impl Jsonl {
-    /// Adds what there is in the line from `start` on.
+    /// Adds the strings to map in `line` from `start` on.
     fn find(&self, line: &[u8], start: usize, finds: &mut Finds) -> Result<(), RowError> {
         let Finds { founds, unescaped } = finds;
         let (mut places, mut is_missing) = (Places::new(), false);
@@ -173,7 +172,7 @@ impl Jsonl {
     }
 }
 
-/// Puts places in order, each once, without those within another: that one is no string.
+/// Sorts places, and drops repeated ones and those within another. The outer one of two is not a string.
 fn sort_out(places: &mut Places) {
     places.sort_unstable_by_key(|place| (place.start, Reverse(place.end)));
     let mut end = 0;
@@ -195,7 +194,7 @@ fn found(line: &[u8], value: Range<usize>, unescaped: &mut String) -> Result<Fou
         if memchr(b'\\', text).is_none() {
             return Ok(Found::Text(cell, Source::Block(inside)));
         }
-        // Half of a surrogate pair is JSON, and no text.
+        // An unpaired surrogate is valid JSON, but not text.
         let Ok(text) = serde_json::from_slice::<String>(text).map(Zeroizing::new) else {
             return Ok(Found::Fault(RowError::Item(ItemError::InvalidNumber), Some(cell)));
         };
@@ -204,7 +203,7 @@ fn found(line: &[u8], value: Range<usize>, unescaped: &mut String) -> Result<Fou
         return Ok(Found::Text(cell, Source::Unescaped(begin..unescaped.len())));
     }
     let cell = Cell { bytes: value.clone(), form: Form::Anew };
-    // A number as exports write phone numbers: its digits are the text.
+    // Some exports write phone numbers as JSON numbers. The digits are the text.
     if text.iter().all(u8::is_ascii_digit) {
         return Ok(Found::Text(cell, Source::Block(value)));
     }

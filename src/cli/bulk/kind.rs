@@ -1,4 +1,4 @@
-//! What a value that was mapped is: an E.164 number, a hotline, another text; and what damaged texts are by name.
+//! The kind of a mapped value: an E.164 number, a hotline or another text; and the names of damages to texts.
 
 use memchr::memchr2;
 
@@ -9,37 +9,37 @@ use crate::{
     uid,
 };
 
-/// Digits of the longest number that may be a hotline with a short UID, as it is written with `00` or with `+`.
+/// Digits of the longest number that may be a hotline with a short UID, written with `00` or with `+`.
 const SHORT_HOTLINE_DIGITS: [usize; 2] = [11, 9];
 
 /// Digits of the longest hotline with a short UID, without country code.
 const SHORT_TEXT_DIGITS: usize = 6;
 
-/// Digits before `.0` in which nobody sees a decimal fraction.
+/// With at least this many digits before `.0`, the text is not a decimal fraction.
 const FLOAT_DIGITS_MIN: usize = 7;
 
-/// What was mapped.
+/// The kind of a mapped value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     E164,
     Hotline,
-    /// Any other text, and what happened to it if that shows.
+    /// Any other text, with its damage if one is recognised.
     Verbatim(Option<Damage>),
-    /// A UID, where a number is wanted.
+    /// A UID where a number is expected.
     AlreadyUid,
-    /// A UID, where one is wanted and another is given.
+    /// A UID that was rewrapped to another one.
     Rewrapped,
 }
 
 impl Kind {
-    /// That of `item`, which was mapped to `text`.
+    /// The kind of `item`, which was mapped to `text`.
     pub(super) fn of(mode: Mode, item: &str, text: &str, numbering: &Numbering) -> Self {
         match mode {
             Mode::RewrapUid => Self::Rewrapped,
-            // What a short UID gives is a text of 6 bytes at most, a hotline of as many digits, or else an E.164 number.
+            // A short UID decodes to a text of at most 6 bytes, a hotline of at most 6 digits, or an E.164 number.
             Mode::UidToPhone if item.len() == uid::CHARS_MIN && text.len() > SHORT_HOTLINE_DIGITS[0] => Self::E164,
             Mode::UidToPhone => Self::of_number(text, item.trim().len() == uid::CHARS_MIN, numbering),
-            // No UID has its own text inside, so that one that came back was one before.
+            // No UID encrypts its own text, so an item that came back unchanged was a UID before.
             Mode::PhoneToUid | Mode::PhoneToAliases
                 if item.len() >= text.len() && trim(item).eq_ignore_ascii_case(text) =>
             {
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// That of `text`, whose UID is a short one or not.
+    /// The kind of `text`. `is_short` says whether its UID is a short one.
     fn of_number(text: &str, is_short: bool, numbering: &Numbering) -> Self {
         if is_short && is_longer_than_a_text(text) {
             return Self::E164;
@@ -63,7 +63,7 @@ impl Kind {
     }
 }
 
-/// Whether a number has more digits than a hotline or a text with a short UID can have. Says no where that is not plain.
+/// Whether a number has more digits than a hotline or a text with a short UID can have. `false` if that is not obvious.
 fn is_longer_than_a_text(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     match text.as_bytes() {
@@ -74,18 +74,18 @@ fn is_longer_than_a_text(text: &str) -> bool {
     }
 }
 
-/// What happened to a text on its way.
+/// What happened to a text before it came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
     /// A spreadsheet wrote it as `1.39889E+10`: digits are lost.
     ScientificNotation,
-    /// `.0` behind the digits.
+    /// `.0` after the digits.
     Float,
-    /// An apostrophe before it, or `="…"` around it.
+    /// An apostrophe in front, or `="…"` around it.
     ExcelGuard,
     /// Two numbers or more in one value.
     TwoNumbers,
-    /// A word and a colon before it.
+    /// A word and a colon in front.
     Label,
 }
 
@@ -93,7 +93,7 @@ impl Damage {
     pub(super) const ALL: [Self; 5] =
         [Self::ScientificNotation, Self::Float, Self::ExcelGuard, Self::TwoNumbers, Self::Label];
 
-    /// The damage as it is written in reports.
+    /// The name of the damage in reports.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::ScientificNotation => "scientific_notation",
@@ -104,7 +104,7 @@ impl Damage {
         }
     }
 
-    /// What happened to `text`, which is no number, if that shows.
+    /// The damage of `text`, which is no number, if one is recognised.
     fn of(text: &str, numbering: &Numbering) -> Option<Self> {
         if let Some((damage, _)) = repair(text, numbering) {
             return Some(damage);
@@ -118,9 +118,9 @@ impl Damage {
     }
 }
 
-/// The number in `text` that somebody put there, where that needs no guess; and what happened to it.
+/// The number in `text` without what was put around it, if that needs no guess, and the damage.
 pub(super) fn repair<'a>(text: &'a str, numbering: &Numbering) -> Option<(Damage, &'a str)> {
-    // Most texts are sound, and are seen to be at once.
+    // Most texts are sound, and this shows it at once.
     let bytes = text.as_bytes();
     if !matches!(bytes, [b'\'' | b'=' | b'"' | b' ', ..] | [.., b'0' | b' ']) && memchr2(b':', 0xEF, bytes).is_none() {
         return None;
@@ -134,7 +134,7 @@ pub(super) fn repair<'a>(text: &'a str, numbering: &Numbering) -> Option<(Damage
         (Damage::Float, digits)
     } else {
         let (label, rest) = text.split_once([':', '：'])?;
-        // What stands before it is a word: neither a scheme, which says how the rest is meant, nor another number.
+        // The label must be a word. It must not be a scheme, which says how the rest is meant, nor another number.
         let is_word = label.chars().all(|c| c.is_alphabetic() || c.is_whitespace() || c == '.');
         let is_scheme = ["tel", "sip", "sips", "callto"].iter().any(|scheme| label.eq_ignore_ascii_case(scheme));
         is_word.then_some(())?;
@@ -154,7 +154,7 @@ fn is_digits(text: &str, min: usize) -> bool {
     text.len() >= min && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether `text` is digits, a fraction if there is one, and an exponent.
+/// Whether `text` is digits, an optional fraction and an exponent.
 fn is_scientific(text: &str) -> bool {
     let Some((mantissa, exponent)) = text.split_once(['E', 'e']) else { return false };
     let (whole, fraction) = mantissa.split_once(['.', ',']).unwrap_or((mantissa, "0"));

@@ -1,4 +1,4 @@
-//! How rows lie in a file: where one ends, and which bytes of it are the cell. Each format is one of these.
+//! How rows are laid out in a file: where a row ends, and which of its bytes are the cell. Each format implements this.
 
 use std::ops::Range;
 
@@ -9,65 +9,65 @@ use super::{
     scan::{Label, Labelled},
 };
 
-/// A format. Bytes that it is given begin where a row begins.
+/// A format. Every slice that its methods get begins where a row begins.
 pub(super) trait Layout: Clone + Send + Sync + 'static {
-    /// Written after each row in the place of its own line end; `None` where that is kept as it was.
+    /// Written after each row instead of its own line end; `None` keeps the line end.
     const ROW_END: Option<&'static [u8]>;
 
-    /// Written in the place of a row that is left out, where those after it should keep their places.
+    /// Written instead of a row that is left out, where the rows after it should keep their line numbers.
     const LEFT_OUT: &'static [u8];
 
-    /// What a NUL is in a row; `None` where cells are looked at anyway.
+    /// The error for a row with a NUL; `None` if cells are checked anyway.
     const NUL: Option<RowError>;
 
-    /// Whether a row has something beside the value.
+    /// Whether a row has anything besides the value.
     const HAS_MORE: bool = true;
 
-    /// What it is that a row is not UTF-8.
+    /// The error for a row that is not UTF-8.
     const NOT_UTF8: RowError;
 
-    /// Where the last row ends that `bytes` hold whole.
+    /// The end of the last whole row in `bytes`.
     fn last_end(&self, bytes: &[u8]) -> Option<usize>;
 
-    /// Behind the first line end in `bytes`, whatever stands before it.
+    /// The index after the first line end in `bytes`, whatever comes before it.
     fn line_end(&self, bytes: &[u8]) -> Option<usize>;
 
-    /// Where the row ends that begins at `start`, before the end of `bytes`. What there is to map in it is added to
-    /// `finds`, in the order of its bytes: at least one thing, if only that there is nothing.
+    /// The end of the row that begins at `start`, before the end of `bytes`. What is found in it is added to `finds` in
+    /// byte order: at least one entry, if only [`Found::Nothing`].
     fn row(&self, bytes: &[u8], start: usize, finds: &mut Finds) -> usize;
 
-    /// The cell, or whatever has a name, in which the byte at `at` of `row` is: no earlier one than was `labelled` before.
+    /// The cell or other named part of `row` that the byte at `at` is in. It is not before the part in `labelled`.
     fn label(&self, row: &[u8], at: usize, labelled: &mut Labelled) -> Label;
 
-    /// The column that the `nth` thing found in `row` is of, whose bytes begin at `place` if it has some; `None` where there
-    /// is but one.
+    /// The column of the `nth` thing found in `row`, whose bytes begin at `place` if it has any; `None` if there is
+    /// only one column.
     fn column(&self, _row: &[u8], _nth: usize, _place: Option<usize>) -> Option<Label> {
         None
     }
 
-    /// What stands between the cells of a row.
+    /// The byte between the cells of a row.
     fn delimiter(&self) -> Option<u8> {
         None
     }
 
-    /// Writes `text` in the place of a cell of this form.
+    /// Writes `text` in place of a cell, in this form.
     fn put(&self, out: &mut Vec<u8>, form: Form, text: &str);
 }
 
-/// A row, by its place in a block.
+/// A row, by its place in the block.
 pub(super) struct Row {
     pub(super) start: usize,
-    /// Behind its line end.
+    /// The index after its line end.
     pub(super) end: usize,
-    /// What there is to map in it, by its place in [`Finds`].
+    /// The indices in [`Finds`] of what is to be mapped in it.
     pub(super) founds: Range<usize>,
 }
 
-/// What there is to map in some rows.
+/// What is to be mapped in some rows.
 #[derive(Default)]
 pub(super) struct Finds {
     pub(super) founds: Vec<Found>,
-    /// Cells that are not written as they are meant, one behind the other.
+    /// The unescaped texts of cells that are written with escapes, one after the other.
     pub(super) unescaped: Zeroizing<String>,
 }
 
@@ -77,13 +77,13 @@ impl Finds {
         self.unescaped.zeroize();
     }
 
-    /// What a row has, in the place of all that was found from `first` on.
+    /// Replaces everything found from index `first` on by `found`.
     pub(super) fn replace(&mut self, first: usize, found: Found) {
         self.founds.truncate(first);
         self.founds.push(found);
     }
 
-    /// The texts, in `text` of the block or unescaped.
+    /// The texts, each from `text` of the block or from the unescaped ones.
     pub(super) fn texts<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
         self.founds.iter().filter_map(move |found| match found {
             Found::Text(_, source) => Some(source.of(text, &self.unescaped)),
@@ -92,20 +92,20 @@ impl Finds {
     }
 }
 
-/// Something that there is to map in a row.
+/// Something found in a row.
 pub(super) enum Found {
-    /// A text.
+    /// A text to map.
     Text(Cell, Source),
-    /// Nothing, and that is fine: an empty cell, an empty row.
+    /// Nothing to map, which is fine: an empty cell or row.
     Nothing,
-    /// Something else; what must not be seen of it, if anything.
+    /// An error, and the bytes that must not be shown, if any.
     Fault(RowError, Option<Cell>),
-    /// A row in which nobody can say where its cell is: it is never written.
+    /// A row in which the cell cannot be located: it is never written.
     Unfit(RowError),
 }
 
 impl Found {
-    /// The bytes that a result takes the place of.
+    /// The bytes that the result replaces.
     pub(super) fn place(&self) -> Option<Range<usize>> {
         match self {
             Self::Text(cell, _) | Self::Fault(_, Some(cell)) => Some(cell.bytes.clone()),
@@ -118,12 +118,12 @@ impl Found {
 pub(super) enum Source {
     /// Between these bytes of the block.
     Block(Range<usize>),
-    /// Between these bytes of what was unescaped.
+    /// Between these bytes of the unescaped texts.
     Unescaped(Range<usize>),
 }
 
 impl Source {
-    /// The text, in `text` of the block or in what was unescaped.
+    /// The text, from `text` of the block or from the unescaped ones.
     pub(super) fn of<'a>(&self, text: &'a str, unescaped: &'a str) -> &'a str {
         match self {
             Self::Block(place) => &text[place.clone()],
@@ -131,32 +131,32 @@ impl Source {
         }
     }
 
-    /// Leaves this part of the text.
+    /// Keeps only this part of the text.
     pub(super) fn narrow(&mut self, part: Range<usize>) {
         let (Self::Block(place) | Self::Unescaped(place)) = self;
         *place = place.start + part.start..place.start + part.end;
     }
 }
 
-/// The bytes that a result takes the place of.
+/// The bytes that a result replaces, and its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) bytes: Range<usize>,
     pub(super) form: Form,
 }
 
-/// How a result is written.
+/// How a result is quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As it is, in quotes only where it needs them.
+    /// Without quotes unless it needs them.
     Bare,
-    /// Between quotes that are there.
+    /// Between the quotes that are already there.
     Quoted,
-    /// With quotes of its own.
+    /// With new quotes.
     Anew,
 }
 
-/// Adds `bytes`, or what no number and no UID has where they are no UTF-8.
+/// Adds `bytes`, or a character that no number and no UID contains if they are not UTF-8.
 pub(super) fn push_lossy(text: &mut String, bytes: &[u8]) {
     match str::from_utf8(bytes) {
         Ok(valid) => text.push_str(valid),

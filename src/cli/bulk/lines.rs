@@ -8,7 +8,7 @@ use super::{
     scan::{Label, Labelled},
 };
 
-/// Values behind each of which stands an `end`. Results always stand on lines that end in a line feed.
+/// Values with an `end` byte after each. Results are always lines that end in a line feed.
 #[derive(Clone)]
 pub(super) struct Lines {
     pub(super) end: u8,

@@ -1,4 +1,4 @@
-//! Maps the rows of a block: what one thread does with it.
+//! Maps the rows of a block, on one thread.
 
 use std::{borrow::Cow, iter, mem, ops::Range};
 
@@ -25,10 +25,10 @@ use crate::{
     wire,
 };
 
-/// Rows that are mapped at once: enough to make little of what each batch costs, and few enough for near caches.
+/// Rows in one batch: enough to make the cost of a batch small, and few enough for the near caches.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Columns that the report tells of one row in which numbers stayed.
+/// Columns that the report names for one row in which numbers stayed.
 const LEFT_NOTES_MAX: usize = 16;
 
 /// Maps blocks, on one thread.
@@ -40,11 +40,11 @@ pub(super) struct Mapper<'t, L> {
     mapped: Mapped,
     rows: Vec<Row>,
     finds: Finds,
-    /// Rows found last that were mended.
+    /// How many of the rows found last were repaired.
     repaired: u64,
-    /// What is looked for beside the column.
+    /// The scan outside the mapped columns.
     scan: Option<Scan<'t>>,
-    /// Whether rows found last may have digits that are no ASCII.
+    /// Whether the rows found last may have digits outside ASCII.
     has_wide_digits: bool,
 }
 
@@ -64,7 +64,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         }
     }
 
-    /// Maps all rows of `block`, or those before the first that fails where nothing more is wanted then.
+    /// Maps all rows of `block`. If the run is to stop at an error, maps only the rows before the first that fails.
     pub(super) fn map(&mut self, block: &mut Block) {
         match block.holds {
             Holds::Rows => {}
@@ -72,12 +72,12 @@ impl<'t, L: Layout> Mapper<'t, L> {
             Holds::MoreOfIt => return block.done.counts.bytes_in = block.input().len() as u64,
         }
         let (input, done) = block.split();
-        // Cells begin and end beside ASCII, so that each is as good as the whole.
+        // Cells begin and end beside ASCII, so each is valid UTF-8 if the whole is.
         let text = str::from_utf8(input).ok();
         let mut at = 0;
         while at < input.len() && !done.stopped {
             at = self.find(input, text, at);
-            // One allocation for many rows.
+            // This is one allocation for many rows.
             let items: Vec<&str> = self.finds.texts(text.unwrap_or_default()).collect();
             self.batch.map(self.task.mode, &items, &mut self.mapped);
             match self.task.style {
@@ -106,7 +106,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         done.counts.bytes_out = done.output.len() as u64;
     }
 
-    /// Finds the next rows, and gives where they end.
+    /// Finds the next rows, and returns where they end.
     fn find(&mut self, input: &[u8], text: Option<&str>, mut at: usize) -> usize {
         self.rows.clear();
         self.finds.clear();
@@ -148,7 +148,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         at
     }
 
-    /// Writes the rows, with results in the place of cells.
+    /// Writes the rows, with the results in place of the cells.
     fn write(&self, input: &[u8], items: &[&str], done: &mut Done) {
         let Done { output, counts, faults, stopped } = done;
         counts.repaired += self.repaired;
@@ -209,7 +209,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         patch.copy_to(self.rows.last().map_or(0, |row| row.end));
     }
 
-    /// The column that the `nth` thing found in a row is of, where there are several.
+    /// The column of the `nth` thing found in a row, if several columns are mapped.
     fn column(&self, input: &[u8], row: &Row, nth: usize) -> Option<Label> {
         let founds = &self.finds.founds[row.founds.clone()];
         let place = founds[nth].place().map(|place| place.start - row.start);
@@ -220,7 +220,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         }
     }
 
-    /// Counts the cells beside the column that have what reads as a number.
+    /// Counts the cells outside the mapped columns that look like phone numbers.
     fn look(&self, scan: &Scan<'_>, input: &[u8], row: &Row, counts: &mut Counts, notes: &mut Vec<Fault>) {
         let bytes = &input[row.start..row.end];
         let (mut labelled, mut from) = (Labelled::default(), row.start);
@@ -245,7 +245,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         }
     }
 
-    /// What becomes of a row; of one that fails, why, and what must not be seen of it.
+    /// What happens to a row. For one that fails: the error, and what must not be shown of it.
     fn fate<'a>(
         &self,
         found: &'a Found,
@@ -289,7 +289,7 @@ impl<'t, L: Layout> Mapper<'t, L> {
         }
     }
 
-    /// Writes an object for each row. Rows are lines here.
+    /// Writes an object for each row. Here each row is a line.
     fn write_objects(&self, input: &[u8], items: &[&str], done: &mut Done) {
         done.counts.repaired += self.repaired;
         let mut outcomes = items.iter().zip(self.mapped.iter()).peekable();
@@ -328,20 +328,20 @@ impl<'t, L: Layout> Mapper<'t, L> {
         }
     }
 
-    /// The rules by which `item` is, or was, a number: a UID has those of its key.
+    /// The numbering rules for `item`. A UID has the rules of its key.
     fn numbering(&self, item: &str) -> &Numbering {
         let Task { tokenizer, numbering, mode, has_one_numbering, .. } = self.task;
         let own = (*mode == Mode::UidToPhone && !has_one_numbering).then(|| tokenizer.numbering_of(item)).flatten();
         own.unwrap_or(numbering)
     }
 
-    /// Whether `item`, a UID that opened, is to be left alone since it names the primary key.
+    /// Whether `item`, a UID that opened, names the primary key and so stays as it is.
     fn is_of_the_primary(&self, item: &str) -> bool {
         self.task.mode == Mode::RewrapUid && Uid::parse(item).is_ok_and(|uid| uid.key_id == self.primary)
     }
 }
 
-/// Copies a text out of a block that as a whole is not UTF-8.
+/// Copies a text out of a block that is not UTF-8 as a whole.
 fn copy_out(source: &mut Source, input: &[u8], unescaped: &mut String) {
     if let Source::Block(place) = source {
         let begin = unescaped.len();
@@ -350,13 +350,13 @@ fn copy_out(source: &mut Source, input: &[u8], unescaped: &mut String) {
     }
 }
 
-/// What becomes of a row that does not fail.
+/// What happens to a row that does not fail.
 enum Fate<'a> {
     AsItWas,
     Result(&'a Cell, Cow<'a, str>),
 }
 
-/// What must not be seen of a row that failed.
+/// What must not be shown of a row that failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent<'a> {
     Nothing,

@@ -1,10 +1,10 @@
-//! `callveil tokenize`, `detokenize` and `rewrap`: values, or millions of rows of a file or of stdin.
+//! `callveil tokenize`, `detokenize` and `rewrap`: map values, or millions of rows of a file or of stdin.
 //!
 //! ```text
 //! bytes -> input (blocks of whole rows) -> map (on all cores: layout finds cells, tokenizer maps them) -> output, report
 //! ```
 //!
-//! The blocks go round in `pipeline`; their number bounds what is in memory. Formats are a `layout` each.
+//! The blocks circulate in `pipeline`; their number bounds the memory. Each format is a `layout`.
 
 mod block;
 mod counts;
@@ -71,7 +71,7 @@ use super::{
 };
 use crate::{ids::Context, item::Mode, phone::TrunkZeroRegions, tokenizer::Tokenizer};
 
-/// Writes a whole file, which has its name only once it is complete.
+/// Writes a whole file. It gets its name only once it is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let litter = Litter::clear_on_signals()
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
@@ -80,19 +80,19 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     file.finish()
 }
 
-/// Threads that map, unless told: reading and writing take one each, and keep no more than these busy.
+/// Default maximum of mapping threads: one thread reads, another writes, and they cannot keep more than these busy.
 const THREADS_DEFAULT_MAX: NonZero<usize> = NonZero::new(16).expect("it is not zero");
 
-/// Threads that may be asked for.
+/// Maximum of threads that may be asked for.
 const THREADS_MAX: u16 = 256;
 
-/// Line ends that a row of CSV may have within quotes, unless told: as many as long notes have.
+/// Default of the line ends that a row of CSV may have within quotes: enough for long notes.
 const QUOTED_LINES_DEFAULT: usize = 100;
 
 /// How Spark, Hive and others write NULL.
 const NULL_DEFAULT: &str = r"\N";
 
-/// The name that means stdin.
+/// The file name that means stdin.
 const STDIN: &str = "-";
 
 #[derive(Args)]
@@ -187,7 +187,7 @@ enum Format {
     Jsonl,
 }
 
-/// How much there is to read, where that is known, and how far it was read.
+/// How much there is to read, if known, and how far the input was read.
 #[derive(Default)]
 struct Extent {
     bytes: Option<u64>,
@@ -201,10 +201,10 @@ enum Selection {
     Jsonl(Jsonl),
 }
 
-/// Maps every row, and tells what failed by its place.
+/// Maps every row, and reports failures by row number.
 pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     let selection = args.selection()?;
-    // Before anything is opened, so that a file in the wrong place is named for what it is.
+    // This comes before anything is opened, so that a misplaced file gets the right message.
     let in_place = guard::check(args)?;
     if !args.value.is_empty() && !args.quiet {
         warn_of_arguments();
@@ -217,7 +217,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
         now,
         mode,
         on_error: args.on_error.unwrap_or(OnError::Blank),
-        // Of a dry run, the counts are what is written as JSON.
+        // For a dry run, `--json` is about the counts.
         style: if args.json && !args.dry_run { Style::Object } else { Style::Row },
         nulls: if args.value.is_empty() { &args.null } else { &[] },
         numbering: tokenizer.numbering(now),
@@ -232,7 +232,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
     match selection {
         Selection::Lines if !args.value.is_empty() => run.map(input, &Lines { end: 0 }, &[], 0),
         Selection::Lines => {
-            // Results are other lines, which need no mark in UTF-8.
+            // These results have other lines, which need no mark in UTF-8.
             let mark = input.take_byte_order_mark().map_err(Failure::failed)?;
             let mark = if encoding.wants_mark() { mark } else { b"" };
             let end = if input.has_cr_alone().map_err(Failure::failed)? { b'\r' } else { b'\n' };
@@ -255,7 +255,7 @@ pub(super) fn run(args: &BulkArgs, mode: Mode) -> Result<(), Failure> {
 }
 
 impl BulkArgs {
-    /// What maps, and writes trunk prefixes where the form has them.
+    /// The tokenizer. It writes trunk prefixes if the form wants them.
     fn tokenizer(&self, mode: Mode, now: Timestamp) -> Result<Tokenizer, Failure> {
         if (self.form != NumberForm::Dialled || self.guard_formulas) && mode != Mode::UidToPhone {
             return Err(Failure::usage("--form and --guard-formulas are for detokenize: UIDs have one form"));
@@ -270,7 +270,7 @@ impl BulkArgs {
         Ok(tokenizer.dialling(trunk_zero.map_err(Failure::failed)?))
     }
 
-    /// Where the values are, if what was asked for goes together.
+    /// Where the values are, after a check that the flags fit together.
     fn selection(&self) -> Result<Selection, Failure> {
         if self.json && self.format != Format::Lines && !self.dry_run {
             return Err(Failure::usage(
@@ -303,11 +303,11 @@ impl BulkArgs {
         }
     }
 
-    /// What is read, how many bytes that is where it is known, and in which encoding.
+    /// The input, its size if known, and its encoding.
     fn input(&self) -> Result<(Input, Extent, Encoding), Failure> {
         let mut extent = Extent::default();
         if !self.value.is_empty() {
-            // No value can have a NUL: the system ends them with one.
+            // A value cannot contain a NUL, since the system ends arguments with one.
             let values: String = self.value.iter().flat_map(|value| [value, "\0"]).collect();
             return Ok((Input::new(io::Cursor::new(values), Pace::Full), extent, Encoding::Utf8));
         }
@@ -318,7 +318,7 @@ impl BulkArgs {
                 );
             }
             extent.bytes = length(&File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::failed)?));
-            // What writes to a pipe may wait for answers, as people at a terminal do.
+            // A program that writes to a pipe may wait for answers, as people at a terminal do.
             let pace = if extent.bytes.is_some() { Pace::Full } else { Pace::Row };
             let (input, encoding) =
                 Input::open(extent.position.of(io::stdin()), pace, self.encoding).map_err(Failure::failed)?;
@@ -345,7 +345,7 @@ impl BulkArgs {
     }
 }
 
-/// How many bytes are in a file; of a pipe nobody knows.
+/// How many bytes a file has. For a pipe this is unknown.
 fn length(file: &File) -> Option<u64> {
     file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }

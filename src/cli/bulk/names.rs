@@ -1,25 +1,25 @@
-//! What columns are called where people are told of them: never by what could be a number.
+//! The names of columns in messages. A name that could be a number is never shown.
 
 use std::fmt;
 
 use super::scan::{Label, Left};
 
-/// Bytes and digits of the longest name of a column that is told.
+/// Maximum bytes and digits of a column's name that is shown.
 const BYTES_MAX: usize = 64;
 const DIGITS_MAX: usize = 4;
 
-/// What the columns of CSV are called.
+/// The names of the columns of CSV.
 #[derive(Default)]
 pub(super) struct Names(pub(super) Vec<String>);
 
 impl Names {
-    /// The name that people are told of this column.
+    /// The name of this column for messages.
     pub(super) fn of<'a>(&'a self, label: &'a Label) -> Name<'a> {
         Name { names: self, label }
     }
 }
 
-/// What one column is called.
+/// The name of one column.
 pub(super) struct Name<'a> {
     names: &'a Names,
     label: &'a Label,
@@ -38,7 +38,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// The columns in which numbers stayed, and how many cells of each.
+/// The columns in which numbers stayed, and in how many cells of each.
 pub(super) struct LeftOver<'a> {
     pub(super) left: &'a Left,
     pub(super) names: &'a Names,
@@ -55,7 +55,7 @@ impl fmt::Display for LeftOver<'_> {
     }
 }
 
-/// Whether this can be shown: a name, and no value that stands where one should.
+/// Whether this may be shown: it must look like a name, not like a value.
 fn is_a_name(text: &str) -> bool {
     let digits = text.chars().filter(|c| c.is_numeric()).count();
     !text.is_empty() && text.len() <= BYTES_MAX && digits <= DIGITS_MAX && !text.contains(char::is_control)

@@ -1,4 +1,4 @@
-//! Where results go: standard output, or a file that has its name only once it is complete.
+//! Where results go: to stdout, or to a file that gets its name only once it is complete.
 
 use std::{
     ffi::OsString,
@@ -20,20 +20,20 @@ use crate::{
     disk::folder_of,
 };
 
-/// What is behind the name of a file that is not complete; before it stands a dot.
+/// The suffix of the name of an incomplete file. The name also begins with a dot.
 const PARTIAL_SUFFIX: &str = ".callveil-partial";
 
-/// The bits of a mode that say who may read and write.
+/// The permission bits of a mode.
 const MODE_BITS: u32 = 0o777;
 
-/// How often somebody else may take the file away before that is an error.
+/// How often another process may remove the file before that is an error.
 const ATTEMPTS_MAX: usize = 16;
 
 /// Where results go.
 pub(super) enum Output {
     Stdout(io::Stdout, Encoder),
     File(UnfinishedFile),
-    /// Nowhere: somebody wants to know what would happen.
+    /// Nowhere: this is a dry run.
     Nowhere,
 }
 
@@ -55,11 +55,11 @@ impl Output {
     }
 }
 
-/// A file beside the one that it is to become, for its owner alone. It is locked, so that two runs never write one
-/// file; it is removed where it is not completed, and the next run removes what a crash left.
+/// A file beside its destination, readable only by its owner. It is locked, so that two runs never write the same file.
+/// An incomplete file is removed, and the next run removes what a crash left.
 pub(super) struct UnfinishedFile {
     file: File,
-    /// Writes into `file`, compressed as the ending of its name says.
+    /// Writes into `file`, compressed if the ending of its name asks for it.
     packer: Packer,
     encoder: Encoder,
     path: PathBuf,
@@ -70,7 +70,7 @@ pub(super) struct UnfinishedFile {
 impl UnfinishedFile {
     pub(super) fn create(path: &Path, encoding: Encoding, litter: &Litter) -> Result<Self, Failure> {
         let failed = |reason: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {reason}", path.display()));
-        // Where the name is a link, what it stands for is replaced.
+        // If the name is a link, the file that it points to is replaced.
         let complete = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if fs::metadata(&complete).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(failed(&"it is there, and no file that could be replaced"));
@@ -93,7 +93,7 @@ impl UnfinishedFile {
         written.map_err(|error| self.failed(&error))
     }
 
-    /// Gives the file the owner of the one that it is to replace.
+    /// Gives the file the owner of the file that it will replace.
     fn take_owner(&self) -> io::Result<()> {
         let Ok(replaced) = fs::metadata(&self.complete) else { return Ok(()) };
         let own = self.file.metadata()?;
@@ -109,7 +109,7 @@ impl UnfinishedFile {
         self.file.set_permissions(Permissions::from_mode(replaced.mode() & MODE_BITS))
     }
 
-    /// Gives the file its name, for good.
+    /// Gives the file its final name.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         let folder = folder_of(&self.complete);
         let finished = self.packer.finish().and_then(|()| self.take_mode()).and_then(|()| {
@@ -127,21 +127,22 @@ impl UnfinishedFile {
 
 impl Drop for UnfinishedFile {
     fn drop(&mut self) {
-        // Once it has its name nothing is left here to be removed.
+        // Once it has its final name, there is nothing left to remove.
         let _ = self
             .litter
             .settle(&self.path, || if is_at(&self.file, &self.path) { fs::remove_file(&self.path) } else { Ok(()) });
     }
 }
 
-/// Where a file is written until it is complete.
+/// The path of a file until it is complete.
 pub(super) fn unfinished_path(complete: &Path) -> PathBuf {
     let name = complete.file_name().unwrap_or_default();
     let name: OsString = [".".as_ref(), name, PARTIAL_SUFFIX.as_ref()].into_iter().collect();
     complete.with_file_name(name)
 }
 
-/// Makes a new file at `path` and locks it. One that is there and that nobody holds is left from a crash, and removed.
+/// Makes a new file at `path` and locks it. An existing file that no process has locked is left from a crash, and
+/// removed.
 fn create_locked(path: &Path) -> io::Result<File> {
     let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing it");
     let lock = |file: &File| {
@@ -154,7 +155,7 @@ fn create_locked(path: &Path) -> io::Result<File> {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => {
                 lock(&file)?;
-                // Between the two, another run may have taken it for one that is left.
+                // Between the two steps, another run may have taken it for a leftover.
                 if is_at(&file, path) {
                     return Ok(file);
                 }

@@ -1,18 +1,18 @@
-//! Rows as they were, but for what is replaced or left out.
+//! Copies rows and changes only what is replaced or left out.
 
 use std::ops::Range;
 
 use super::layout::{Cell, Row};
 
-/// Copies rows, but for what is replaced.
+/// Copies rows, except for what is replaced.
 pub(super) struct Patch<'a> {
     input: &'a [u8],
     output: &'a mut Vec<u8>,
-    /// Up to here the input is in the output, or left out.
+    /// Input before this index is either in the output or left out.
     copied: usize,
 }
 
-/// How far a [`Patch`] has come.
+/// The progress of a [`Patch`].
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     written: usize,
@@ -25,38 +25,38 @@ impl<'a> Patch<'a> {
         Self { input, output, copied: start }
     }
 
-    /// Copies what is there up to `end`.
+    /// Copies the input up to `end`.
     pub(super) fn copy_to(&mut self, end: usize) {
         self.output.extend_from_slice(&self.input[self.copied..end]);
         self.copied = end;
     }
 
-    /// Has `put` write in the place of a cell.
+    /// Lets `put` write in place of a cell.
     pub(super) fn replace(&mut self, cell: &Cell, put: impl FnOnce(&mut Vec<u8>)) {
         self.copy_to(cell.bytes.start);
         put(self.output);
         self.copied = cell.bytes.end;
     }
 
-    /// How things stand, for [`Patch::back_to`].
+    /// The current progress, for [`Patch::back_to`].
     pub(super) fn mark(&self) -> Mark {
         Mark { written: self.output.len(), copied: self.copied }
     }
 
-    /// Takes back all that was done since `mark`.
+    /// Undoes everything done since `mark`.
     pub(super) fn back_to(&mut self, mark: Mark) {
         self.output.truncate(mark.written);
         self.copied = mark.copied;
     }
 
-    /// Leaves out a whole row, of which nothing is written yet, and writes this in its place.
+    /// Leaves out a whole row that has not been written yet, and writes `instead`.
     pub(super) fn leave_out(&mut self, row: &Row, instead: &[u8]) {
         self.copy_to(row.start);
         self.output.extend_from_slice(instead);
         self.copied = row.end;
     }
 
-    /// Ends a row, whose text is at `place` if it has one, with `line_end` instead of what is behind its text.
+    /// Ends a row with `line_end` instead of what follows its text. The text is at `place`, if that is given.
     pub(super) fn end_row(&mut self, row: &Row, place: Option<Range<usize>>, line_end: &[u8]) {
         let text_end =
             place.map_or_else(|| row.start + text_length(&self.input[row.start..row.end]), |place| place.end);

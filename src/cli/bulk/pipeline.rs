@@ -1,4 +1,4 @@
-//! One thread reads blocks, some map them, and this one takes what became of them, in their order.
+//! One thread reads blocks, several map them, and the calling thread takes the results in their order.
 
 use std::{
     num::NonZero,
@@ -18,34 +18,34 @@ use super::{
 };
 use crate::{cli::failure::Failure, lock::lock};
 
-/// Bytes of the usual block; less where there are many threads, so that what is under way fits [`BYTES_UNDER_WAY_MAX`].
+/// Bytes of the usual block. With many threads it is smaller, so that all blocks fit into [`BYTES_UNDER_WAY_MAX`].
 const BLOCK_BYTES: usize = 128 * 1024;
 
 /// Bytes of all usual blocks together.
 const BYTES_UNDER_WAY_MAX: usize = 2 * 1024 * 1024;
 
-/// Blocks beyond one a thread: one being read, one being written, and one on each way.
+/// Blocks in addition to one for each thread: one being read, one being written, and one in each queue.
 const BLOCKS_BETWEEN: usize = 4;
 
-/// Why the last rows are not there.
+/// Why the last rows are missing.
 pub(super) enum Stop {
-    /// They could not be read.
+    /// The input could not be read.
     Input(InputError),
-    /// Somebody who takes them failed.
+    /// The sink failed.
     Sink(Failure),
 }
 
-/// A block to be mapped, and where it is waited for; nothing tells a thread to end.
+/// A block to map, and the channel for its result. `None` tells a thread to end.
 type Job = Option<(Block, Sender<Block>)>;
 
-/// Whether all rows were written, as far as they could be read.
+/// Whether all rows that could be read were written.
 enum Written {
     All,
     Enough,
 }
 
-/// Maps all rows of `input` on so many threads, and gives each block to `sink`, in order, until that wants no more or
-/// fails, or nothing is left.
+/// Maps all rows of `input` on this many threads, and gives each block to `sink` in order, until the sink stops or
+/// fails, or the input ends.
 pub(super) fn run<L: Layout>(
     input: Input,
     layout: &L,
@@ -75,13 +75,13 @@ pub(super) fn run<L: Layout>(
         written
     });
     match written.map_err(Stop::Sink)? {
-        // The reader is left alone: it may wait for input that never comes.
+        // The reader is not joined: it may wait for input that never comes.
         Written::Enough => Ok(()),
         Written::All => reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(Stop::Input),
     }
 }
 
-/// Reads until nothing is left or nobody wants more. The number of free blocks bounds how far ahead.
+/// Reads until the input ends or nobody wants more. The number of free blocks bounds how far it reads ahead.
 fn read<L: Layout>(
     mut input: Input,
     layout: &L,
@@ -104,11 +104,11 @@ fn read<L: Layout>(
 
 fn map<L: Layout>(jobs: &Mutex<Receiver<Job>>, mut mapper: Mapper<'_, L>) {
     loop {
-        // Whoever waits for a job holds the lock; the others wait for that.
+        // The thread that waits for a job holds the lock; the others wait for the lock.
         let job = lock(jobs).recv();
         let Ok(Some((mut block, mapped))) = job else { return };
         mapper.map(&mut block);
-        // Nobody wants it once the writer has stopped.
+        // Once the writer has stopped, nobody receives this.
         let _ = mapped.send(block);
     }
 }
@@ -119,13 +119,13 @@ fn write(
     sink: &mut impl FnMut(&Block) -> Result<(), Failure>,
 ) -> Result<Written, Failure> {
     for next in nexts {
-        // A thread that panicked sends nothing; the scope tells of it.
+        // A thread that panicked sends nothing. The scope reports the panic.
         let Ok(block) = next.recv() else { return Ok(Written::Enough) };
         sink(&block)?;
         if block.done.stopped {
             return Ok(Written::Enough);
         }
-        // Nobody wants it once everything is read.
+        // Once everything is read, nobody receives this.
         let _ = free.send(block);
     }
     Ok(Written::All)

@@ -1,4 +1,4 @@
-//! The bar on a terminal: how far, how fast, and how long still.
+//! The progress bar on a terminal: how far, how fast, and how long still.
 
 use std::{
     fmt::{self, Display},
@@ -15,16 +15,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use super::{input::Position, interrupt::Litter, screen::Screen};
 use crate::cli::say::tell;
 
-/// What is over sooner needs no bar.
+/// A run that ends sooner shows no bar.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
-/// How often the bar is drawn while nothing comes.
+/// How often the bar is redrawn while no rows come.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Draws a second, at most.
+/// Maximum redraws a second.
 const DRAWS_PER_SECOND: u8 = 10;
 
-/// Where nobody looks, there is no bar.
+/// Who watches the run. Without a terminal there is no bar.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
     Terminal,
@@ -37,7 +37,7 @@ impl Audience {
     }
 }
 
-/// How far a run has come.
+/// The progress of a run.
 pub(super) struct Progress {
     bar: ProgressBar,
     position: Position,
@@ -48,7 +48,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of `bytes` of input, where it is known how long that is, read up to a position.
+    /// The progress in an input of `bytes`, if its length is known, by the position up to which it was read.
     pub(super) fn new(audience: Audience, bytes: Option<u64>, position: Position, litter: &Litter) -> Self {
         let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -61,14 +61,14 @@ impl Progress {
         let style = ProgressStyle::with_template(template).expect("the template is right");
         let style = style.with_key("rate", move |_: &ProgressState, f: &mut dyn fmt::Write| {
             let rows = counted.load(Ordering::Relaxed);
-            // A bar that cannot be drawn is no reason to stop.
+            // If the bar cannot be drawn, the run goes on.
             let _ = write!(f, "{}", Rate { rows, took: began.elapsed() });
         });
         bar.set_style(style);
         Self { bar, position, audience, rows, began, litter: litter.clone() }
     }
 
-    /// Another block is done.
+    /// Counts a block as done.
     pub(super) fn advance(&mut self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.bar.set_position(self.position.bytes());
@@ -80,12 +80,12 @@ impl Progress {
         }
     }
 
-    /// Tells people something, above the bar.
+    /// Writes a message above the bar.
     pub(super) fn tell(&self, message: impl Display) {
         self.bar.suspend(|| tell(message));
     }
 
-    /// Takes the bar away, and gives what it said of the rate; nothing of a run that was over at once.
+    /// Removes the bar, and returns its text about the rate. That is empty for a run that ended at once.
     pub(super) fn finish(&self) -> String {
         self.bar.finish_and_clear();
         let (rows, took) = (self.rows.load(Ordering::Relaxed), self.began.elapsed());
@@ -94,7 +94,7 @@ impl Progress {
     }
 }
 
-/// Rows a second, with as many digits as mean something.
+/// Rows a second, with as many digits as are meaningful.
 struct Rate {
     rows: u64,
     took: Duration,

@@ -1,20 +1,21 @@
-//! The record of runs that open UIDs: a line before anything is opened, and one that tells how many there were.
+//! The audit record of runs that open UIDs: one line before the first UID is opened, and one with the counts at the
+//! end.
 
 use serde_json::{Value, json};
 
 use super::{BulkArgs, counts::Counts};
 use crate::{audit::journal::Journal, cli::failure::Failure, item::Mode, keyring::KeyRing};
 
-/// Where a run is recorded; nowhere, if it opens nothing.
+/// The record of a run, or nothing if the run opens no UID.
 pub(super) struct Record(Option<Entry>);
 
 struct Entry {
     journal: Journal,
-    /// What is about to be opened.
+    /// The fields of the first line: what is about to be opened.
     fields: Value,
 }
 
-/// Where runs are recorded. Who can only read the ring is told of another place.
+/// The journal for runs. If the ring's folder is read-only, the error suggests another place.
 fn journal(args: &BulkArgs, command: &'static str) -> Result<Journal, Failure> {
     let is_beside = args.ring.configuration()?.is_none_or(|config| config.audit.to.is_none());
     args.ring.open_journal(command)?.map_err(|error| match error.is_read_only() && is_beside {
@@ -47,12 +48,12 @@ impl Record {
         Ok(Self(Some(Entry { journal: journal(args, command)?, fields })))
     }
 
-    /// Records who is about to open what, with which keys. What cannot be recorded is not done.
+    /// Records who is about to open what, with which keys. If this fails, the run must not begin.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
         self.0.as_mut().map_or(Ok(()), |entry| Ok(entry.journal.announce(entry.fields.take())?))
     }
 
-    /// Records how many values were opened, of a run that ended well or not.
+    /// Records how many values were opened, also for a run that failed.
     pub(super) fn end(&mut self, counts: &Counts) -> Result<(), Failure> {
         let Some(entry) = &mut self.0 else { return Ok(()) };
         Ok(entry.journal.conclude(json!({"rows": counts.rows, "mapped": counts.mapped, "failed": counts.failed()}))?)

@@ -1,4 +1,4 @@
-//! What is told of a run: the rows that failed, and counts. Never a value, unless somebody asked for them.
+//! The report of a run: the rows that failed, and the counts. It shows values only if somebody asked for them.
 
 use std::{fmt, fmt::Write as _};
 
@@ -13,27 +13,27 @@ use super::{
 };
 use crate::cli::failure::Failure;
 
-/// Rows that are told on stderr, one by one.
+/// Maximum rows that are reported one by one on stderr.
 const TOLD_MAX: usize = 20;
 
-/// Characters that are shown of a value.
+/// Maximum characters that are shown of a value.
 const VALUE_CHARS_MAX: usize = 128;
 
-/// Whether values are told with the rows that failed.
+/// Whether the report shows the values that failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Values {
     Hidden,
     Shown,
 }
 
-/// Tells which rows failed: all of them to a file, or the first ones on stderr; and keeps those that
-/// are left out.
+/// Reports which rows failed: all of them to a file, or the first ones on stderr. Also keeps the rows that are left
+/// out.
 pub(super) struct RowReport {
     file: Option<UnfinishedFile>,
     rejects: Option<UnfinishedFile>,
     values: Values,
     told: usize,
-    /// Rows before the next block, a header included.
+    /// Rows before the next block, including a header.
     rows: u64,
     pub(super) counts: Counts,
 }
@@ -43,14 +43,14 @@ impl RowReport {
         Self { file, rejects, values, told: 0, rows: 0, counts: Counts::default() }
     }
 
-    /// There are rows of so many bytes that are not mapped: a header.
+    /// Counts rows that are not mapped, such as a header, and their bytes.
     pub(super) fn skip(&mut self, rows: u64, bytes: u64) {
         self.rows += rows;
         self.counts.bytes_in += bytes;
         self.counts.bytes_out += bytes;
     }
 
-    /// Takes in what became of a block.
+    /// Adds the results of a block.
     pub(super) fn add(&mut self, block: &Block, names: &Names, progress: &Progress) -> Result<(), Failure> {
         if let Some(file) = &mut self.file {
             let mut text = Zeroizing::new(String::new());
@@ -76,12 +76,12 @@ impl RowReport {
         Ok(())
     }
 
-    /// The row after those that were taken in.
+    /// The number of the row after those that were added.
     pub(super) fn next_row(&self) -> u64 {
         self.rows + 1
     }
 
-    /// Completes the files, and tells how many rows were not told one by one.
+    /// Completes the files, and says how many failed rows were not shown one by one.
     pub(super) fn finish(&mut self, progress: &Progress) -> Result<(), Failure> {
         if let Some(rejects) = self.rejects.take() {
             rejects.finish()?;

@@ -11,7 +11,7 @@ pub(super) enum RowError {
     Item(ItemError),
     /// It has more or fewer cells than the first row.
     WrongShape,
-    /// A quote stands where RFC 4180 has none, or nothing closes one, or there is a NUL.
+    /// A quote stands where RFC 4180 allows none, or is never closed, or there is a NUL.
     WrongQuoting,
     /// It is longer than rows may be.
     TooLong,
@@ -19,17 +19,17 @@ pub(super) enum RowError {
     NotUtf8,
     /// It has nothing where the JSON pointer points.
     MissingColumn,
-    /// It is no JSON, or several JSON values.
+    /// It is not JSON, or it is several JSON values.
     NotJson,
-    /// A name that the JSON pointer names is in it twice.
+    /// A key on the path of the JSON pointer occurs twice.
     RepeatedKey,
-    /// There is something else than a string of digits or a string.
+    /// Its value is neither a string nor a number of digits only.
     NotAString,
-    /// It is no number, where only numbers are wanted.
+    /// Its value is not a number, and only numbers are wanted.
     NotANumber,
-    /// It is no number, and this is what happened to it. Where only numbers are wanted it is an error.
+    /// Its value is not a number, and this damage is the reason. It is an error only if only numbers are wanted.
     Damaged(Damage),
-    /// Beside its value is what reads as a number. Never an error of its own.
+    /// It has something like a number outside the mapped columns. On its own this is never an error.
     NumberLeft,
 }
 
@@ -58,7 +58,7 @@ impl RowError {
         ItemError::ALL.into_iter().map(Self::Item).chain(Self::OWN)
     }
 
-    /// The error as it is written in reports.
+    /// The name of the error in reports.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Item(error) => error.code(),
@@ -76,7 +76,7 @@ impl RowError {
         }
     }
 
-    /// Its place among all of them.
+    /// Its index among all errors.
     pub(super) fn index(self) -> usize {
         match self {
             Self::Item(error) => error as usize,

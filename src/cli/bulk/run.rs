@@ -23,13 +23,13 @@ use crate::cli::{
     say::{print, tell},
 };
 
-/// What is told at the end.
+/// What is printed at the end of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closing {
     Nothing,
-    /// The counts, beside the results.
+    /// The counts, in addition to the results.
     Counts,
-    /// The counts, which are the result: as text, or as JSON.
+    /// The counts are the result: as text, or as JSON.
     Census,
     CensusAsJson,
 }
@@ -41,18 +41,18 @@ pub(super) struct Run<'a> {
     report: RowReport,
     progress: Progress,
     closing: Closing,
-    /// Whether somebody said what becomes of rows that fail.
+    /// Whether somebody said what happens to rows that fail.
     expects_failures: bool,
     in_place: InPlace,
     record: Record,
     is_strict: bool,
     is_dry: bool,
-    /// What the columns are called.
+    /// The names of the columns.
     names: Names,
 }
 
 impl<'a> Run<'a> {
-    /// Gets everything ready that a run writes to.
+    /// Opens everything that a run writes to.
     pub(super) fn begin(
         args: &BulkArgs,
         task: Task<'a>,
@@ -96,12 +96,12 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The columns are called so.
+    /// Sets the names of the columns.
     pub(super) fn with_names(self, names: Names) -> Self {
         Self { names, ..self }
     }
 
-    /// Maps all rows of `input`, behind a `preamble` of so many rows that are as they were.
+    /// Maps all rows of `input` after a `preamble` of some rows that is written unchanged.
     pub(super) fn map<L: Layout>(
         mut self,
         input: Input,

@@ -1,7 +1,7 @@
-//! A look at what stays beside the column: cells that hold what reads as a phone number of the key's region.
+//! Looks outside the mapped columns for cells that hold something like a phone number of the key's region.
 //!
-//! Looking at every byte costs too much: digits of a number, and what may stand between them, are so many bytes in a row,
-//! at least, that one byte in as many shows whether there are any.
+//! Looking at every byte would cost too much. A number with its separators takes at least `digits_min` bytes in a row,
+//! so looking at one byte in every `digits_min` is enough to find it.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,33 +10,33 @@ use zeroize::Zeroizing;
 
 use crate::phone::{Numbering, digits::digit_value};
 
-/// Labels that are counted one by one; the rest goes together.
+/// Labels that are counted separately; all others are counted together.
 const LABELS_MAX: usize = 64;
 
-/// Bytes of the longest stretch that is looked at: longer ones are no phone numbers.
+/// Maximum bytes of a stretch: a longer one is no phone number.
 const STRETCH_BYTES_MAX: usize = 64;
 
-/// Where, in a row, something was found.
+/// Where in a row something was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Label {
     /// In this cell of CSV, counted from 0.
     Cell(usize),
-    /// Behind this key of JSON.
+    /// After this key of JSON.
     Key(String),
     /// Somewhere else.
     Elsewhere,
 }
 
-/// How far labels of a row are known.
+/// How far the labels of a row are known.
 #[derive(Default)]
 pub(super) struct Labelled {
-    /// Where the last thing was found, or the cell begins in which it was.
+    /// The place of the last find, or the beginning of its cell.
     pub(super) from: usize,
-    /// Its label, if anything was found.
+    /// The label of the last find, if there was one.
     pub(super) label: Option<Label>,
 }
 
-/// How many cells were found, and where.
+/// How many cells look like numbers, by label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left(BTreeMap<Label, u64>);
 
@@ -60,16 +60,16 @@ impl Left {
     }
 }
 
-/// What is looked for.
+/// The scan for numbers.
 pub(super) struct Scan<'t> {
     numbering: &'t Numbering,
-    /// Which bytes phone numbers are written with.
+    /// The bytes that phone numbers are written with.
     parts: [bool; 256],
     digits_min: usize,
 }
 
 impl<'t> Scan<'t> {
-    /// A look for numbers in rows whose cells are apart by `delimiter`, if by one.
+    /// A scan of rows whose cells are separated by `delimiter`, if that is given.
     pub(super) fn new(numbering: &'t Numbering, delimiter: Option<u8>) -> Self {
         let mut parts = [false; 256];
         b"0123456789 +-./()[]".iter().for_each(|part| parts[usize::from(*part)] = true);
@@ -79,13 +79,13 @@ impl<'t> Scan<'t> {
         Self { numbering, parts, digits_min: numbering.digits_min() }
     }
 
-    /// Whether `bytes` may have digits that are no ASCII: those of full width, of Arabic and of Persian.
+    /// Whether `bytes` may have digits outside ASCII: full-width, Arabic or Persian ones.
     pub(super) fn may_have_wide_digits(bytes: &[u8]) -> bool {
         let [full_width, arabic, persian] = WIDE_DIGITS;
         memchr3(full_width, arabic, persian, bytes).is_some()
     }
 
-    /// The same as [`Scan::look`], where digits may be no ASCII.
+    /// Like [`Scan::look`], for digits that may be outside ASCII.
     pub(super) fn look_wide(&self, row: &[u8], place: Range<usize>, mut hit: impl FnMut(usize)) {
         let text = match str::from_utf8(&row[place.clone()]) {
             Ok(text) if Self::may_have_wide_digits(text.as_bytes()) => text,
@@ -96,7 +96,7 @@ impl<'t> Scan<'t> {
         self.look(&folded, 0..folded.len(), |at| hit(places[at]));
     }
 
-    /// Gives `hit` the place of each number in these bytes of a row.
+    /// Calls `hit` with the place of each number in these bytes of a row.
     pub(super) fn look(&self, row: &[u8], place: Range<usize>, mut hit: impl FnMut(usize)) {
         let is_part = |at: usize| self.parts[usize::from(row[at])];
         let (mut floor, mut at) = (place.start, place.start + self.digits_min - 1);
@@ -116,7 +116,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Whether a stretch of digits, and of what may stand between them, has a number in it.
+    /// Whether a stretch of digits and separators contains a number.
     fn has_number(&self, text: &[u8]) -> bool {
         if text.len() > STRETCH_BYTES_MAX || count_digits(text) < self.digits_min {
             return false;
@@ -135,10 +135,10 @@ impl<'t> Scan<'t> {
     }
 }
 
-/// What begins the UTF-8 of digits of full width (U+FF10 and on), Arabic (U+0660) and Persian ones (U+06F0).
+/// The first bytes in UTF-8 of full-width (from U+FF10), Arabic (from U+0660) and Persian (from U+06F0) digits.
 const WIDE_DIGITS: [u8; 3] = [0xEF, 0xD9, 0xDB];
 
-/// The ASCII of a character that numbers are written with; NUL, which no number has, for others.
+/// The ASCII form of a character that numbers are written with. For others: NUL, which no number contains.
 fn folded(c: char) -> u8 {
     let ascii = match c {
         '\u{3000}' => ' ',
@@ -155,7 +155,7 @@ fn count_digits(text: &[u8]) -> usize {
     text.iter().filter(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Whether a piece is a date, or part of one: groups of 4, 2 and 2 digits in some order.
+/// Whether a piece is a date or part of one: groups of 4, 2 and 2 digits in some order.
 fn is_date(piece: &[u8]) -> bool {
     let mut groups: [usize; 3] = [0; 3];
     let mut count = 0;
@@ -175,7 +175,7 @@ fn is_fraction(piece: &[u8]) -> bool {
     points == 1 && piece.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
 }
 
-/// Whether a piece is an address of the Internet Protocol.
+/// Whether a piece is an IPv4 address.
 fn is_address(piece: &[u8]) -> bool {
     let groups = piece.split(|byte| *byte == b'.');
     groups.clone().count() == 4 && groups.into_iter().all(|group| matches!(group.len(), 1..=3))

@@ -1,4 +1,4 @@
-//! The line of the terminal that the bar is on.
+//! The terminal line of the progress bar.
 
 use std::{
     io::{self, Write as _, stderr},
@@ -9,22 +9,22 @@ use indicatif::TermLike;
 
 use crate::lock::lock;
 
-/// Columns of a terminal that does not say how many it has.
+/// Columns of a terminal that does not report its width.
 const WIDTH_DEFAULT: u16 = 80;
 
-/// Standard error, whose cursor waits at the beginning of the bar's line, and not behind its end: the `^C` that a terminal
-/// shows when somebody ends the run would go on to the next line, and clearing the bar would miss it.
+/// Standard error, with the cursor at the beginning of the bar's line instead of its end. Otherwise the `^C` that a
+/// terminal shows on an interrupt would continue on the next line, and clearing the bar would miss it.
 #[derive(Debug, Default)]
 pub(super) struct Screen(Mutex<String>);
 
 impl Screen {
-    /// Adds to what is written at once, so that no half of it is ever seen.
+    /// Adds text to the next write, so that it never appears in halves.
     fn push(&self, text: &str) -> io::Result<()> {
         lock(&self.0).push_str(text);
         Ok(())
     }
 
-    /// Moves the cursor, in one of the four directions that ANSI names by letters.
+    /// Moves the cursor in one of the four directions, which ANSI names by letters.
     fn go(&self, far: usize, letter: char) -> io::Result<()> {
         if far == 0 { Ok(()) } else { self.push(&format!("\u{1b}[{far}{letter}")) }
     }

@@ -1,8 +1,8 @@
-//! Files that are no text of rows, known by their first bytes.
+//! Recognises files that are not rows of text by their first bytes.
 
 use std::fmt;
 
-/// First bytes, the kind of file that begins so, and what to do with it.
+/// First bytes, the kind of file that begins with them, and the remedy.
 const KINDS: &[(&[u8], &str, &str)] = &[
     (b"\x1f\x8b", "compressed by gzip", "a file's name ends in .gz, or gzip -dc FILE | callveil …"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "a file's name ends in .zst, or zstd -dc FILE | callveil …"),
@@ -18,10 +18,10 @@ const KINDS: &[(&[u8], &str, &str)] = &[
 /// Byte order marks of UTF-16.
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// These are words, too: files of those kinds have a NUL.
+/// These are also ordinary words. Files of these kinds contain a NUL.
 const WORDS: [&[u8]; 2] = [b"ORC", b"BZh"];
 
-/// A file that is no UTF-8 text.
+/// A file that is not UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotText {
     kind: &'static str,
@@ -37,13 +37,13 @@ impl fmt::Display for NotText {
 
 impl std::error::Error for NotText {}
 
-/// Whether these first bytes could become those of a known kind if there were more.
+/// Whether these first bytes could be the beginning of a known kind's first bytes.
 pub(super) fn may_become_one(bytes: &[u8]) -> bool {
     let magics = KINDS.iter().map(|(magic, ..)| *magic).chain(UTF16_MARKS);
     magics.into_iter().any(|magic| magic.len() > bytes.len() && magic.starts_with(bytes))
 }
 
-/// Checks that a file which begins with these bytes may be UTF-8 text.
+/// Checks that a file that begins with these bytes may be UTF-8 text.
 ///
 /// # Errors
 /// [`NotText`] says what it is instead.
@@ -62,7 +62,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), NotText> {
     })
 }
 
-/// Checks that a file which begins with these bytes may be text of some encoding.
+/// Checks that a file that begins with these bytes may be text in some encoding.
 ///
 /// # Errors
 /// [`NotText`] says what it is instead.
@@ -76,7 +76,7 @@ pub(super) fn check_container(bytes: &[u8]) -> Result<(), NotText> {
     Ok(())
 }
 
-/// Whether these bytes are UTF-8; the last character may not be whole.
+/// Whether these bytes are UTF-8. The last character may be incomplete.
 fn is_utf8(bytes: &[u8]) -> bool {
     match str::from_utf8(bytes) {
         Ok(_) => true,
@@ -84,7 +84,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether these bytes begin with a mark of UTF-16, or every other one is NUL, as in its ASCII.
+/// Whether these bytes begin with a UTF-16 mark, or every second one is NUL, as in ASCII text as UTF-16.
 fn looks_like_utf16(bytes: &[u8]) -> bool {
     let is_half = |first: usize| bytes.len() >= 4 && bytes[first..].iter().step_by(2).all(|byte| *byte == 0);
     UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark)) || is_half(0) != is_half(1)

@@ -1,4 +1,4 @@
-//! What is done with rows.
+//! What to do with rows.
 
 use jiff::Timestamp;
 
@@ -18,16 +18,16 @@ pub(super) enum OnError {
     Drop,
 }
 
-/// What is written of each row.
+/// What is written for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// The row, with another value.
+    /// The row, with its value replaced.
     Row,
-    /// A JSON object with the value, and what became of it.
+    /// A JSON object with the value and its result.
     Object,
 }
 
-/// What is done with every row, the same on all threads.
+/// What to do with every row. It is the same on all threads.
 pub(super) struct Task<'t> {
     pub(super) tokenizer: &'t Tokenizer,
     pub(super) context: &'t Context,
@@ -35,18 +35,18 @@ pub(super) struct Task<'t> {
     pub(super) mode: Mode,
     pub(super) on_error: OnError,
     pub(super) style: Style,
-    /// How texts are read: by the primary key's rules.
+    /// How texts are read: by the rules of the primary key.
     pub(super) numbering: &'t Numbering,
     /// Whether all keys have the same rules.
     pub(super) has_one_numbering: bool,
-    /// Whether numbers are mended that somebody put something around.
+    /// Whether numbers with something around them are repaired.
     pub(super) repairs: bool,
-    /// Whether texts that are no numbers fail.
+    /// Whether texts that are not numbers fail.
     pub(super) only_numbers: bool,
-    /// How numbers are written that were UIDs.
+    /// The form of decoded numbers.
     pub(super) form: NumberForm,
-    /// Whether texts that a spreadsheet would run are kept from that.
+    /// Whether texts are guarded that a spreadsheet would run.
     pub(super) guards_formulas: bool,
-    /// Texts that stand for there being none.
+    /// Texts that stand for no value.
     pub(super) nulls: &'t [String],
 }

@@ -23,16 +23,16 @@ use crate::{
     operate::ring_in_use::RingInUse,
 };
 
-/// How long one replica is waited for.
+/// The timeout for one replica.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of the longest answer that is read.
+/// Maximum bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The place of a URL, and what the replica there says, or why it says nothing.
+/// The index of a URL, and the answer of the replica there or the reason why there is none.
 pub(super) type Answer = (usize, Result<RingInUse, String>);
 
-/// What each of `urls` answers, in their order.
+/// The answers of all `urls`, in their order.
 pub(super) fn ask_all(urls: &[Uri], admin: &AdminArgs) -> Result<Vec<Answer>, Failure> {
     let (token, connector) = (admin.token()?, admin.connector()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;

@@ -1,4 +1,4 @@
-//! What the replicas have, beside the ring at hand: the file that they are to get.
+//! Compares the replicas with the ring at hand: the file that they are to get.
 
 use std::path::PathBuf;
 
@@ -13,18 +13,18 @@ use crate::{
 
 /// The ring at hand.
 pub(super) enum AtHand {
-    /// This one, of the file at this path.
+    /// The ring that was read from the file at this path.
     Ring(PathBuf, Box<KeyRing>),
-    /// None that could be read, and why not.
+    /// The ring could not be read, for this reason.
     Unread(String),
-    /// None was named, and there is none where one is by default.
+    /// No ring was named, and there is none at the default path.
     Nothing,
 }
 
-/// The ring that `args` name, or the one by default, if it is there and can be read.
+/// The ring that `args` name, or the one at the default path if it exists and can be read.
 ///
 /// # Errors
-/// One that is named cannot be read.
+/// A ring that is named cannot be read.
 pub(super) fn read(args: &RingArgs) -> Result<AtHand, Failure> {
     let path = args.locate()?.0.path;
     let is_named = args.keyring.is_some() || args.config.is_some();
@@ -39,7 +39,7 @@ pub(super) fn read(args: &RingArgs) -> Result<AtHand, Failure> {
 }
 
 impl Fleet {
-    /// Tells of replicas that have another ring than the one at hand.
+    /// Reports replicas whose ring differs from the ring at hand.
     pub(super) fn compare(&mut self, at_hand: &AtHand) {
         let (path, ring) = match at_hand {
             AtHand::Ring(path, ring) => (path.display(), ring),
@@ -65,7 +65,7 @@ impl Fleet {
         if problems.is_empty() && !self.replicas.is_empty() {
             self.notes.push(format!("those that answered have generation {generation}, as {path} has"));
         }
-        // One that no replica has is in no answer.
+        // A key that no replica has is in none of their answers.
         for key in ring.pending(Timestamp::now()) {
             let is_known = |replica: &RingInUse| replica.keys.iter().any(|theirs| theirs.id == key.id);
             if !self.replicas.is_empty() && !self.replicas.iter().any(|(_, replica)| is_known(replica)) {

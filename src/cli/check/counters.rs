@@ -1,4 +1,4 @@
-//! Whether a key is still used: what replicas decoded with it, and since when they would know.
+//! Whether a key is still used: what replicas decoded with it, and how far back their counters reach.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 use super::Fleet;
 use crate::{cli::say::countdown, ids::KeyId};
 
-/// How long nobody may have decoded with a key that may be disabled.
+/// How long no replica may have decoded with a key before the key may be disabled.
 #[derive(Clone, Copy)]
 pub(super) enum Quiet {
-    /// Since then: a replica that cannot know is a problem.
+    /// Since this time. A replica whose counters do not reach back that far is a problem.
     Since(Timestamp),
-    /// For so long.
+    /// For this long.
     For(SignedDuration),
 }
 
 impl Fleet {
-    /// A key may be disabled once no replica decodes with it any more.
+    /// Checks which keys no replica decodes with any more: these may be disabled.
     pub(super) fn check_counters(&mut self, quiet: Quiet, disable: Option<KeyId>) {
         let Some(latest_start) = self.replicas.iter().map(|(_, replica)| replica.started).max() else { return };
         let from = match quiet {
@@ -51,7 +51,7 @@ impl Fleet {
         keys.fold((0, None), |(count, last), key| (count.saturating_add(key.decoded), key.last_decoded.max(last)))
     }
 
-    /// Whether this key is in use, and what is to be told of it.
+    /// Whether this key is in use, and the sentence that says so.
     fn judge(&self, id: KeyId, from: Timestamp, latest_start: Timestamp) -> (bool, String) {
         let (count, last) = self.decoded(id);
         let told = match last {

@@ -1,4 +1,4 @@
-//! `callveil keys check`: what the replicas know and did, before a key activates or goes.
+//! `callveil keys check`: what the replicas know and did, before a key is activated or removed.
 
 mod ask;
 mod at_hand;
@@ -27,7 +27,7 @@ use crate::{
     operate::ring_in_use::RingInUse,
 };
 
-/// Clocks further apart than this are told of.
+/// Clocks that differ by more than this are reported.
 const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Args)]
@@ -62,12 +62,12 @@ pub(super) struct CheckArgs {
     html: Option<PathBuf>,
 }
 
-/// Replicas that answered, by URL, each instance once.
+/// The replicas that answered, with their URL, each instance once.
 pub(super) struct Fleet {
     replicas: Vec<(String, RingInUse)>,
     asked: Timestamp,
     unasked: usize,
-    /// Those that could not be asked, and why.
+    /// The replicas that could not be asked, and why.
     silent: Vec<(String, String)>,
     problems: Vec<String>,
     notes: Vec<String>,
@@ -78,7 +78,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return Err(Failure::usage("--since is in the future"));
     }
     args.html.as_deref().map_or(Ok(()), report::check)?;
-    // Read first: it may ask for a passphrase.
+    // This comes first, because it may ask for a passphrase.
     let at_hand = at_hand::read(&args.ring)?;
     let mut fleet = Fleet::ask(&args.urls, &args.admin)?;
     fleet.check_instances(args.expect);
@@ -121,7 +121,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// When the replicas last opened a UID of this key, for people; nothing where none was asked.
+    /// When each replica last opened a UID of this key, as text. Empty if no replica was asked.
     pub(super) fn last_used(&self, id: KeyId) -> Vec<String> {
         let told = self.replicas.iter().map(|(url, replica)| {
             let used = replica.keys.iter().find(|key| key.id == id).and_then(|key| key.last_decoded);
@@ -189,7 +189,7 @@ impl Fleet {
         }
     }
 
-    /// Two replicas whose rings of one generation differ, and that generation.
+    /// Two replicas with different rings of the same generation, and that generation.
     fn apart(&self) -> Option<(&str, &str, u64)> {
         self.replicas.iter().enumerate().find_map(|(at, (url, replica))| {
             let differs = |(_, other): &&(String, RingInUse)| {
@@ -200,7 +200,7 @@ impl Fleet {
         })
     }
 
-    /// A pending key may activate once every replica has it.
+    /// Checks which pending keys every replica has: these may activate.
     fn check_pending(&mut self) {
         let mut seen = HashSet::new();
         for (_, replica) in &self.replicas {
@@ -252,7 +252,7 @@ impl Fleet {
     }
 }
 
-/// The key that makes a replica's UIDs, for people.
+/// The key that makes a replica's UIDs, as text.
 fn primary_of(replica: &RingInUse) -> String {
     replica.primary().map_or_else(String::new, |id| id.to_string())
 }

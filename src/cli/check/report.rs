@@ -1,4 +1,4 @@
-//! `keys check --html FILE`: what was found, as a page.
+//! `keys check --html FILE`: the findings as a page.
 
 use std::{io, path::Path};
 
@@ -17,16 +17,16 @@ use crate::{
     version::VERSION,
 };
 
-/// Bytes of a file that tell whether it is a page of ours.
+/// Bytes at the beginning of a file that show whether it is one of our pages.
 const HEAD_BYTES: u64 = 512;
 
-/// Writes the page, complete or not at all. `urls` are those that were asked, in their order.
+/// Writes the page completely or not at all. `urls` are the URLs that were asked, in their order.
 pub(super) fn write(fleet: &Fleet, urls: &[Uri], path: &Path) -> Result<(), Failure> {
     bulk::write_whole(path, page::fleet(&figures(fleet, urls)).as_bytes())
 }
 
-/// Whether the page may go to `path`: it may take the place of another page and of nothing else, be it a key ring, an
-/// identity, a token, a configuration or a log.
+/// Checks that the page may be written to `path`. It may replace another page but nothing else: no key ring, identity,
+/// token, configuration or log.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let refuse = |why| Err(Failure::usage(format_args!("--html {}: {why}", path.display())));
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -44,7 +44,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What the page tells.
+/// The figures of the page.
 fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
     let newest = fleet
         .replicas
@@ -58,7 +58,7 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
         let answer = match (silent, replica, newest) {
             (Some((_, reason)), _, _) => Err(reason.clone()),
             (None, Some((_, replica)), Some(newest)) => Ok(answer(replica, newest, fleet.asked)),
-            // The same instance as another: it is told of among the notes.
+            // It is the same instance as another, which the notes say.
             _ => return None,
         };
         Some((url, answer))
@@ -74,7 +74,7 @@ fn figures(fleet: &Fleet, urls: &[Uri]) -> page::Fleet {
     }
 }
 
-/// What is to be done before anything else: the newest ring goes to whoever lacks it.
+/// The first thing to do: hand the newest ring to every replica that lacks it.
 fn to_hand_over<'f>(fleet: &'f Fleet, newest: Option<&'f RingInUse>) -> impl Iterator<Item = String> + use<'f> {
     fleet.replicas.iter().filter_map(move |(url, replica)| {
         let newest = newest.filter(|newest| newest.ring == replica.ring && newest.generation > replica.generation)?;
@@ -107,7 +107,7 @@ fn answer(replica: &RingInUse, newest: &RingInUse, asked: Timestamp) -> Answer {
     }
 }
 
-/// A key of the newest ring, with what all replicas did with it.
+/// A key of the newest ring, with the figures of all replicas.
 fn key_of(key: &KeyInUse, fleet: &Fleet) -> FleetKey {
     let theirs = |replica: &RingInUse| replica.keys.iter().any(|theirs| theirs.id == key.id);
     let missing_on = fleet.replicas.iter().filter(|(_, replica)| !theirs(replica)).map(|(url, _)| url.clone());

@@ -1,4 +1,4 @@
-//! Asks an endpoint as CCC does: HTTP/1.1, one request after another, over a connection that is kept where it lasts.
+//! Asks an endpoint as CCC does: HTTP/1.1, one request after another, on a connection that is kept open if possible.
 
 use data_encoding::BASE64;
 use http::{
@@ -25,20 +25,20 @@ use super::{
 };
 use crate::item::Mode;
 
-/// Bytes of the longest answer that is read.
+/// Maximum bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// What an admin listener says at `/healthz`.
+/// Part of what an admin listener answers at `/healthz`.
 const ALIVE: &[u8] = b"\"status\":\"alive\"";
 
-/// How long all requests together may take.
+/// The time limit for all requests together.
 const TOTAL_MAX: Duration = Duration::from_secs(120);
 
-/// What to do about something that does not speak HTTP.
+/// The remedy for something that does not speak HTTP.
 const NO_HTTP: &str =
     "something else listens there, or a proxy cuts the connection: compare the port, and look at its log";
 
-/// Status, `WWW-Authenticate`, and the body.
+/// The status, `WWW-Authenticate`, and the body.
 type Received = (StatusCode, Option<HeaderValue>, Bytes);
 
 type Sender = http1::SendRequest<Full<Bytes>>;
@@ -51,15 +51,15 @@ pub(super) struct EndpointClient {
     target: Target,
     connector: Option<TlsConnector>,
     kept: Option<Sender>,
-    /// Connections so far.
+    /// How many connections were opened so far.
     pub(super) connections: usize,
     deadline: Instant,
 }
 
-/// The header of these credentials.
+/// The `Authorization` header with these credentials.
 ///
 /// # Errors
-/// They cannot be sent.
+/// The reason why they cannot be sent.
 pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, &'static str> {
     let mut pair = Zeroizing::new(String::with_capacity(user.len() + 1 + password.len()));
     pair.extend([user, ":", password]);
@@ -72,15 +72,15 @@ pub(super) fn basic(user: &str, password: &str) -> Result<HeaderValue, &'static 
 }
 
 impl EndpointClient {
-    /// A client of `target`, by TLS with `connector`.
+    /// A client of `target`, over TLS if there is a `connector`.
     pub(super) fn new(target: Target, connector: Option<TlsConnector>) -> Self {
         Self { target, connector, kept: None, connections: 0, deadline: Instant::now() + TOTAL_MAX }
     }
 
-    /// Asks for `numbers` to be mapped.
+    /// Asks the endpoint to map `numbers`.
     ///
     /// # Errors
-    /// Why there was no answer.
+    /// The reason why there was no answer.
     pub(super) async fn ask(
         &mut self,
         login: Option<&HeaderValue>,
@@ -97,7 +97,7 @@ impl EndpointClient {
         let sent = timeout_at(until, self.send_with_a_second_try(login, &body)).await;
         let (status, challenge, body) = match sent {
             Ok(reply) => reply?,
-            // The answer may still come, and would be taken for that to the next request.
+            // The answer may still come, and would be taken for the answer to the next request.
             Err(_) => {
                 self.kept = None;
                 return Err(Trouble::of_waiting(patience));
@@ -108,8 +108,8 @@ impl EndpointClient {
         Ok(Reply { status, challenge, kind, envelope, took: begun.elapsed() })
     }
 
-    /// What is there instead of an endpoint, where that can be told by asking otherwise: a port of TLS, or an admin
-    /// listener. Else `trouble`.
+    /// Checks what answers instead of an endpoint: a TLS port, or an admin listener. If it is neither, returns
+    /// `trouble`.
     pub(super) async fn explain(&self, trouble: Trouble) -> Trouble {
         if self.connector.is_none() && old_tls::speaks_tls(&self.target).await {
             return Trouble::of("the port speaks TLS, and the URL says http://", "say https:// here and to CCC");
@@ -135,7 +135,7 @@ impl EndpointClient {
         Ok((status, None, body.map_err(|_| Trouble::only("an answer torn"))?.to_bytes()))
     }
 
-    /// A kept connection may have been closed in the meantime, as HTTP lets everybody: then another is opened.
+    /// The endpoint may have closed the kept connection in the meantime, as HTTP allows. Then this opens another one.
     async fn send_with_a_second_try(&mut self, login: Option<&HeaderValue>, body: &Bytes) -> Result<Received, Trouble> {
         if let Some(mut sender) = self.kept.take()
             && sender.ready().await.is_ok()

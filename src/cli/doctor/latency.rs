@@ -1,4 +1,4 @@
-//! How long answers take, and whether connections last.
+//! How long answers take, and whether connections are kept open.
 
 use http::{HeaderValue, StatusCode};
 use tokio::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use super::{
 };
 use crate::item::Mode;
 
-/// What products like CCC wait for an answer on the way of a call. CCC's pages do not say how long it waits for this one; for
-/// its sibling, the callback of inbound calls, they say 5 s and two more tries.
+/// The time that products like CCC wait for an answer during a call. CCC's pages do not say how long it waits for this
+/// one. For its sibling, the callback of inbound calls, they say 5 s and two retries.
 const BUDGET: Duration = Duration::from_secs(3);
 
-/// Requests whose time is taken.
+/// How many requests are timed.
 const REQUESTS: usize = 100;
 
-/// How long all of them may take; fewer were made then.
+/// The time limit for all of them. If it is reached, fewer are made.
 const TOTAL_MAX: Duration = Duration::from_secs(30);
 
-/// A connection that lasts for fewer requests is not kept.
+/// If a connection serves fewer requests on average, connections count as not kept open.
 const REQUESTS_PER_CONNECTION_MIN: usize = 10;
 
-/// Asks over and over for `pair`, in one direction and the other.
+/// Sends the number and the UID of `pair` again and again.
 pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pair: &Pair) {
     let (begun, connections) = (Instant::now(), client.connections);
     let mut samples = Vec::with_capacity(REQUESTS);
@@ -65,7 +65,7 @@ pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, logi
 }
 
 fn judge_connections(report: &mut Report, requests: usize, opened: usize, ended_early: bool) {
-    // The request that failed may have taken its connection with it.
+    // The failed request may have broken its connection.
     let opened = if ended_early { opened.saturating_sub(1) } else { opened };
     if requests < REQUESTS_PER_CONNECTION_MIN {
         report.not_applicable(Check::KeepAlive, "too few requests to tell");
@@ -84,7 +84,7 @@ fn judge_connections(report: &mut Report, requests: usize, opened: usize, ended_
     }
 }
 
-/// Median and 99th percentile, by the nearest rank.
+/// The median and the 99th percentile, by the nearest-rank method.
 fn measure(samples: &mut [Duration]) -> Latency {
     samples.sort_unstable();
     let rank = |percent: usize| (samples.len() * percent).div_ceil(100).saturating_sub(1);

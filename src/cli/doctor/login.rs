@@ -1,4 +1,4 @@
-//! Whether those without the right credentials are refused.
+//! Whether requests without the right credentials are refused.
 
 use data_encoding::HEXLOWER;
 use http::StatusCode;
@@ -14,20 +14,20 @@ use crate::item::Mode;
 
 const REMEDY: &str = "answer 401 with WWW-Authenticate: Basic, before anything else of the request is looked at";
 
-/// Nothing that answers as an endpoint is there.
+/// An error: what answers there is not an endpoint.
 pub(super) struct NoEndpoint;
 
-/// How a request without the right credentials was met, from good to bad.
+/// The answer to a request without the right credentials, from good to bad.
 enum Challenge {
     Proper,
     Lax(String),
     None(String),
 }
 
-/// Judges how strangers are met.
+/// Judges the answers to requests without the right credentials.
 ///
 /// # Errors
-/// There is no use in asking on: what answers is no endpoint, or none that can be reached.
+/// There is no point in going on: what answers is no endpoint, or it cannot be reached.
 pub(super) async fn check(
     client: &mut EndpointClient,
     report: &mut Report,
@@ -45,7 +45,7 @@ pub(super) async fn check(
     let mut guess = [0; 16];
     let _ = getrandom::fill(&mut guess);
     let guess = HEXLOWER.encode(&guess);
-    // A wrong password, an empty one, and another user.
+    // These are a wrong password, an empty one, and another user.
     for (user, password) in [(user, &*guess), (user, ""), (&guess, &guess)] {
         let Ok(login) = client::basic(user, password) else { continue };
         let wrong = challenge_of(client.ask(Some(&login), Mode::PhoneToUid, &[number]).await);
@@ -58,7 +58,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// What is there instead of an endpoint.
+/// The trouble, if what answers is not an endpoint.
 fn no_endpoint(reply: &Result<Reply, Trouble>) -> Option<Trouble> {
     match reply {
         Err(trouble) => Some(Trouble::of(trouble.to_string(), trouble.remedy_or(REMEDY))),

@@ -1,5 +1,5 @@
-//! Whether numbers become UIDs and come back, as CCC's documentation says: one result per input, in order, with its
-//! `Key`; numbers as `00` and country code; and what is no UID gives no number.
+//! Whether numbers become UIDs and come back as CCC's documentation says: one result per input, in order, with its
+//! `Key`; numbers with `00` and the country code; and no number for a text that is not a UID.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::item::Mode;
 
-/// What nobody's UID is.
+/// A text that is nobody's UID.
 const NO_UID: &str = "no-such-uid-callveil-doctor";
 
-/// Characters of UIDs that are too many to hit another one by changing one of them.
+/// With this many characters, a UID with one changed character cannot be another valid UID by chance.
 const UNGUESSABLE_CHARS_MIN: usize = 32;
 
-/// A number as it was sent, its UID, and what that came back as.
+/// A number as it was sent, its UID, and the number that the UID came back as.
 pub(super) struct Pair {
     pub(super) written: String,
     pub(super) uid: String,
     phone: String,
 }
 
-/// Judges the mapping. Gives a pair that works, for whoever goes on.
+/// Judges the mapping. Returns a pair that works, for the checks after it.
 pub(super) async fn check(
     client: &mut EndpointClient,
     report: &mut Report,
@@ -56,7 +56,7 @@ pub(super) async fn check(
     pairs.into_iter().next()
 }
 
-/// One number, alone in its requests, so that its UID is known for sure.
+/// Maps one number, alone in its requests, so that its UID is certain.
 async fn learn(
     client: &mut EndpointClient,
     login: &HeaderValue,
@@ -118,7 +118,7 @@ fn judge_pairs(report: &mut Report, pairs: &[(&Number, Pair)]) {
     );
 }
 
-/// What is wrong with a batch.
+/// The faults of a batch.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct Faults {
     order: bool,
@@ -126,7 +126,7 @@ struct Faults {
     key: bool,
 }
 
-/// A batch with a repetition, in both modes.
+/// Checks a batch with a repeated item, in both modes.
 async fn check_batches(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, pairs: &[Pair]) {
     const BATCH: [usize; 4] = [2, 0, 1, 0];
     let mut faults = Faults::default();
@@ -163,9 +163,11 @@ async fn check_batches(client: &mut EndpointClient, report: &mut Report, login: 
     }
 }
 
-/// Judges the results of a batch of `known` inputs and values, which are at these places of it.
+/// Judges the results of a batch. `batch` gives the index of each input in `known`, which holds the inputs and their
+/// values.
 fn judge_batch(known: &[(&str, &str)], batch: &[usize], results: &[Item]) -> Faults {
-    // By the value, which nobody changes by mistake; by the key, where values are not the same each time.
+    // A result is recognised by its value, which is least likely to be mixed up, or else by its key, if values change
+    // each time.
     let place = |item: &Item| {
         let by_value = known.iter().position(|(_, value)| Some(*value) == item.value());
         by_value.or_else(|| known.iter().position(|(key, _)| *key == item.key))
@@ -174,7 +176,7 @@ fn judge_batch(known: &[(&str, &str)], batch: &[usize], results: &[Item]) -> Fau
     let expected: Vec<Option<usize>> = batch.iter().copied().map(Some).collect();
     let is_echo = |(item, place): (&Item, &Option<usize>)| {
         let same = place.is_some_and(|place| known[place].0 == item.key);
-        // Where the order is wrong, a key beside another's value is no second fault.
+        // If the order is wrong, a key beside the value of another is not a second fault.
         same || (found != expected && known.iter().any(|(key, _)| *key == item.key))
     };
     Faults {
@@ -184,7 +186,7 @@ fn judge_batch(known: &[(&str, &str)], batch: &[usize], results: &[Item]) -> Fau
     }
 }
 
-/// The places in the order in which they first occur.
+/// The places in the order of their first occurrence.
 fn once_each(places: &[Option<usize>]) -> Vec<Option<usize>> {
     let mut seen = Vec::new();
     places.iter().for_each(|place| {
@@ -217,7 +219,7 @@ async fn check_spellings(
     };
     let (mut other, mut begin) = (Vec::new(), 0);
     for group in &groups {
-        // The first group is of the number whose UID is known.
+        // The UID of the first group's number is known.
         let wanted = if begin == 0 { Some(uid) } else { value(begin) };
         let is_other = |at: &usize| value(begin + at).is_none() || value(begin + at) != wanted;
         other.extend((0..group.len()).filter(is_other).map(|at| group[at].0));
@@ -230,7 +232,8 @@ async fn check_spellings(
     }
 }
 
-/// What nobody's UID is, and a UID with one character changed where that is nobody's either, beside a good one.
+/// Checks a text that is nobody's UID, and a UID with one character changed, which is nobody's either, beside a good
+/// one.
 async fn check_unknown(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, good: &Pair) {
     let forged = (good.uid.chars().count() >= UNGUESSABLE_CHARS_MIN).then(|| forge(&good.uid));
     let mut inputs = vec![good.uid.as_str(), NO_UID];
@@ -261,7 +264,7 @@ async fn check_unknown(client: &mut EndpointClient, report: &mut Report, login: 
     }
 }
 
-/// `uid` with its last character but four changed to another of its kind.
+/// `uid` with its fifth character from the end changed to another of the same kind.
 fn forge(uid: &str) -> String {
     let place = uid.chars().count().saturating_sub(5);
     let changed = |c: char| match c {
@@ -300,7 +303,7 @@ mod tests {
         check(&[("one", "A"), ("two", "B"), ("one", "A"), ("three", "C")], true, false, false);
         check(&[("three", "C"), ("one", "A"), ("two", "B")], false, true, false);
         check(&[("THREE", "C"), ("ONE", "A"), ("TWO", "B"), ("ONE", "A")], false, false, true);
-        // Values that went to another's key, and a UID that is another one each time.
+        // Values went to the keys of others, and a UID is different each time.
         check(&[("three", "A"), ("one", "B"), ("two", "A"), ("one", "C")], true, false, false);
         check(&[("three", "x"), ("one", "y"), ("two", "z"), ("one", "w")], false, false, false);
         check(&[], true, true, false);

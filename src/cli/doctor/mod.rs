@@ -1,7 +1,7 @@
-//! `callveil doctor`: whether an endpoint, ours or anybody's, is ready for CCC, seen from outside.
+//! `callveil doctor`: checks from outside whether an endpoint, ours or another, is ready for CCC.
 //!
-//! [`target`] is what is looked at and [`client`] the way to it; [`tls`], [`old_tls`], [`login`], [`mapping`], [`more`]
-//! and [`latency`] each judge a few lines of the [`report`]; [`trouble`] knows remedies by their cause. The [`numbers`] are
+//! [`target`] is the endpoint and [`client`] calls it. [`tls`], [`old_tls`], [`login`], [`mapping`], [`more`] and
+//! [`latency`] each judge a few lines of the [`report`]. [`trouble`] knows remedies by cause. The [`numbers`] are
 //! mapped, and never dialled.
 
 mod client;
@@ -34,10 +34,11 @@ use self::{
 use super::{failure::Failure, say::tell};
 use crate::disk::reading;
 
-/// Bytes of the longest password that is read.
+/// Maximum bytes of a password.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// Where the password is, if neither in a file nor typed. Never an argument: everybody on the system sees those.
+/// The variable with the password, if it is neither in a file nor typed. It is never an argument: every user of the
+/// system can see arguments.
 const PASSWORD_VARIABLE: &str = "CALLVEIL_PASSWORD";
 
 /// Bounds of `--timeout`.
@@ -74,7 +75,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "a duration from 100ms to 60s".to_owned())
 }
 
-/// Looks at the endpoint and reports. Any cross is a failure.
+/// Checks the endpoint and reports. Any failed check is a failure.
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let target = Target::parse(&args.url, args.timeout).map_err(Failure::usage)?;
     if args.user.contains(':') || args.user.contains(char::is_control) {
@@ -88,12 +89,12 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let report = runtime.block_on(examine(target, &trust, &args.user, &login, &numbers));
-    // A name that is still being looked up is not waited for.
+    // This does not wait for a name that is still being resolved.
     runtime.shutdown_background();
     report.print(&args.url, &numbers, args.json)
 }
 
-/// The password, from where it was said to be.
+/// Reads the password from its file, the variable or the terminal.
 fn password(args: &DoctorArgs) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = &args.password_file {
         let no_password = || Failure::usage(format_args!("{} holds no password", path.display()));
@@ -114,7 +115,8 @@ fn password(args: &DoctorArgs) -> Result<Zeroizing<String>, Failure> {
     asked.map(Zeroizing::new).map_err(nobody)
 }
 
-/// Goes from the name to the answers. What cannot be looked at, because something before it failed, is told as such.
+/// Runs the checks, from resolving the name to timing the answers. A check that cannot be made, because something
+/// before it failed, is reported as such.
 async fn examine(mut target: Target, trust: &Trust, user: &str, login: &HeaderValue, numbers: &Numbers) -> Report {
     let mut report = Report::default();
     if let Err(why) = target.find(&mut report).await {

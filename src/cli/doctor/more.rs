@@ -1,4 +1,4 @@
-//! What a day at work brings besides: a hotline, a number that an agent dials by hand, and many at once.
+//! Everyday cases besides: a hotline, a number that an agent dials by hand, and a large batch.
 
 use http::HeaderValue;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::item::Mode;
 
-/// Judges these, each by itself.
+/// Judges each of these on its own.
 pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
     check_batch(client, report, login, numbers).await;
     if numbers.are_chinese() {
@@ -22,7 +22,7 @@ pub(super) async fn check(client: &mut EndpointClient, report: &mut Report, logi
     check_plain_number(client, report, login, numbers).await;
 }
 
-/// The values of `inputs`, in their order.
+/// The values of `inputs`, in the same order.
 async fn values(
     client: &mut EndpointClient,
     login: &HeaderValue,
@@ -78,7 +78,7 @@ async fn check_hotline(client: &mut EndpointClient, report: &mut Report, login: 
     }
 }
 
-/// What UIDToPhone does with a number, which agents who dial by hand send.
+/// Checks what UIDToPhone does with a plain number, which CCC sends when an agent dials by hand.
 async fn check_plain_number(client: &mut EndpointClient, report: &mut Report, login: &HeaderValue, numbers: &Numbers) {
     let [(number, _), ..] = numbers.as_ccc_writes_them();
     let dialled = number.dialled();

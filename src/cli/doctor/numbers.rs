@@ -1,11 +1,11 @@
 //! Numbers that cannot ring, and the ways in which people write them.
 //!
-//! - China: mobile numbers 154…. MIIT's list of the public mobile networks' prefixes (March 2023) gives 154 to nobody,
-//!   and libphonenumber finds such a number possible and not valid.
-//! - North America: 555-0100 to 555-0199, kept for fiction. United Kingdom: 020 7946 0000 to 0999, Ofcom's numbers for
-//!   drama, which libphonenumber finds valid, as it does not its mobile ones.
-//! - Two that do ring, where China's numbers are tried: the number that CCC's documents take for an example, in the forms
-//!   in which they write it, and a hotline. The endpoint is asked what they mean; nobody is called.
+//! - China: mobile numbers 154…. In MIIT's list of the prefixes of public mobile networks (March 2023), 154 belongs to
+//!   nobody, and libphonenumber finds such a number possible but not valid.
+//! - North America: 555-0100 to 555-0199, reserved for fiction. United Kingdom: 020 7946 0000 to 0999, Ofcom's numbers
+//!   for drama. libphonenumber finds these valid, unlike Ofcom's mobile numbers for drama.
+//! - With China's numbers, two that do ring: the example number in CCC's documents, in the forms used there, and a
+//!   hotline. The endpoint only maps them; nobody is called.
 
 use clap::ValueEnum;
 
@@ -72,7 +72,7 @@ impl Number {
         self.groups.concat()
     }
 
-    /// As CCC wants it back, and writes it itself where it names the country.
+    /// The form that CCC expects back, and that it writes itself when it names the country.
     pub(super) fn dialled(&self) -> String {
         format!("00{}{}", self.code, self.national())
     }
@@ -86,7 +86,7 @@ impl Number {
     }
 }
 
-/// The digits and the plus sign as Chinese input methods write them.
+/// The text with full-width digits and plus sign, as Chinese input methods write them.
 fn full_width(text: &str) -> String {
     let wide = |c: char| char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c);
     text.chars().map(|c| if c.is_ascii_graphic() { wide(c) } else { c }).collect()
@@ -102,7 +102,7 @@ impl Numbers {
         Self { region, home, abroad }
     }
 
-    /// What people are told about them.
+    /// The explanation for people why these numbers cannot ring.
     pub(super) fn why_they_cannot_ring(&self) -> &'static str {
         match self.region {
             Region::Cn => {
@@ -125,16 +125,16 @@ impl Numbers {
         [(first, home(first)), (second, home(second)), (self.abroad, self.abroad.dialled())]
     }
 
-    /// Whether China's are tried.
+    /// Whether the run uses China's numbers.
     pub(super) fn are_chinese(&self) -> bool {
         self.region == Region::Cn
     }
 
-    /// A hundred numbers of the region: as CCC would write each, and without trunk prefix and country code.
+    /// A hundred numbers of the region, each twice: as CCC would write it, and without trunk prefix and country code.
     pub(super) fn batch(&self) -> Vec<(String, String)> {
         let home = &self.home[0];
         let number = |at: usize| {
-            // The last three digits of those that cannot ring are free.
+            // With any of these last three digits, the number still cannot ring.
             let national = home.national();
             let national = format!("{}{at:03}", &national[..national.len() - 3]);
             let written = match self.region {
@@ -146,14 +146,15 @@ impl Numbers {
         (100..200).map(number).collect()
     }
 
-    /// Groups of texts that each mean one number, with the texts' names: the first of the region's, and what CCC writes.
+    /// Groups of texts with their names. All texts of a group mean one number: first the region's first, then CCC's
+    /// examples.
     pub(super) fn groups(&self) -> Vec<Vec<(&'static str, String)>> {
         let owned = |group: [(&'static str, &str); 3]| group.map(|(name, text)| (name, text.to_owned())).to_vec();
         let documented = if self.are_chinese() { vec![owned(DOCUMENTED), owned(HOTLINES)] } else { Vec::new() };
         [vec![self.spellings()], documented].concat()
     }
 
-    /// All ways of writing the first of them, each with its name.
+    /// All spellings of the first number, each with its name.
     fn spellings(&self) -> Vec<(&'static str, String)> {
         let number = &self.home[0];
         let code = number.code;
@@ -184,7 +185,7 @@ mod tests {
         phone::{NUMBERS_NEWEST, Numbering},
     };
 
-    /// By libphonenumber all spellings are one number, and that is what must come back.
+    /// libphonenumber reads all spellings as one number, which must come back.
     #[test]
     fn spellings_mean_one_number() {
         for (region, code) in [(Region::Cn, "CN"), (Region::Gb, "GB"), (Region::Us, "US"), (Region::None, "SG")] {

@@ -1,5 +1,5 @@
-//! What should find no ear on a port of TLS: TLS 1.0 and 1.1, which rustls does not speak, and plain HTTP. So it is
-//! said by hand, and only the first words of the answer are read.
+//! Protocols that a TLS port should refuse: TLS 1.0 and 1.1, which rustls does not speak, and plain HTTP. So the
+//! messages are written by hand, and only the beginning of the answer is read.
 
 use std::net::IpAddr;
 
@@ -14,25 +14,25 @@ use super::{
     trouble::Trouble,
 };
 
-/// Silence for so long is an answer too: no.
+/// If nothing comes for this long, that counts as a refusal.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Bytes that tell what the answer is: a record's header and the version after it, or a status line.
+/// Bytes that are enough to recognise the answer: a record's header and the version after it, or a status line.
 const ANSWER_BYTES: usize = 64;
 
 const TLS_1_0: [u8; 2] = [3, 1];
 const TLS_1_1: [u8; 2] = [3, 2];
 const TLS_1_2: [u8; 2] = [3, 3];
 
-/// What a server of that time would have had: ECDHE, DHE and plain RSA with AES-CBC and 3DES (RFC 8422, 5246), and the
-/// mark of secure renegotiation (RFC 5746).
+/// The suites of a server of that time: ECDHE, DHE and plain RSA with AES-CBC and 3DES (RFC 8422, 5246), and the signal
+/// for secure renegotiation (RFC 5746).
 const SUITES: [u16; 11] = [0xC009, 0xC00A, 0xC013, 0xC014, 0x0033, 0x0039, 0x002F, 0x0035, 0xC012, 0x000A, 0x00FF];
 
 pub(super) async fn check(target: &Target, report: &mut Report) {
     let mut accepted = Vec::new();
     for version in [TLS_1_0, TLS_1_1] {
         let answer = say(target, &client_hello(version, &target.host)).await;
-        // It may choose a lower one than it is offered.
+        // The server may choose a lower version than the one offered.
         accepted.extend(answer.ok().and_then(|answer| chosen_version(&answer)).filter(|name| !accepted.contains(name)));
     }
     if accepted.is_empty() {
@@ -58,7 +58,7 @@ async fn check_plain_http(target: &Target, report: &mut Report) {
     let answer = say(target, request.as_bytes()).await.unwrap_or_default();
     let status = str::from_utf8(&answer).ok().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok());
     match status {
-        // 401 asks for a password, in plain text.
+        // A 401 asks for a password in plain text.
         Some(status @ (200..=299 | 401 | 407)) => report.bad(
             Check::PlainHttp,
             format!("answered as if it were TLS (HTTP {status})"),
@@ -69,10 +69,10 @@ async fn check_plain_http(target: &Target, report: &mut Report) {
     }
 }
 
-/// Whether the port speaks TLS, of any version: it answers a ClientHello with a record of TLS.
+/// Whether the port speaks any version of TLS, which it shows by answering a ClientHello with a TLS record.
 pub(super) async fn speaks_tls(target: &Target) -> bool {
     let answer = say(target, &client_hello(TLS_1_2, &target.host)).await.unwrap_or_default();
-    // A handshake or an alert.
+    // This is a handshake or an alert.
     matches!(answer[..], [21 | 22, 3, _, ..])
 }
 
@@ -82,17 +82,17 @@ pub(super) async fn speaks_http(target: &Target) -> bool {
     say(target, request.as_bytes()).await.is_ok_and(|answer| answer.starts_with(b"HTTP/"))
 }
 
-/// The first bytes that are answered to `words`; none, where the connection is closed or nothing comes.
+/// The first bytes of the answer to `words`; empty if the connection is closed or nothing comes.
 async fn say(target: &Target, words: &[u8]) -> Result<Vec<u8>, Trouble> {
     let mut socket = target.connect().await?;
     let mut answer = Vec::with_capacity(ANSWER_BYTES);
     let talk = async {
         socket.write_all(words).await?;
-        // The shortest answer that tells enough.
+        // The shortest useful answer has 12 bytes.
         while answer.len() < 12 && socket.read_buf(&mut answer).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // A reset is a refusal as well, and what came before it counts.
+    // A reset is a refusal too, and what came before it counts.
     let _ = timeout(SILENCE.min(target.patience), talk).await;
     Ok(answer)
 }
@@ -107,7 +107,7 @@ fn chosen_version(answer: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A ClientHello that offers `version` at most.
+/// A ClientHello that offers no version above `version`.
 fn client_hello(version: [u8; 2], host: &str) -> Vec<u8> {
     let mut random = [0; 32];
     // It need not be random for a connection that ends here.
@@ -118,7 +118,7 @@ fn client_hello(version: [u8; 2], host: &str) -> Vec<u8> {
         let name = [&[0][..], &with_length(host.as_bytes())].concat();
         extensions.extend(extension(0, &with_length(&name)));
     }
-    // Groups: X25519, P-256, P-384. Points: uncompressed.
+    // The groups are X25519, P-256 and P-384; points are uncompressed.
     extensions.extend(extension(10, &with_length(&[0, 29, 0, 23, 0, 24])));
     extensions.extend(extension(11, &[1, 0]));
     let body = [
@@ -138,7 +138,7 @@ fn extension(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[0, kind][..], &with_length(content)].concat()
 }
 
-/// `content` behind its length, in two bytes. A host name has 255 bytes at most.
+/// `content` after its length in two bytes. A host name has at most 255 bytes.
 fn with_length(content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap_or(u16::MAX);
     [&length.to_be_bytes()[..], content].concat()

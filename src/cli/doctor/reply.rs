@@ -1,4 +1,4 @@
-//! What comes back from an endpoint, or from what is there instead.
+//! The answer of an endpoint, or of something else in its place.
 
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use tokio::time::Duration;
 
 use super::trouble::Trouble;
 
-/// The envelope, as far as CCC reads it.
+/// The part of the envelope that CCC reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Envelope {
@@ -24,29 +24,29 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// What it was mapped to; nothing, where it was refused.
+    /// The value that the item was mapped to; `None` if it was refused.
     pub(super) fn value(&self) -> Option<&str> {
         self.value.as_deref().filter(|value| !value.is_empty())
     }
 }
 
-/// What came back.
+/// An answer.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    /// How it says to log in: the header, where there is one.
+    /// The header that says how to log in, if there is one.
     pub(super) challenge: Option<HeaderValue>,
-    /// What its body is.
+    /// The kind of its body.
     pub(super) kind: Kind,
-    /// Where the body was an envelope.
+    /// The envelope, if the body is one.
     pub(super) envelope: Option<Envelope>,
     pub(super) took: Duration,
 }
 
 impl Reply {
-    /// The results of a request that was taken, with its `Code`.
+    /// The results of a request that was accepted, with its `Code`.
     ///
     /// # Errors
-    /// What it was instead.
+    /// What the answer was instead.
     pub(super) fn results(self) -> Result<(i64, Vec<Item>), Trouble> {
         if let Some(trouble) = self.trouble() {
             return Err(trouble);
@@ -75,7 +75,8 @@ impl Reply {
 }
 
 impl Reply {
-    /// The trouble that an answer is, whatever was asked; `None` where it is one of an endpoint, good or bad.
+    /// The trouble that an answer shows on its own, whatever was asked; `None` if it is the answer of an endpoint, good
+    /// or bad.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let status = self.status;
         let found = |what: &str| format!("{what} (HTTP {})", status.as_u16());
@@ -129,7 +130,7 @@ impl Reply {
     }
 }
 
-/// What the body of an answer is.
+/// The kind of an answer's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Envelope,
@@ -139,7 +140,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of a body that is no envelope.
+    /// The kind of a body that is not an envelope.
     pub(super) fn of(body: &[u8]) -> Self {
         let begin = body.trim_ascii_start();
         if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {

@@ -1,4 +1,4 @@
-//! What was found, line by line: for people as a table, for programs as JSON.
+//! The findings, line by line: as a table for people, as JSON for programs.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Failure, Numbers, trouble::Trouble};
 use crate::cli::say::print;
 
-/// One thing that is looked at.
+/// One check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Check {
     Address,
@@ -37,7 +37,7 @@ pub(super) enum Check {
 }
 
 impl Check {
-    /// In the order of the report.
+    /// All checks, in the order of the report.
     const ALL: [Self; 22] = [
         Self::Address,
         Self::Chain,
@@ -63,11 +63,11 @@ impl Check {
         Self::KeepAlive,
     ];
 
-    /// Those that plain HTTP has no answer to.
+    /// The checks that do not apply to plain HTTP.
     pub(super) const OF_TLS: [Self; 6] =
         [Self::Chain, Self::Name, Self::Expiry, Self::TlsVersions, Self::OldTls, Self::PlainHttp];
 
-    /// Its name in JSON, and for people.
+    /// Its name in JSON, and its name for people.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Address => ("address", "name and port"),
@@ -110,7 +110,7 @@ pub(super) struct Latency {
     pub(super) p99: Duration,
 }
 
-/// All that was found so far.
+/// All findings so far.
 #[derive(Default)]
 pub(super) struct Report {
     verdicts: HashMap<Check, Verdict>,
@@ -130,7 +130,8 @@ impl Report {
         self.verdicts.insert(check, Verdict::Bad { found: found.into(), remedy });
     }
 
-    /// A cross for a trouble, with the remedy of its cause, or else with that of the check.
+    /// Marks a check as failed because of a trouble, with the remedy of its cause, or else with the remedy of the
+    /// check.
     pub(super) fn trouble(&mut self, check: Check, trouble: &Trouble, of_the_check: &'static str) {
         self.bad(check, trouble.to_string(), trouble.remedy_or(of_the_check));
     }
@@ -139,14 +140,14 @@ impl Report {
         self.verdicts.insert(check, Verdict::NotApplicable(why));
     }
 
-    /// Says of everything that was not looked at why not.
+    /// Gives every check that was not made the reason why.
     pub(super) fn leave_the_rest(&mut self, why: &'static str) {
         for check in Check::ALL {
             self.verdicts.entry(check).or_insert(Verdict::NotApplicable(why));
         }
     }
 
-    /// Prints it all, and fails if anything is wrong.
+    /// Prints everything, and fails if any check failed.
     pub(super) fn print(&self, url: &Uri, numbers: &Numbers, json: bool) -> Result<(), Failure> {
         let count = |is: fn(&Verdict) -> bool| self.verdicts.values().filter(|verdict| is(verdict)).count();
         let bad = count(|verdict| matches!(verdict, Verdict::Bad { .. }));

@@ -1,4 +1,4 @@
-//! What is looked at: the parts of a URL, and the addresses behind its name.
+//! The endpoint to check: the parts of its URL, and the addresses behind its name.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     trouble::Trouble,
 };
 
-/// Addresses of one name that are tried.
+/// Maximum addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
 /// An endpoint.
@@ -23,10 +23,10 @@ pub(super) struct Target {
     /// The name or address, without the brackets of IPv6.
     pub(super) host: String,
     port: u16,
-    /// What goes into `Host`.
+    /// The value of the `Host` header.
     pub(super) authority: String,
     pub(super) path: String,
-    /// How long any one thing may take.
+    /// The time limit for each single step.
     pub(super) patience: Duration,
     addresses: Vec<SocketAddr>,
 }
@@ -41,7 +41,7 @@ impl Target {
     /// The endpoint at `url`.
     ///
     /// # Errors
-    /// Why that is no URL of one.
+    /// The reason why this is not the URL of an endpoint.
     pub(super) fn parse(url: &Uri, patience: Duration) -> Result<Self, &'static str> {
         let scheme = match url.scheme_str() {
             Some("https") => Scheme::Https,
@@ -69,10 +69,10 @@ impl Target {
         self.scheme == Scheme::Https
     }
 
-    /// Looks the name up and connects once.
+    /// Resolves the name and connects once.
     ///
     /// # Errors
-    /// Why nothing more can be looked at.
+    /// The reason why nothing more can be checked.
     pub(super) async fn find(&mut self, report: &mut Report) -> Result<(), &'static str> {
         const UNREACHED: &str = "it could not be reached";
         let found = timeout(self.patience, lookup_host((self.host.as_str(), self.port))).await;
@@ -98,7 +98,7 @@ impl Target {
         Ok(())
     }
 
-    /// Another path of the same.
+    /// The same endpoint with another path.
     pub(super) fn at(&self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self.clone() }
     }
@@ -108,14 +108,14 @@ impl Target {
         self.addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
     }
 
-    /// A connection to the first of its addresses that takes one. Each has its share of the time.
+    /// Connects to the first address that accepts. Each address gets its share of the time.
     pub(super) async fn connect(&self) -> Result<TcpStream, Trouble> {
         let mut failed = io::Error::other("no address");
         let share = self.patience / u32::try_from(self.addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in &self.addresses {
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => {
-                    // Without it answers are only slower.
+                    // Without this option, answers are only slower.
                     let _ = socket.set_nodelay(true);
                     return Ok(socket);
                 }

@@ -1,5 +1,5 @@
-//! The certificate and the versions of TLS, each part judged by itself, by the rules of the verifier that every later
-//! connection has too.
+//! Checks the certificate and the TLS versions, each part on its own, by the rules of the verifier that all later
+//! connections use too.
 
 use std::{
     io,
@@ -30,18 +30,18 @@ use super::{
 };
 use crate::disk::reading;
 
-/// Bytes of the largest file of CAs.
+/// Maximum bytes of a file of CAs.
 const CA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const DAY: u64 = 86_400;
 
-/// A certificate that ends sooner is told of.
+/// A certificate with fewer days left is reported.
 const DAYS_MIN: u64 = 30;
 
 /// A time when no certificate is valid any more: the end of the year 9999.
 const FAR_AHEAD: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
 
-/// Whom certificates are trusted from.
+/// The CAs that are trusted.
 pub(super) struct Trust {
     machine: Arc<RootCertStore>,
     all: Arc<RootCertStore>,
@@ -51,10 +51,10 @@ impl Trust {
     /// The CAs of this machine, and those in the file `ca`.
     ///
     /// # Errors
-    /// Why that file is none of CAs.
+    /// The reason why that file is not a file of CAs.
     pub(super) fn load(ca: Option<&Path>) -> Result<Self, String> {
         let mut machine = RootCertStore::empty();
-        // One that cannot be read or parsed is one less; the others stay good.
+        // A CA that cannot be read or parsed is left out; the others stay good.
         machine.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let mut all = machine.clone();
         if let Some(path) = ca {
@@ -73,7 +73,7 @@ impl Trust {
     }
 }
 
-/// The usual verifier, which also keeps what it was shown: a certificate that it refuses is to be explained.
+/// The usual verifier, which also keeps the certificates that it was shown, so that a refusal can be explained.
 #[derive(Debug)]
 struct Recorder {
     verifier: Arc<WebPkiServerVerifier>,
@@ -117,7 +117,7 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-/// Judges versions and certificate. Gives the way to connect, where all is well enough to send a password.
+/// Judges versions and certificate. Returns a connector if both are good enough to send a password.
 pub(super) async fn check(target: &Target, trust: &Trust, report: &mut Report) -> Option<TlsConnector> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let Ok(name) = ServerName::try_from(target.host.clone()) else {
@@ -168,7 +168,7 @@ pub(super) async fn check(target: &Target, trust: &Trust, report: &mut Report) -
     Some(connector(rustls::DEFAULT_VERSIONS))
 }
 
-/// Whether the endpoint speaks this version, whatever its certificate is worth.
+/// Whether the endpoint speaks this version, however bad its certificate is.
 async fn shake(target: &Target, connector: &TlsConnector, name: &ServerName<'static>) -> Result<(), String> {
     let socket = target.connect().await.map_err(|trouble| trouble.to_string())?;
     let Ok(shaken) = timeout(target.patience, connector.connect(name.clone(), socket)).await else {
@@ -185,7 +185,7 @@ fn rustls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Certificates as they were shown, the endpoint's own first.
+/// The certificates that were shown, the endpoint's own first.
 struct Judge<'a> {
     shown: &'a [CertificateDer<'static>],
     trust: &'a Trust,
@@ -194,7 +194,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Chain, name and dates. `None` where any of them is wrong.
+    /// Judges chain, name and dates. `None` if any of them is wrong.
     fn judge(&self, name: &ServerName<'_>, report: &mut Report) -> Option<()> {
         let leaf = self.shown.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
         let Some(leaf) = leaf else {
@@ -240,7 +240,7 @@ impl Judge<'_> {
         (from..=to).contains(&now)
     }
 
-    /// The chain alone: at a time when the certificate itself is in date.
+    /// Judges the chain alone, at a time when the certificate itself is valid.
     fn judge_chain(&self, leaf: &ParsedCertificate<'_>, report: &mut Report) -> bool {
         let (from, to) = self.validity(leaf).unwrap_or((0, u64::MAX));
         let now = UnixTime::since_unix_epoch(Duration::from_secs(self.now.as_secs().min(to).max(from)));
@@ -278,13 +278,13 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether its own key has signed it: it would be good if it were a CA itself.
+    /// Whether the certificate is signed with its own key: it would be good if it were a trusted CA.
     fn is_self_signed(&self, leaf: &ParsedCertificate<'_>) -> bool {
         let (Some(shown), mut roots) = (self.shown.first(), RootCertStore::empty()) else { return false };
         if self.shown.len() > 1 || roots.add(shown.clone()).is_err() {
             return false;
         }
-        // One of another CA with the same name has another key.
+        // A certificate of another CA with the same name has another key.
         let is_of_another = |error: &CertificateError| {
             matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature)
         };
@@ -299,7 +299,8 @@ impl Judge<'_> {
         verify_server_cert_signed_by_trust_anchor(leaf, roots, &self.shown[1..], now, algorithms)
     }
 
-    /// When the certificate is valid, in seconds: what the verifier says long before and long after that.
+    /// When the certificate is valid, in seconds. The verifier says so when asked about times long before and long
+    /// after.
     fn validity(&self, leaf: &ParsedCertificate<'_>) -> Option<(u64, u64)> {
         let at = |now| self.verify(leaf, &self.trust.all, now);
         let (before, after) = (at(UnixTime::since_unix_epoch(Duration::ZERO)), at(FAR_AHEAD));

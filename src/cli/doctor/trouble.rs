@@ -1,8 +1,9 @@
-//! Why there was no good answer, and what to do about that: by its cause, whichever check met it.
+//! Why there was no good answer, and what to do about it. The remedy depends on the cause, not on the check that met
+//! it.
 
 use std::{fmt, io};
 
-/// What was found instead of an answer, and a remedy, where its cause tells one.
+/// What was found instead of an answer, and a remedy if the cause suggests one.
 #[derive(Debug)]
 pub(super) struct Trouble {
     found: String,
@@ -10,27 +11,27 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// Of a cause that has this remedy.
+    /// A trouble whose cause has this remedy.
     pub(super) fn of(found: impl Into<String>, remedy: &'static str) -> Self {
         Self { found: found.into(), remedy: Some(remedy) }
     }
 
-    /// Of a cause that only the check can judge.
+    /// A trouble whose remedy only the check knows.
     pub(super) fn only(found: impl Into<String>) -> Self {
         Self { found: found.into(), remedy: None }
     }
 
-    /// The same, met by a request of this name.
+    /// The same trouble, met by the request with this name.
     pub(super) fn of_request(self, name: &str) -> Self {
         Self { found: format!("{name}: {}", self.found), ..self }
     }
 
-    /// The remedy of the cause, or else that of the check.
+    /// The remedy of the cause, or else the remedy of the check.
     pub(super) fn remedy_or(&self, of_the_check: &'static str) -> &'static str {
         self.remedy.unwrap_or(of_the_check)
     }
 
-    /// No connection.
+    /// The trouble that there is no connection.
     pub(super) fn of_connecting(port: u16, error: &io::Error) -> Self {
         let remedy = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
@@ -44,7 +45,7 @@ impl Trouble {
         Self::of(format!("port {port}: {error}"), remedy)
     }
 
-    /// No answer in time.
+    /// The trouble that no answer came in time.
     pub(super) fn of_waiting(patience: std::time::Duration) -> Self {
         Self::of(
             format!("no answer within {patience:?}"),

@@ -57,9 +57,9 @@ pub(super) fn init(
     Ok(())
 }
 
-/// Refuses to make a ring where the record of another one is: it would go on as if it were of this one.
+/// Refuses to make a ring beside the record of another one: that record would seem to continue with this ring.
 fn refuse_beside_another(path: &Path) -> Result<(), Failure> {
-    // Of a ring that is still there, its file's own refusal tells.
+    // If that ring is still there, the file's own refusal says so.
     if path.exists() || with_suffix(path, ".previous").exists() {
         return Ok(());
     }

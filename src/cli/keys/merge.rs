@@ -1,4 +1,4 @@
-//! `callveil keys merge`: two copies of a ring to one.
+//! `callveil keys merge`: join two copies of a ring.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What a merge did, for those who ran it and for the record.
+/// The changes of a merge, for the result and for the record.
 struct Joined {
     now: Timestamp,
     was_primary: KeyId,

@@ -169,14 +169,14 @@ fn export_tink(args: &export::ExportArgs) -> Result<(), Failure> {
     let export = args.prepare(&ring)?;
     let about = with_ring(&ring, args.about());
     let mut journal = args.ring.journal("keys export-tink")?;
-    // A key that is out cannot be called back, so its record lasts before anybody has it.
+    // An exported key cannot be called back, so its record must be durable before anybody has the key.
     journal.announce(about.clone())?;
     journal.around(|| export.hand_over(), |()| about)?;
     args.warn();
     Ok(())
 }
 
-/// Refuses a region that nobody knows.
+/// Refuses an unknown region.
 fn check_region(region: &str) -> Result<(), Failure> {
     phone::TrunkZeroRegions::new([region]).map(|_| ()).map_err(Failure::usage)
 }

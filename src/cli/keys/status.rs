@@ -1,4 +1,4 @@
-//! `callveil keys rotate`, `enable`, `disable` and `destroy`: what becomes of one key.
+//! `callveil keys rotate`, `enable`, `disable` and `destroy`: changes of one key.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::{
     phone,
 };
 
-/// The least lead that lets every replica have the file in time without anybody hurrying.
+/// The shortest lead time that lets every replica get the file without a rush.
 pub(super) const LEAD_WARN: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn rotate(

@@ -24,14 +24,14 @@ use crate::{
     version,
 };
 
-/// How soon the head of the audit log is told of at first, and how often after that.
+/// When the head of the audit log is first logged, and how often after that.
 const HEAD_FIRST: Duration = Duration::from_secs(1);
 const HEAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a process that ends waits for its audit log to be written: a little longer than the writer tries.
+/// How long an ending process waits for its audit log to be written: a little longer than the writer keeps trying.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(6);
 
-/// The audit log that `config` wants.
+/// Opens the audit log that `config` describes.
 pub(super) fn open_audit(config: &Config) -> Result<(Audit, Writer), Failure> {
     let AuditConfig { to, hmac_key, on_full } = &config.audit;
     let item_key = hmac_key.as_deref().map(|path| read_item_key(path, config.keyring.mode)).transpose()?;
@@ -47,8 +47,8 @@ pub(super) fn open_audit(config: &Config) -> Result<(Audit, Writer), Failure> {
     Ok(Audit::new(destination, *on_full, item_key, u64::from_be_bytes(instance)))
 }
 
-/// Runs the writer on a thread of its own, which tells how many records it lost in the end. Where it panics, nothing can be
-/// recorded any more, and so the process ends.
+/// Runs the writer on its own thread. At its end, the thread reports how many records were lost. If the writer panics,
+/// nothing can be recorded any more, so the process ends.
 pub(super) fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failure> {
     let (done, written) = mpsc::channel();
     let run = move || match catch_unwind(AssertUnwindSafe(|| writer.run())) {
@@ -63,7 +63,7 @@ pub(super) fn run_writer(writer: Writer) -> Result<mpsc::Receiver<usize>, Failur
     Ok(written)
 }
 
-/// Has the first line of its chain tell what runs here.
+/// Records at the start of the log's chain which version, ring and clients run here.
 pub(super) fn record_start(audit: &Audit, state: &ReplicaState, address: SocketAddr) {
     let (tokenizer, clients) = (state.tokenizer(), state.clients());
     let (ring, hmac_key) = (tokenizer.ring(), audit.item_key_id());
@@ -79,21 +79,22 @@ pub(super) fn record_start(audit: &Audit, state: &ReplicaState, address: SocketA
     }
 }
 
-/// Tells of the head of the audit log, now and then. On a thread that may wait, since stderr may be a pipe that is full.
+/// Logs the head of the audit log from time to time. This happens on a thread that may block, since stderr may be a
+/// full pipe.
 pub(super) async fn tell_heads(audit: Arc<Audit>) {
     let mut ticks = interval_at(Instant::now() + HEAD_FIRST, HEAD_INTERVAL);
     loop {
         ticks.tick().await;
         let audit = audit.clone();
-        // A log that cannot be told is no reason to stop.
+        // If the head cannot be logged, the server goes on.
         let _ = spawn_blocking(move || audit.tell_head()).await;
     }
 }
 
-/// Waits for the audit log to be written to its end.
+/// Waits until the audit log is written to its end.
 pub(super) fn end_audit(audit: &Audit, written: &mpsc::Receiver<usize>) -> Result<(), Failure> {
     audit.stop();
-    // A write that does not return cannot be waited for.
+    // A write may never return, so the wait is bounded.
     let lost = written.recv_timeout(AUDIT_PATIENCE).unwrap_or_else(|_| audit.unwritten());
     audit.tell_head();
     if lost == 0 {

@@ -18,7 +18,8 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Those that `config` names. One that is not valid now is warned of: this clock may be the wrong one.
+    /// Loads the certificates that `config` names. One that is not valid now only gets a warning: this clock may be
+    /// wrong.
     pub(super) fn load(config: &Config) -> Result<Self, Failure> {
         let load = |files: Option<&TlsFiles>| {
             let tls = files.cloned().map(Tls::load).transpose();

@@ -35,7 +35,7 @@ pub(super) fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> 
     if !listen.ip().is_loopback() {
         return Err(Failure::usage("--dev listens on loopback only: its password is known to everybody"));
     }
-    // Whoever asks for any free port has something on the usual ones.
+    // A caller that asks for any free port has something else on the usual ones.
     let admin_port = if listen.port() == 0 { 0 } else { 9640 };
     let (username, password) = DEV_CREDENTIALS;
     let client = Client {
@@ -64,7 +64,7 @@ pub(super) fn dev_config(Overrides { listen, keyring, identity }: Overrides) -> 
     })
 }
 
-/// Makes the ring, where there is none yet.
+/// Makes the ring if it does not exist yet.
 pub(super) fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {
     if file.path().exists() {
         return Ok(());
@@ -76,7 +76,7 @@ pub(super) fn make_dev_ring(file: &RingFile) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells somebody who develops how to call.
+/// Shows the developer how to call.
 pub(super) fn greet_developer(address: SocketAddr) {
     let (username, password) = DEV_CREDENTIALS;
     tell("For development only: everybody knows this password. Try:");

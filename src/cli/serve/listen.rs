@@ -19,10 +19,10 @@ use crate::{
     server::{self, Access, tls::Tls, workers::Workers},
 };
 
-/// Connections of the admin listener: probes, scrapes and a few people.
+/// Maximum connections of the admin listener: it serves probes, scrapes and a few people.
 pub(super) const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// Connections that wait to be taken, as far as the system allows it: in a flood, one more would wait for a second.
+/// Connections that may wait to be accepted, as far as the system allows: in a flood, the next one waits for a second.
 const BACKLOG: u32 = 65_535;
 
 /// Listens on `address`.
@@ -36,7 +36,8 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     bound().map_err(|error| Failure::failed(format_args!("cannot listen on {address}: {error}")))
 }
 
-/// The admin listener goes on through the drain, for the probes that watch it, and ends with the process.
+/// Serves the admin listener. It keeps running during the drain, for the probes that watch it, and ends with the
+/// process.
 pub(super) fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<Tls>>) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(Failure::failed)?;
     info!(%address, "admin listening");

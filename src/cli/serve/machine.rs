@@ -11,10 +11,10 @@ use crate::{
     operate::process::memory_limit,
 };
 
-/// Files that are open beside connections: logs, the ring, sockets of the runtime.
+/// Open files besides connections: logs, the ring, and sockets of the runtime.
 const FILES_OF_OUR_OWN: usize = 64;
 
-/// Says how much memory the configuration may take, and warns where there is less.
+/// Logs how much memory the configuration may take, and warns if there is less.
 pub(super) fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
     let load = Load { threads: threads.get(), over_tls: config.tls.is_some(), keys };
     let memory_max_bytes = config.terms.limits.memory_max(&load);
@@ -28,8 +28,8 @@ pub(super) fn tell_memory(config: &Config, threads: NonZeroUsize, keys: usize) {
     }
 }
 
-/// Lets the process have as many files open as the system allows it, and takes no more connections than that leaves
-/// room for: out of files, it could not even take one to refuse it.
+/// Raises the limit of open files as far as the system allows, and lowers the maximum of connections to fit it. A
+/// process without free file descriptors cannot even accept a connection to refuse it.
 pub(super) fn raise_open_files(limits: &mut Limits) {
     let Ok(files) = rlimit::increase_nofile_limit(u64::MAX) else { return };
     let room =

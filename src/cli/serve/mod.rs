@@ -80,12 +80,12 @@ pub(super) struct ServeArgs {
     dev: bool,
 }
 
-/// Serves until it is told to end; `lacking` of what protects the memory could not be had.
+/// Serves until the process is told to end. `lacking` names the protections of memory that could not be had.
 pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(), Failure> {
     let no_threads = |error| Failure::failed(format_args!("cannot start threads: {error}"));
-    // This thread takes connections, and answers on the admin listener, however busy the others are.
+    // This thread accepts connections and answers on the admin listener, however busy the other threads are.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
-    // First of all, since SIGHUP ends a process that does not expect it. One that comes early is heeded later.
+    // This comes first, since SIGHUP ends a process without a handler. A signal that comes early is handled later.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).map_err(no_signals)?;
     let overrides = Overrides { listen: args.listen, keyring: args.keyring, identity: args.identity };
     let mut config = match &args.config {
@@ -102,7 +102,7 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     let (tokenizer, seen) = read_ring(&file, &config)?;
     lacking.extend(memory::lacking());
     lacking.iter().for_each(|what| warn!(what, "less protected than it could be"));
-    // Reading the ring left parts of keys behind, on a stack that nothing else will use.
+    // Reading the ring left parts of keys on a stack that nothing else will overwrite.
     memory::wipe_stack();
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let workers = Arc::new(Workers::start(threads).map_err(no_threads)?);
@@ -124,12 +124,12 @@ pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(),
     };
     let reload = |state, certificates: &Certificates| reload(state, certificates).start(hangup);
     let served = runtime.block_on(serve(config, tokenizer, certificates, reload, audit.clone(), workers, args.dev));
-    // A look at a file system that is gone may never return.
+    // A call to a file system that is gone may never return.
     runtime.shutdown_background();
     served.and(end_audit(&audit, &written))
 }
 
-/// Warns of settings that are allowed and hardly meant.
+/// Warns of settings that are allowed but probably not intended.
 fn warn_of(config: &Config) {
     for doubt in config.doubts() {
         warn!("{doubt}");
@@ -140,7 +140,7 @@ fn no_signals(error: io::Error) -> Failure {
     Failure::failed(format_args!("no signals: {error}"))
 }
 
-/// The ring as it is now, ready to map. In a frame of its own, which is wiped after it.
+/// Reads the current ring and prepares it for mapping. It has its own stack frame, which is wiped afterwards.
 #[inline(never)]
 fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash), Failure> {
     let found = file.read_if_other_than(None).map_err(|refused| Failure::from(refused.error))?;
@@ -169,7 +169,7 @@ async fn serve(
     };
     let (clients, instance) = (Clients::new(config.clients), audit.instance().to_owned());
     let state = Arc::new(ReplicaState::new(tokenizer, clients, config.terms, instance, Timestamp::now()));
-    // The first line of its chain, before a reload can have one.
+    // This is the first line of the log's chain. It must come before a reload can write one.
     record_start(&audit, &state, listener.local_addr().map_err(Failure::failed)?);
     tokio::spawn(tell_heads(audit.clone()));
     let has_fallen = end_after(reload(state.clone(), &certificates));
@@ -213,8 +213,8 @@ async fn serve(
     Ok(())
 }
 
-/// Ends this process, as SIGTERM does, when `task` ends: without its reloader it would go on with keys and clients that
-/// are taken away. Tells then that this is why.
+/// Ends this process, as SIGTERM does, when `task` ends: without its reloader, it would go on with keys and clients
+/// that were withdrawn. The flag that is returned then says that this was the reason.
 fn end_after(task: JoinHandle<()>) -> Arc<AtomicBool> {
     let has_fallen = Arc::new(AtomicBool::new(false));
     let falls = has_fallen.clone();

@@ -1,4 +1,4 @@
-//! What systemd is told, where it started us.
+//! Notifications to systemd, if it started this process.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use tracing::warn;
 
 use crate::server::workers::Workers;
 
-/// Tells systemd, where it started us, that we are alive, as often as it wants to hear that, and that we are about to end.
+/// Notifies systemd, if it started this process, that the server is alive, as often as its watchdog asks, and that it
+/// is about to stop.
 pub(super) async fn tell_systemd(mut terminations: watch::Receiver<u32>, workers: Arc<Workers>) {
     let mut alive = sd_notify::watchdog_enabled().map(|patience| tokio::time::interval(patience / 2));
     loop {
@@ -31,7 +32,7 @@ pub(super) async fn tell_systemd(mut terminations: watch::Receiver<u32>, workers
     }
 }
 
-/// Tells systemd something. Where there is none, there is nobody to tell.
+/// Notifies systemd. Without systemd, this does nothing.
 pub(super) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "cannot notify systemd");

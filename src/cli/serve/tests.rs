@@ -1,4 +1,4 @@
-//! Panics that end the process: each in a process of its own.
+//! Panics that end the process. Each happens in a process of its own.
 
 use std::{
     path::Path,
@@ -17,13 +17,13 @@ use crate::{
     phone, tokenizer,
 };
 
-/// Set for a process that a test starts of itself, to see it end.
+/// Set in the child process that a test starts from its own binary, to see it end.
 const CHILD: &str = "CALLVEIL_TEST_CHILD";
 
-/// How the child of a test ends where all went well.
+/// The exit code of a test's child when all went well.
 const ENDED: i32 = 77;
 
-/// A disk, and a log, that panic.
+/// A disk and a log that panic.
 struct Broken;
 
 impl Disk for Broken {
@@ -69,7 +69,7 @@ fn broken_audit() -> (Audit, Writer) {
     Audit::new(Destination::Other(Box::new(Broken)), OnFull::Block, None, 1)
 }
 
-/// Runs the test `name` in a process of its own; `None` within that.
+/// Runs the test `name` in a child process. Returns `None` in the child itself.
 fn child(name: &str) -> Option<Output> {
     if std::env::var_os(CHILD).is_some() {
         assert!(log::init().is_ok(), "logs begin once");

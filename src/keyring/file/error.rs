@@ -21,14 +21,14 @@ pub enum RingFileError {
         /// Its reason.
         error: io::Error,
     },
-    /// Others on the system can read a plain ring, or write or replace any.
+    /// Others on the system can read a plain ring, or can write or replace a ring.
     Exposed {
         /// The ring.
         path: PathBuf,
         /// What they can do.
         how: Exposure,
     },
-    /// An identity is configured, and the ring is plain: it could be anybody's.
+    /// An identity is configured but the ring is plain: anybody could have written it.
     Plain {
         /// The ring.
         path: PathBuf,
@@ -45,9 +45,9 @@ pub enum RingFileError {
         /// Why.
         error: SealError,
     },
-    /// The ring could not be encrypted for those it is to be for.
+    /// The ring could not be encrypted for its recipients.
     Unsealable(SealError),
-    /// The ring is encrypted, and does not say for whom the next one should be.
+    /// The ring is encrypted but names no recipients for the next version.
     NoRecipients,
     /// The new recipients leave out the identity at hand.
     LocksUsOut,
@@ -58,28 +58,28 @@ pub enum RingFileError {
         /// All that is wrong.
         faults: Faults,
     },
-    /// There is a file already where a ring was to be made.
+    /// There is already a file where a ring was to be made.
     Exists {
         /// That file.
         path: PathBuf,
     },
-    /// There is no ring, but the one before it: it may be the last copy of its keys.
+    /// There is no ring, but its previous version is there: that may be the last copy of its keys.
     PreviousLeft {
         /// That file.
         path: PathBuf,
     },
     /// The ring would become larger than [`FILE_BYTES_MAX`].
     TooLarge,
-    /// The changed ring would be refused by whoever reads it.
+    /// Readers would refuse the changed ring.
     Unfit(Faults),
     /// The change is not possible.
     Change(ChangeError),
-    /// The changed ring would not follow the one on disk.
+    /// The changed ring may not replace the one on disk.
     Successor(NotASuccessor),
 }
 
 impl RingFileError {
-    /// Whether the ring itself is at fault, rather than what was to be done with it.
+    /// Whether the ring itself is at fault, rather than the operation.
     pub fn is_bad_ring(&self) -> bool {
         match self {
             Self::Io { doing, .. } => *doing == READ,

@@ -1,7 +1,7 @@
-//! The ring on disk: locked, atomic, synced writes, of a plain ring or of one encrypted with age (specification, section
-//! 4.5).
+//! The ring on disk: locked, atomic, synced writes of a plain ring or of a ring encrypted with age (specification,
+//! section 4.5).
 //!
-//! A write goes through these steps, each of which may be the last before a crash:
+//! A write takes these steps. After each of them the process may crash:
 //!
 //! ```text
 //! lock <name>.lock -> remove what an earlier crash left -> read
@@ -9,8 +9,8 @@
 //!   -> create and sync <name>.new          -> rename to <name>          -> sync the folder
 //! ```
 //!
-//! The folder is synced in between because not every file system keeps renames in order: a ring that says that a key is
-//! destroyed must never be found beside one before, or a leftover, that still holds its material.
+//! The folder is synced in between because not every file system keeps renames in order. A ring that marks a key as
+//! destroyed must never be beside a previous ring or a leftover that still holds its material.
 
 mod error;
 mod target;
@@ -38,10 +38,10 @@ use crate::disk::{
     exposure::{AtRest, FileMode},
 };
 
-/// What was being done when a ring could not be read.
+/// The `doing` of errors when a ring could not be read.
 const READ: &str = "read";
 
-/// What stands behind a ring's name in those of the files that belong to it.
+/// The suffixes of the files that belong to a ring, after the ring's name.
 pub const COMPANIONS: [&str; 5] = [".lock", ".previous", ".audit", ".new", ".previous.new"];
 
 /// Where a ring is kept, and how to read it there.
@@ -57,30 +57,30 @@ pub struct RingFile {
     tell_of_waiting: fn(&Path),
 }
 
-/// Whether a plain ring is taken although there are identities.
+/// Whether a plain ring is accepted although there are identities.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plain {
     Refused,
     Taken,
 }
 
-/// Tells two contents of a ring file apart, encrypted or not.
+/// The hash of a ring file's content, encrypted or not, to recognise whether it changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ContentHash([u8; 32]);
 
-/// A ring file that was not taken.
+/// A ring file that was refused.
 pub struct RefusedContent {
-    /// Why.
+    /// The reason.
     pub error: RingFileError,
-    /// Its content, where that could be read.
+    /// The hash of its content. `None` if it could not be read, or if the same content may be accepted later.
     pub content: Option<ContentHash>,
 }
 
-/// A ring as it was found.
+/// A ring as it was read.
 struct Found {
     ring: KeyRing,
     plain: Zeroizing<Vec<u8>>,
-    /// The file itself: `plain`, or the age file.
+    /// The file's content: `plain`, or the age file.
     raw: Zeroizing<Vec<u8>>,
     access: Access,
 }
@@ -92,7 +92,7 @@ impl Found {
 }
 
 impl RingFile {
-    /// The ring at `path`. With `identities` it must be encrypted, for one of them.
+    /// The ring at `path`. With `identities`, it must be encrypted for one of them.
     pub fn new(
         path: impl Into<PathBuf>,
         mode: FileMode,
@@ -104,41 +104,41 @@ impl RingFile {
         Self { path, mode, supports, identities, approval, plain, disk, tell_of_waiting: |_| {} }
     }
 
-    /// The same, whose signatures are those of these approvers.
+    /// The same file, with these approvers.
     #[must_use]
     pub fn approved_by(self, approval: Approval) -> Self {
         Self { approval, ..self }
     }
 
-    /// The same, also where it is still plain although there are identities: for the change that encrypts it.
+    /// The same file, but a plain ring is accepted although there are identities: for the change that encrypts it.
     #[must_use]
     pub fn or_plain(self) -> Self {
         Self { plain: Plain::Taken, ..self }
     }
 
-    /// The same, kept on another disk.
+    /// The same file on another disk.
     #[must_use]
     pub fn on(self, disk: Arc<dyn Disk>) -> Self {
         Self { disk, ..self }
     }
 
-    /// The same, where `tell` hears of a lock file that is waited for, since another process holds it.
+    /// The same file. If another process holds the lock, `tell` gets the path of the lock file that is waited for.
     #[must_use]
     pub fn telling_of_waiting(self, tell: fn(&Path)) -> Self {
         Self { tell_of_waiting: tell, ..self }
     }
 
-    /// Whether the ring must be encrypted: there are identities to open it with.
+    /// Whether the ring must be encrypted. It must if there are identities to open it with.
     pub fn wants_sealed(&self) -> bool {
         self.identities.is_some()
     }
 
-    /// Whose signatures a ring needs before it is used.
+    /// The signatures that a ring needs before it is used.
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
 
-    /// The path, as it was given.
+    /// The path as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -146,12 +146,12 @@ impl RingFile {
     /// Reads the ring.
     ///
     /// # Errors
-    /// [`RingFileError`] where it cannot be read, others can reach it, or anything in it is wrong.
+    /// [`RingFileError`] if it cannot be read, others can access it, or anything in it is wrong.
     pub fn read(&self) -> Result<KeyRing, RingFileError> {
         self.find(&self.path).map(|found| found.ring)
     }
 
-    /// Reads the ring if its file is not the one of `known`; gives `None` where it is.
+    /// Reads the ring if its content is not `known`; otherwise returns `None`.
     ///
     /// # Errors
     /// [`RefusedContent`].
@@ -164,9 +164,9 @@ impl RingFile {
         if known == Some(hash) {
             return Ok(None);
         }
-        // Who may read the file can change without its content.
+        // Permissions can change while the content stays the same.
         let refused = |error| {
-            // And a token that was away may be back.
+            // Also, a token that was absent may be back.
             let changes = matches!(
                 error,
                 RingFileError::Exposed { .. } | RingFileError::Sealed { error: SealError::Token(_), .. }
@@ -181,7 +181,7 @@ impl RingFile {
     /// Reads any other ring file under the same rules.
     ///
     /// # Errors
-    /// Those of [`RingFile::read`].
+    /// The errors of [`RingFile::read`].
     pub fn read_other(&self, path: &Path) -> Result<KeyRing, RingFileError> {
         self.find(path).map(|found| found.ring)
     }

@@ -1,4 +1,4 @@
-//! Where a ring is written: its file, and those beside it.
+//! The destination of a ring: its file, and the files beside it.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use super::RingFileError;
 use crate::disk::{Access, Disk, Lock, folder_of, with_suffix, writing::replace};
 
-/// The file that is written, and its folder.
+/// The file to write, and its folder.
 pub(super) struct Target<'d> {
     pub(super) ring: PathBuf,
     folder: PathBuf,
@@ -31,14 +31,14 @@ impl<'d> Target<'d> {
         with_suffix(&self.ring, suffix)
     }
 
-    /// Waits for the lock; `tell` hears of it where another holds it.
+    /// Takes the lock. If another process holds it, calls `tell` and waits.
     pub(super) fn lock(&self, like: Option<Access>, tell: fn(&Path)) -> Result<Lock, RingFileError> {
         let path = self.beside(".lock");
         let locked = self.disk.lock(&path, like, &|| tell(&path));
         locked.map_err(|error| RingFileError::Io { doing: "lock", path, error })
     }
 
-    /// Removes what a crash may have left half-written: it may hold keys.
+    /// Removes half-written files that a crash may have left, since they may hold keys.
     pub(super) fn tidy(&self) -> Result<(), RingFileError> {
         [".new", ".previous.new"].into_iter().try_for_each(|suffix| {
             let path = self.beside(suffix);
@@ -46,7 +46,7 @@ impl<'d> Target<'d> {
         })
     }
 
-    /// Puts `bytes` in the place of `path`, in one step for every reader.
+    /// Replaces the file at `path` by `bytes`, in one step for every reader.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8], access: Option<Access>) -> Result<(), RingFileError> {
         let written = replace(self.disk, path, bytes, access);
         written.map_err(|error| RingFileError::Io { doing: "write", path: path.to_owned(), error })

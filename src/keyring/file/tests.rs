@@ -1,5 +1,5 @@
-//! What a ring file is refused for, and what a change leaves on disk. Crashes in between are the business of
-//! `tests/it/crashes.rs`.
+//! The reasons for refusing a ring file, and what a change leaves on disk. `tests/it/crashes.rs` tests crashes in
+//! between.
 
 use std::{
     fs::{self, Permissions},
@@ -26,7 +26,7 @@ fn init() -> Zeroizing<Vec<u8>> {
     rotation::init(at(0), "rules", "CN", &[], Export::Never).expect("random bytes")
 }
 
-/// A folder, and the file of a ring in it, which is not there yet.
+/// A folder, and the file of a ring in it that does not exist yet.
 fn place() -> (TempDir, RingFile) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = RingFile::new(folder.path().join("ring.json"), FileMode::Guarded, |_, _| true, None);
@@ -62,7 +62,7 @@ fn a_change_keeps_the_ring_before_and_the_mode() {
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(file.path()), mode(&previous)), (0o640, 0o640));
     assert!(COMPANIONS[3..].iter().all(|new| !with_suffix(file.path(), new).exists()));
-    // One that destroys a key leaves it nowhere.
+    // After a change that destroys a key, no file has its material.
     let old = before.keys()[0].id;
     let disable = |ring: &KeyRing, now| Ok(((), rotation::disable(ring, now, old)?));
     file.update(|| at(100), disable).expect("it may be disabled");
@@ -84,7 +84,7 @@ fn a_refused_change_leaves_the_file_as_it_was() {
     let refused = file.update(|| at(99), disable);
     assert!(matches!(refused, Err(RingFileError::Change(ChangeError::LastEnabled(_)))));
     assert_eq!(fs::read(file.path()).expect("it is there"), content);
-    // A change that makes another ring of it is no change of this one.
+    // A change must not turn the ring into another ring.
     let other = |_: &KeyRing, _| Ok(((), rotation::Revision { next: init(), previous: rotation::Previous::AsItWas }));
     assert!(matches!(file.update(|| at(99), other), Err(RingFileError::Successor(_))));
     assert_eq!(fs::read(file.path()).expect("it is there"), content);
@@ -117,7 +117,7 @@ fn a_file_is_read_again_only_where_its_content_is_another() {
     fs::write(file.path(), "no ring").expect("it is ours");
     let Err(refused) = file.read_if_other_than(Some(hash)) else { panic!("it is no ring") };
     assert!(refused.content.is_some_and(|content| content != hash));
-    // Who can reach it may change without its content: it is looked at again.
+    // Permissions may change while the content stays the same, so the file is looked at again.
     fs::set_permissions(file.path(), Permissions::from_mode(0o666)).expect("it is ours");
     let Err(refused) = file.read_if_other_than(Some(hash)) else { panic!("others can reach it") };
     assert!(refused.content.is_none());

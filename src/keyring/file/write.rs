@@ -1,4 +1,4 @@
-//! The changes of a ring on disk.
+//! Changes of the ring on disk.
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -21,10 +21,10 @@ use crate::{
 };
 
 impl RingFile {
-    /// Writes the first generation of a ring, encrypted for the recipients that it names, if it names any.
+    /// Writes the first generation of a ring. It is encrypted if it names recipients.
     ///
     /// # Errors
-    /// [`RingFileError::Exists`] where there is anything at the path already.
+    /// [`RingFileError::Exists`] if there is already something at the path.
     pub fn create(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
         if self.mode != FileMode::Any && self.disk.is_replaceable(&self.path) {
@@ -47,14 +47,15 @@ impl RingFile {
         Ok(ring)
     }
 
-    /// Replaces the ring by the one that `change` makes of it, and keeps the one before as `<name>.previous`.
+    /// Replaces the ring by the one that `change` makes from it, and keeps the old one as `<name>.previous`.
     ///
-    /// The lock is held from before the ring is read until the new one is safe on disk, and `clock` is asked within.
-    /// `change` gives, beside the revision, something to return. An encrypted ring stays encrypted, for the recipients that the revision names; a
-    /// plain one stays plain, unless the revision names recipients and it named none before.
+    /// The lock is held from before the ring is read until the new one is safe on disk, and `clock` is read under it.
+    /// `change` returns the revision and any other value, which is passed on. An encrypted ring stays encrypted, for
+    /// the recipients that the revision names. A plain ring stays plain, unless the revision is the first to name
+    /// recipients.
     ///
     /// # Errors
-    /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, the new one.
+    /// [`RingFileError`]. The ring is then unchanged or, if only the last sync failed, the new one.
     pub fn update<T>(
         &self,
         clock: impl FnOnce() -> Timestamp,
@@ -84,11 +85,11 @@ impl RingFile {
         Ok((new, made))
     }
 
-    /// Adds the signature of `signer` to the ring, whose content must be the one of `hash`: the one that was shown. The
-    /// content stays as it is, and so does the ring before.
+    /// Adds the signature of `signer` to the ring. Its content must have this `hash`, which is the content that was
+    /// shown. The content does not change, and neither does the previous ring.
     ///
     /// # Errors
-    /// [`RingFileError`]; the ring is then as it was, or, where only the last sync failed, signed.
+    /// [`RingFileError`]. The ring is then unchanged or, if only the last sync failed, signed.
     pub fn approve(&self, signer: &Signer, hash: Fingerprint) -> Result<KeyRing, RingFileError> {
         let target = Target::of(&self.path, &*self.disk)?;
         let (_lock, old) = self.find_locked(&target)?;
@@ -103,7 +104,7 @@ impl RingFile {
         Ok(new)
     }
 
-    /// The ring as it is under the lock, which nobody else can change until the lock is dropped.
+    /// Takes the lock and reads the ring. Nobody else can change it until the lock is dropped.
     fn find_locked(&self, target: &Target<'_>) -> Result<(Lock, Found), RingFileError> {
         let before = self.read_raw(&target.ring)?.1;
         let lock = target.lock(Some(self.mode.kept(before)), self.tell_of_waiting)?;
@@ -111,7 +112,7 @@ impl RingFile {
         Ok((lock, self.find(&target.ring)?))
     }
 
-    /// What is about to be written must be readable, by us and by every replica.
+    /// Checks that what will be written can be read again, by us and by every replica.
     fn check(&self, plain: &[u8]) -> Result<KeyRing, RingFileError> {
         if plain.len() >= FILE_BYTES_MAX {
             return Err(RingFileError::TooLarge);
@@ -119,8 +120,8 @@ impl RingFile {
         self.parse(plain).map_err(RingFileError::Unfit)
     }
 
-    /// `plain`, encrypted for the recipients of `ring`. Where we have identities, one of them must open it again: nobody
-    /// locks themselves out.
+    /// Encrypts `plain` for the recipients of `ring`. If there are identities, one of them must be able to open it
+    /// again, so that nobody locks themselves out.
     fn seal(&self, ring: &KeyRing, plain: &[u8]) -> Result<Zeroizing<Vec<u8>>, RingFileError> {
         let recipients = ring.recipients().iter().map(|text| Recipient::parse(text)).collect::<Option<Vec<_>>>();
         let recipients = recipients.filter(|recipients| !recipients.is_empty()).ok_or(RingFileError::NoRecipients)?;

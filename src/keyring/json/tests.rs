@@ -1,4 +1,4 @@
-//! What a ring is refused for, and who has signed it.
+//! The reasons for refusing a ring, and who has signed it.
 
 use serde_json::Value;
 
@@ -11,14 +11,14 @@ use super::{
     *,
 };
 
-/// The ring of these keys, as its text and its signatures.
+/// The text and the signatures of a ring with these keys.
 fn note(keys: &[Key]) -> (String, String) {
     let note = to_note(&signer(RING_NAME, 1), 3, None, &[], keys);
     let text = str::from_utf8(&note).expect("JSON is UTF-8");
     text.split_once("\n\n").map(|(text, lines)| (format!("{text}\n"), lines.to_owned())).expect("a note")
 }
 
-/// `text`, signed as a ring signs itself.
+/// `text` with the signature of a ring.
 fn signed(text: &str) -> String {
     format!("{text}\n{}", signer(RING_NAME, 1).line(text.as_bytes()))
 }
@@ -149,13 +149,13 @@ fn approvals_belong_to_no_generation_and_are_those_of_approvers() {
     };
     assert_eq!(before.hash(), after.hash());
     assert_eq!((names(before.approvals()), names(after.approvals())), (vec![], vec!["alice".to_owned()]));
-    // To those who know no approvers it is a name; the same name of another key is nobody's approval.
+    // Without that approver configured, the signature is only a name. The same name with another key approves nothing.
     let unknown = [read(&approved, &[]), read(&approved, &[eve.verifier().clone()])];
     for ring in unknown {
         let ring = ring.expect("a ring");
         assert_eq!((names(ring.approvals()), names(ring.claims())), (vec![], vec!["alice".to_owned()]));
     }
-    // Whatever is altered of a line, it approves nothing any more; and a line twice is no ring.
+    // A line with any bit altered approves nothing. A note with a line twice is not a ring.
     let mut flipped = approved.clone().into_bytes();
     for at in plain.len() * 8..flipped.len() * 8 {
         flipped[at / 8] ^= 1 << (at % 8);

@@ -39,33 +39,33 @@ pub enum ChangeError {
         id: KeyId,
         /// What it is.
         status: Status,
-        /// What it would have to be.
+        /// The status that the change needs.
         wanted: Status,
     },
     /// The key has not been disabled for [`DISABLED_MIN`](super::DISABLED_MIN).
     Early {
         /// The key.
         id: KeyId,
-        /// Since when it is, as far as the ring knows.
+        /// When it was disabled, if the ring knows.
         disabled: Option<Timestamp>,
     },
     /// The key is the primary.
     Primary(KeyId),
     /// No other key is enabled.
     LastEnabled(KeyId),
-    /// The key would be the primary at once, with no lead for the replicas.
+    /// The key would be the primary at once, which leaves the replicas no time to get the file.
     PrimaryAtOnce(KeyId),
-    /// The changes would close keys, and nobody said yes to that.
+    /// The changes would disable or destroy keys, and nobody confirmed that.
     Unconfirmed(Vec<StatusChange>),
     /// The other file is of another ring.
     OtherRing,
     /// The other copy is the same.
     Same,
-    /// The ring is another one than the one that was shown.
+    /// The ring is not the one that was shown.
     Moved,
     /// This approver has signed it already.
     Approved,
-    /// The two copies differ about something of this key that never changes.
+    /// The two copies differ in a property of this key that never changes.
     Altered(KeyId),
 }
 

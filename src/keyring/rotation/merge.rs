@@ -1,4 +1,4 @@
-//! Two copies of a ring, in which different things were changed, to one.
+//! Merges two copies of a ring that were changed independently.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     keyring::{KeyRing, json::to_note, key::Status},
 };
 
-/// A key that becomes something else.
+/// A key whose status changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     /// The key.
@@ -22,7 +22,7 @@ pub struct StatusChange {
 }
 
 impl StatusChange {
-    /// Whether some UIDs open no more after it.
+    /// Whether UIDs of this key can no longer be opened after the change.
     pub fn closes(&self) -> bool {
         self.to > self.from
     }
@@ -34,21 +34,21 @@ impl fmt::Display for StatusChange {
     }
 }
 
-/// What two copies of a ring join to.
+/// The result of merging two copies of a ring.
 pub struct Merged {
-    /// The ring that takes the place of ours.
+    /// The ring that replaces ours.
     pub revision: Revision,
-    /// Keys of the other copy that ours did not know.
+    /// Keys of the other copy that ours did not have.
     pub added: Vec<KeyId>,
-    /// What becomes of the keys of ours.
+    /// The changes of our keys.
     pub changes: Vec<StatusChange>,
 }
 
-/// `ring` with what happened to `other`, another copy of it: all keys of both. Where they differ about a key, the more
-/// cautious wins: destroyed before disabled before enabled, and the later of two activations ahead.
+/// Merges `other`, another copy of `ring`, into `ring`. The result has all keys of both. If they differ about a key,
+/// the more cautious state wins: destroyed over disabled over enabled, and the later of two activations ahead.
 ///
 /// # Errors
-/// [`ChangeError`] where they are no copies of one ring, or nothing is to be joined.
+/// [`ChangeError`] if they are not copies of one ring, are the same, or differ in what never changes.
 pub fn merge(ring: &KeyRing, other: &KeyRing, now: Timestamp) -> Result<Merged, ChangeError> {
     if ring.id() != other.id() {
         return Err(ChangeError::OtherRing);

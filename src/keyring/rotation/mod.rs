@@ -1,5 +1,5 @@
-//! What the `keys` commands do to a ring: pure but for the random source, each giving the signed note of the next
-//! generation.
+//! The changes that the `keys` commands make to a ring. They are pure except for the random source; each returns the
+//! signed note of the next generation.
 
 mod error;
 mod merge;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::ids::KeyId;
 
-/// How long a key has to have been disabled before it is destroyed: so that who still needs it has missed it.
+/// How long a key must have been disabled before it is destroyed, so that anybody who still needs it has noticed.
 pub const DISABLED_MIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Whether a new key may ever be given away.
@@ -35,28 +35,28 @@ pub enum Export {
     Allowed,
 }
 
-/// Whether a key is destroyed before it has been disabled for [`DISABLED_MIN`].
+/// Whether a key may be destroyed before it has been disabled for [`DISABLED_MIN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Haste {
     /// Not before.
     Wait,
-    /// At once, because somebody said so.
+    /// At once, because somebody asked for it.
     Early,
 }
 
-/// The ring that takes another's place.
+/// A ring that replaces another.
 pub struct Revision {
     /// Its signed note.
     pub next: Zeroizing<Vec<u8>>,
-    /// What becomes of the ring before.
+    /// What happens to the old ring.
     pub previous: Previous,
 }
 
-/// What is kept of the ring before.
+/// What is kept of the old ring.
 pub enum Previous {
     /// All of it.
     AsItWas,
-    /// This signed note instead, to be encrypted as the new one is.
+    /// This signed note instead. It is encrypted if the new ring is.
     Rewritten(Zeroizing<Vec<u8>>),
 }
 
@@ -67,10 +67,11 @@ impl Revision {
     }
 }
 
-/// The signed note of a ring of one key, made and active at `now`, to be encrypted for `recipients` if there are any.
+/// The signed note of a ring with one key, made and active at `now`. It is to be encrypted for `recipients`, if there
+/// are any.
 ///
 /// # Errors
-/// [`ChangeError::Random`] where the operating system gives no random bytes.
+/// [`ChangeError::Random`] if the operating system gives no random bytes.
 pub fn init(
     now: Timestamp,
     numbers: &str,
@@ -89,8 +90,8 @@ pub fn init(
 /// `ring` with a new key that becomes the primary at `activates`.
 ///
 /// # Errors
-/// [`ChangeError::Pending`] while another key is pending: two activations ahead are two things to undo.
-/// [`ChangeError::Past`] where `activates` is before `now`, [`ChangeError::TooFar`] at the calendar's end.
+/// [`ChangeError::Pending`] while another key is pending, since two activations ahead would be two things to undo.
+/// [`ChangeError::Past`] if `activates` is before `now`, [`ChangeError::TooFar`] if it is past the end of the calendar.
 pub fn rotate(
     ring: &KeyRing,
     now: Timestamp,
@@ -108,10 +109,11 @@ pub fn rotate(
 
 /// `ring` with the key `id` enabled again.
 ///
-/// A key whose activation is still ahead is as good as a new one: it wants a lead, and gets `activates`.
+/// A key whose activation is still ahead is treated like a new one: it needs a lead time, and gets `activates`.
 ///
 /// # Errors
-/// [`ChangeError`] where there is no such key, it is not disabled, or it would be the primary at once.
+/// [`ChangeError`] if there is no such key, it is not disabled, it would be the primary at once, or `activates` is
+/// refused.
 pub fn enable(ring: &KeyRing, now: Timestamp, id: KeyId, activates: Timestamp) -> Result<Revision, ChangeError> {
     let key = find(ring, id, Status::Disabled)?;
     if key.activates <= now {
@@ -134,7 +136,7 @@ pub fn enable(ring: &KeyRing, now: Timestamp, id: KeyId, activates: Timestamp) -
 /// `ring` with the key `id` disabled.
 ///
 /// # Errors
-/// [`ChangeError`] where there is no such key, it is not enabled, it is the primary, or no other is enabled.
+/// [`ChangeError`] if there is no such key, it is not enabled, it is the primary, or no other key is enabled.
 pub fn disable(ring: &KeyRing, now: Timestamp, id: KeyId) -> Result<Revision, ChangeError> {
     find(ring, id, Status::Enabled)?;
     if ring.enabled_newest_first().all(|key| key.id == id) {
@@ -148,11 +150,11 @@ pub fn disable(ring: &KeyRing, now: Timestamp, id: KeyId) -> Result<Revision, Ch
     Revision::new(ring, &keys)
 }
 
-/// `ring` without the material of the key `id`, which must be disabled; the entry stays as a tombstone. The ring before
-/// is kept without that material, too.
+/// `ring` without the material of the key `id`, which must be disabled. Its entry stays as a tombstone. The previous
+/// ring is also kept without that material.
 ///
 /// # Errors
-/// [`ChangeError`] where there is no such key, or it is not disabled, or not for long enough.
+/// [`ChangeError`] if there is no such key, or if it is not disabled or was disabled too recently.
 pub fn destroy(ring: &KeyRing, now: Timestamp, id: KeyId, haste: Haste) -> Result<Revision, ChangeError> {
     let key = find(ring, id, Status::Disabled)?;
     let is_due = key.disabled.is_some_and(|since| now.duration_since(since) >= DISABLED_MIN);
@@ -165,7 +167,7 @@ pub fn destroy(ring: &KeyRing, now: Timestamp, id: KeyId, haste: Haste) -> Resul
     Ok(Revision { next, previous: Previous::Rewritten(previous) })
 }
 
-/// `ring`, encrypted for `recipients` instead of those that it names; the ring before, too.
+/// `ring`, encrypted for `recipients` instead of its own; so is the previous ring.
 ///
 /// # Errors
 /// [`ChangeError::GenerationsUsedUp`].
@@ -175,7 +177,7 @@ pub fn set_recipients(ring: &KeyRing, recipients: &[String]) -> Result<Revision,
     Ok(Revision { next, previous: Previous::Rewritten(previous) })
 }
 
-/// The signed note of the ring that follows `ring` after `generation`, with these keys and recipients.
+/// The signed note of the successor of `ring` after `generation`, with these keys and recipients.
 fn successor(
     ring: &KeyRing,
     generation: u64,
@@ -205,8 +207,8 @@ fn keys_with_status(ring: &KeyRing, id: KeyId, status: Status) -> Vec<Key> {
     keys
 }
 
-/// `activates` as a whole second, or the second after the last activation of the enabled keys: on a tie the greater id
-/// would be the primary, and that need not be the new one.
+/// `activates` as a whole second, but at least a second after the last activation of the enabled keys. On a tie, the
+/// key with the greater id would be the primary, and that might not be the new one.
 fn after_all(ring: &KeyRing, activates: Timestamp) -> Result<Timestamp, ChangeError> {
     let activates = whole_second(activates);
     match ring.enabled_newest_first().next() {

@@ -1,4 +1,4 @@
-//! What comes from the operating system's random source: seeds, materials and ids.
+//! Values from the operating system's random source: seeds, materials and ids.
 
 use zeroize::Zeroizing;
 
@@ -14,9 +14,9 @@ pub(super) fn new_material() -> Result<Material, ChangeError> {
     Ok(Material::new(&bytes))
 }
 
-/// A random id for which `taken` says no.
+/// A random id that is not `taken`.
 pub(super) fn new_key_id(taken: impl Fn(KeyId) -> bool) -> Result<KeyId, ChangeError> {
-    // Half of all ids taken would take some 32,000 rotations; 1,000 draws miss a free half with probability 2^-1000.
+    // It takes some 32,000 rotations to use up half of all ids. Even then, 1,000 draws fail with probability 2^-1000.
     for _ in 0..1000 {
         let mut bytes = [0; 2];
         fill_random(&mut bytes)?;

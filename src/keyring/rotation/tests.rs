@@ -1,4 +1,4 @@
-//! What each change makes of a ring, and what it refuses.
+//! The result of each change of a ring, and what it refuses.
 
 use super::{
     super::samples::{at, id, key, ring},
@@ -9,7 +9,7 @@ fn read(note: &[u8]) -> KeyRing {
     KeyRing::from_note(note, |_, _| true, &[]).expect("a change gives a valid ring")
 }
 
-/// What keys there are, and what may be done with them.
+/// The keys and their statuses.
 fn statuses(ring: &KeyRing) -> Vec<(String, Status)> {
     ring.keys().iter().map(|key| (key.id.to_string(), key.status)).collect()
 }
@@ -39,7 +39,7 @@ fn a_rotation_adds_a_key_that_is_the_primary_later() {
     assert!(matches!(rotated(&after, 21, 40), Err(ChangeError::Pending { id, .. }) if id == new));
     assert!(rotated(&after, 30, 40).is_ok(), "the one before is active");
     assert!(matches!(rotated(&before, 20, 19), Err(ChangeError::Past)));
-    // On a tie the greater id would be the primary: the new key comes a second later.
+    // On a tie, the key with the greater id would be the primary, so the new key activates a second later.
     let (new, after) = rotated(&before, 10, 10).expect("it may be rotated");
     assert_eq!(after.key(new).map(|key| key.activates), Some(at(11)));
 }
@@ -77,7 +77,7 @@ fn a_key_is_enabled_with_a_lead_or_where_it_needs_none() {
     assert_eq!(after.key(id("0002")).map(|key| (key.status, key.activates)), Some((Status::Enabled, at(5))));
     assert!(matches!(enable(&before, at(20), id("0003"), at(99)), Err(ChangeError::PrimaryAtOnce(_))));
     assert!(matches!(enable(&before, at(20), id("0001"), at(99)), Err(ChangeError::Status { .. })));
-    // One whose activation is ahead gets another one.
+    // A key whose activation is ahead gets a new activation time.
     let after = read(&enable(&before, at(12), id("0003"), at(99)).expect("it may be enabled").next);
     assert_eq!(after.key(id("0003")).map(|key| (key.status, key.activates)), Some((Status::Enabled, at(99))));
 }
@@ -112,7 +112,7 @@ fn of_two_copies_the_more_cautious_wins() {
     assert_eq!(statuses(&joined), expected.map(|(id, status)| (id.to_owned(), status)));
     assert_eq!(added, [id("0004")]);
     assert!(changes.iter().all(StatusChange::closes) && changes.len() == 2);
-    // What is destroyed in one copy goes from the ring before, too.
+    // A key destroyed in one copy is also removed from the previous ring.
     let Previous::Rewritten(previous) = revision.previous else { panic!("the ring before still has the material") };
     assert_eq!(read(&previous).key(id("0003")).map(|key| key.status), Some(Destroyed));
 
@@ -121,7 +121,7 @@ fn of_two_copies_the_more_cautious_wins() {
     assert!(matches!(merge(&ours, &other, at(20)), Err(ChangeError::OtherRing)));
     let altered = ring(6, &[key("0001", Enabled, 11)]);
     assert!(matches!(merge(&ours, &altered, at(20)), Err(ChangeError::Altered(_))));
-    // Of two activations ahead, the later one.
+    // Of two activations ahead, the later one is kept.
     let joined = merge(&ours, &altered, at(9)).expect("neither is active yet");
     assert_eq!(read(&joined.revision.next).key(id("0001")).map(|key| key.activates), Some(at(11)));
 }

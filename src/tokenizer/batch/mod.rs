@@ -1,4 +1,4 @@
-//! One batch: items in, what became of them out.
+//! One batch: items in, results out.
 
 mod open;
 mod seal;
@@ -15,12 +15,12 @@ use crate::{
     siv::{Cipher, Prefix},
 };
 
-/// One batch: it uses one ring and one primary.
+/// One batch. It uses one ring and one primary.
 pub struct Batch<'t> {
     tokenizer: &'t Tokenizer,
     context: &'t Context,
     prefixes: ContextPrefixes,
-    /// The primary's index in the ring, as each index here is a key's.
+    /// The primary's index in the ring. All indexes here are those of keys.
     primary: usize,
     plain_numbers: PlainNumbers,
     passed: usize,
@@ -52,13 +52,13 @@ impl<'t> Batch<'t> {
 }
 
 impl Batch<'_> {
-    /// The same, with this done to numbers where UIDs are wanted.
+    /// The same batch, with this treatment of numbers where UIDs are expected.
     #[must_use]
     pub fn with_plain_numbers(self, plain_numbers: PlainNumbers) -> Self {
         Self { plain_numbers, ..self }
     }
 
-    /// Adds to `mapped` what `mode` makes of each of the `items`.
+    /// Maps each of the `items` by `mode`, and adds the results to `mapped`.
     pub fn map(&mut self, mode: Mode, items: &[impl AsRef<str>], mapped: &mut Mapped) {
         match mode {
             Mode::PhoneToUid => {
@@ -74,19 +74,19 @@ impl Batch<'_> {
         }
     }
 
-    /// Adds to `mapped` the number in each of the `uids` in the form that no configuration changes: `+` and the digits of
-    /// its E.164 form, or the verbatim text.
+    /// Adds the number in each of the `uids` to `mapped`, in a form that does not depend on the configuration: `+` and
+    /// the digits of its E.164 form, or the verbatim text.
     pub fn canonical(&mut self, uids: &[impl AsRef<str>], mapped: &mut Mapped) {
         self.open_with(uids, PlainNumbers::Refuse, mapped, |_, number, text| number.push_canonical(text));
     }
 
-    /// The keys that this batch used, and for how many items.
+    /// The keys that this batch used, and for how many items each.
     pub fn uses(&self) -> impl Iterator<Item = (KeyId, KeyUse)> {
         let keys = self.tokenizer.ring.keys().iter().zip(&self.uses);
         keys.filter(|(_, uses)| **uses != KeyUse::default()).map(|(key, uses)| (key.id, *uses))
     }
 
-    /// How many items were what was asked for already: UIDs where UIDs are made, and numbers that were passed.
+    /// How many items already had the wanted form: UIDs where UIDs are made, and numbers that were passed.
     pub fn passed(&self) -> usize {
         self.passed
     }
@@ -105,7 +105,7 @@ impl Batch<'_> {
             }
             let mut under_each: Vec<_> = under_each.iter().map(Mapped::iter).collect();
             for _ in items {
-                // All are taken, also after one key failed, so that those of the next item come next.
+                // All results of an item are taken, even after a key failed, so that the next item gets its own.
                 let uids = under_each.iter_mut().map(|uids| uids.next().expect("each key mapped each item"));
                 let uids: SmallVec<[_; 4]> = uids.collect();
                 mapped.push(|text| {
@@ -116,7 +116,7 @@ impl Batch<'_> {
                     for uid in uids.into_iter().flatten() {
                         match &text[begin..] {
                             "" => text.push_str(uid),
-                            // What was a UID already is the same under each key.
+                            // An item that was a UID already is the same under each key.
                             first if first == uid => {}
                             _ => {
                                 text.push(Mapped::SEPARATOR);
@@ -134,7 +134,7 @@ impl Batch<'_> {
         self.prefixes.of_key(index)
     }
 
-    /// The crate's own cipher of the key at `index`, for texts that are longer than a number.
+    /// The crate's own cipher with the key at `index`, for texts that are longer than a number.
     fn reference(&self, index: usize) -> Result<Cipher, ItemError> {
         let key = &self.tokenizer.ring.keys()[index];
         let material = key.material().ok_or_else(|| self.tokenizer.unusable(index))?;

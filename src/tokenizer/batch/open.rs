@@ -1,4 +1,4 @@
-//! UIDs to numbers: those of one key are opened together.
+//! UIDs to numbers. UIDs of one key are opened together.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -13,7 +13,7 @@ use crate::{
     uid::{self, Sealed, Uid},
 };
 
-/// Items that are opened together: more, so that each of many keys finds several of its UIDs among them.
+/// Items that are opened together. There are more than when sealing, so that each of many keys gets several UIDs.
 const OPEN_WINDOW: usize = 512;
 
 impl Batch<'_> {
@@ -23,7 +23,7 @@ impl Batch<'_> {
         self.open_with(uids, plain_numbers, mapped, |numbering, number, text| numbering.dial(number, trunk_zero, text));
     }
 
-    /// Opens `uids`, those of one key together, and has `write` add the number of each to the texts of `mapped`.
+    /// Opens `uids`, with those of one key together. `write` adds the number of each to the texts of `mapped`.
     pub(super) fn open_with(
         &mut self,
         uids: &[impl AsRef<str>],
@@ -35,7 +35,7 @@ impl Batch<'_> {
         let mut indexes: SmallVec<[usize; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = smallvec![[0; SEALED_NUMBER_BYTES]; window];
         let mut numbers: SmallVec<[Option<[u8; NUMBER_BYTES]>; 1]> = smallvec![None; window];
-        // Each with how many that are opened together come before it.
+        // Each entry has the number of short UIDs before it.
         let mut others: SmallVec<[(usize, &str, NotShortUid); 1]> = SmallVec::new();
         for uids in uids.chunks(OPEN_WINDOW) {
             for uid in uids.iter().map(AsRef::as_ref) {
@@ -60,8 +60,8 @@ impl Batch<'_> {
         memory::wipe(&mut numbers);
     }
 
-    /// Opens what short UIDs sealed with the keys at `indexes`, those of one key together: the number of each is put into
-    /// `numbers`.
+    /// Opens the sealed parts of short UIDs with the keys at `indexes`, with those of one key together. The number of
+    /// each goes into `numbers`.
     fn open_short(
         &self,
         indexes: &[usize],
@@ -95,7 +95,7 @@ impl Batch<'_> {
         memory::wipe(&mut opened);
     }
 
-    /// Notes the `numbers` that the keys at `indexes` opened.
+    /// Adds the `numbers` that the keys at `indexes` opened to `mapped`.
     fn push_numbers(
         &mut self,
         indexes: &[usize],
@@ -114,7 +114,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Has `write` add the number in `text`, which is no short UID.
+    /// Opens `text`, which is not a short UID, and lets `write` add its number.
     fn open_other(
         &mut self,
         text: &str,
@@ -140,14 +140,14 @@ impl Batch<'_> {
     }
 }
 
-/// What is not opened with others.
+/// An item that is not opened together with others.
 enum NotShortUid {
-    /// A UID that is longer than that of a number: the index of its key, and what that sealed.
+    /// A UID that is too long for a number: the index of its key, and its sealed part.
     Long(usize, Vec<u8>),
     Failed(ItemError),
 }
 
-/// The number that stands where a UID is wanted, if there stands one that may pass.
+/// The number in a place where a UID is expected, if it may pass.
 fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers) -> Result<Number<'t>, ItemError> {
     match (numbering.normalize(text), passing) {
         (Ok(number @ (Number::E164(_) | Number::Hotline(_))), PlainNumbers::Pass) => Ok(number),
@@ -157,7 +157,7 @@ fn plain_number<'t>(numbering: &Numbering, text: &'t str, passing: PlainNumbers)
 }
 
 impl Tokenizer {
-    /// The index of the key that made the UID `text`, if it is enabled, and puts what that sealed into `sealed`.
+    /// The index of the key that made the UID `text`, if it is enabled. The sealed part of the UID goes into `sealed`.
     #[inline]
     fn find(&self, text: &str, sealed: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
         match uid::read_short(text, sealed) {
@@ -166,7 +166,7 @@ impl Tokenizer {
         }
     }
 
-    /// The same of a text that is not just a short UID.
+    /// The same for a text that is not simply a short UID.
     #[cold]
     fn find_other(&self, text: &str, short: &mut [u8; SEALED_NUMBER_BYTES]) -> Result<usize, NotShortUid> {
         let uid = Uid::parse(text).map_err(|_| NotShortUid::Failed(ItemError::MalformedUid))?;

@@ -1,4 +1,4 @@
-//! Numbers to UIDs: those of one key are sealed together.
+//! Numbers to UIDs. Numbers are sealed together under one key.
 
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ impl Batch<'_> {
         let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
         let mut short: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
-        // Each with how many that are sealed come before it.
+        // Each entry has the number of short plaintexts before it.
         let mut others: SmallVec<[(usize, NotShort); 1]> = SmallVec::new();
         let (mut count, mut already) = (0, 0);
         loop {
@@ -79,7 +79,7 @@ impl Batch<'_> {
         }
     }
 
-    /// The plaintext of the UID of `text`, if it is as short as that of a number.
+    /// The plaintext of the UID of `text`, if it is as short as a number's.
     #[inline]
     fn short(&self, numbering: &Numbering, text: &str, uids: Uids) -> Result<[u8; NUMBER_BYTES], NotShort> {
         if matches!(uids, Uids::Stay)
@@ -95,7 +95,7 @@ impl Batch<'_> {
         }
     }
 
-    /// The UID that `text` is, where an enabled key made it in this context.
+    /// `text` as a UID, if an enabled key made it in this context.
     fn authentic(&self, text: &str) -> Option<Uid> {
         let uid = Uid::parse(text).ok()?;
         let index = self.tokenizer.find_enabled(uid.key_id).ok()?;
@@ -116,16 +116,16 @@ impl Batch<'_> {
     }
 }
 
-/// What becomes of texts that are UIDs of the same context.
+/// What to do with texts that are UIDs of the same context.
 #[derive(Clone, Copy)]
 pub(super) enum Uids {
-    /// Each stays the UID that it is, so that what is mapped twice is no UID of a UID.
+    /// Each stays as it is, so that mapping a value twice does not make a UID of a UID.
     Stay,
-    /// They are texts as any other: they were what a UID stands for.
+    /// They are texts like any other: they come from inside UIDs.
     AreTexts,
 }
 
-/// What is not sealed with others.
+/// An item that is not sealed together with others.
 enum NotShort {
     Long(Zeroizing<Vec<u8>>),
     /// It is a UID.

@@ -1,4 +1,4 @@
-//! An endpoint that is not callveil, with one fault, or none.
+//! An endpoint that is not callveil, with one fault or none.
 
 use std::{
     io::{self, BufRead as _, BufReader, Cursor, Read, Write},
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, PATIENCE, USER, basic};
 
-/// Requests that are answered before [`Fault::Stalls`] begins, and [`Fault::Slow`]: more than all checks but that of
-/// latency need.
+/// How many requests are answered before [`Fault::Stalls`] and [`Fault::Slow`] begin: more than all checks need, except
+/// that of latency.
 const ANSWERED: usize = 40;
 
-/// How long two of a hundred answers of [`Fault::Slow`] take.
+/// The duration of two of a hundred answers of [`Fault::Slow`].
 const TOO_LONG: Duration = Duration::from_millis(3_050);
 
-/// What it does wrong.
+/// The fault of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -48,7 +48,7 @@ pub enum Fault {
     Closes,
     PlainHttpToo,
     OldTls,
-    /// This to everything, whatever it is; then it closes.
+    /// Gives this answer to everything, then closes the connection.
     Always(&'static str),
     Silent,
     Swapped,
@@ -97,7 +97,7 @@ impl Drop for Endpoint {
     }
 }
 
-/// A connection whose first bytes were looked at.
+/// A connection whose first bytes were inspected.
 struct Begun {
     begin: Cursor<[u8; 11]>,
     socket: TcpStream,
@@ -233,7 +233,7 @@ impl Behaviour {
         ("200 OK", json!({"Code": 0, "Results": results.collect::<Vec<_>>()}).to_string())
     }
 
-    /// Letters for digits, behind a letter that is their checksum.
+    /// A UID: letters in place of digits, after a letter that is their checksum.
     fn uid(&self, text: &str) -> String {
         let digits = international(text);
         if self.fault == Fault::ShowsNumber {
@@ -284,7 +284,7 @@ fn international(text: &str) -> String {
     digits.strip_prefix("860").map_or(digits.clone(), |rest| format!("86{rest}"))
 }
 
-/// The next request's `Authorization`, and its body.
+/// The `Authorization` and the body of the next request.
 fn read_request(stream: &mut BufReader<impl Read>) -> Option<(Option<String>, Vec<u8>)> {
     let (mut length, mut authorization) = (0, None);
     loop {

@@ -1,4 +1,4 @@
-//! Twenty-five wrong endpoints, and more: the first remedy that the doctor tells is the one for the cause.
+//! Twenty-five wrong endpoints, and more: the doctor's first remedy fits the cause.
 
 use std::{fs, net::TcpListener, path::Path, process::Stdio, sync::Arc, thread};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::support::{Folder, PASSWORD, Server, USER, callveil, check_log};
 
-/// The first remedy that is told about `url`, and its check.
+/// The first remedy for `url`, and its check.
 fn first_remedy(folder: &Path, url: &str, password: &str, args: &[&str]) -> (String, String) {
     let mut command = callveil();
     command.args(["doctor", url, "--user", USER, "--json"]).args(args).current_dir(folder).stdin(Stdio::null());
@@ -33,7 +33,7 @@ const HTML: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length
 const JSON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"status\": \"UP!\"}";
 const NGINX: &str = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 26\r\n\r\n<html>502 Bad Gateway</ht>";
 
-/// What is answered to everything, and what the remedy says.
+/// Answers given to everything, and the text of the remedy.
 const ANSWERS: &[(&str, &str)] = &[
     ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the URL's path with `path`"),
     ("HTTP/1.1 301 Moved\r\nLocation: https://www.example.com/\r\nContent-Length: 0\r\n\r\n", "CCC follows none"),
@@ -93,7 +93,7 @@ fn the_first_remedy_is_that_of_the_cause() {
     check(&Endpoint::start(Fault::None, Some(self_signed())), "https", PASSWORD, &trust, "public CA (such as by ACME)");
 }
 
-/// A certificate that its own key signed, as people make them.
+/// A self-signed certificate, as people make them.
 fn self_signed() -> Arc<ServerConfig> {
     let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
     params.not_after = date_time_ymd(4000, 1, 1);

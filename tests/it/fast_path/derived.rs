@@ -1,5 +1,5 @@
-//! The table of usual numbers, derived from libphonenumber's metadata: what its patterns say of every number, by their
-//! automata walked side by side.
+//! The table of usual numbers, derived from libphonenumber's metadata: what its patterns say of every number, found by
+//! walking their automata side by side.
 
 #![allow(deprecated, reason = "rlibphonenumber says so of fields that it keeps elsewhere; those of a file are filled")]
 
@@ -14,30 +14,30 @@ use crate::random::Random;
 
 const METADATA: &[u8] = include_bytes!("../../../src/phone/libphonenumber-9.0.42.bin");
 
-/// Digits of the longest number.
+/// Maximum digits of a number.
 const DIGITS_MAX: usize = 15;
 
-/// All that is said of the numbers of one country code.
+/// Everything that the metadata say of the numbers of one country code.
 struct Plan {
     regions: Vec<OfRegion>,
     formats: Vec<Format>,
-    /// What is taken off national numbers.
+    /// The prefix that is removed from national numbers.
     prefix: Option<Pattern>,
-    /// Lengths of national numbers before which a 0 is taken off.
+    /// The lengths of national numbers from which a leading 0 is removed.
     behind_zero: u32,
     country_code_digits: usize,
 }
 
-/// How far patterns have come with a national number.
+/// The states of all patterns within a national number.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Walk {
     length: usize,
     states: Vec<StateID>,
-    /// That of the prefix, which began with a 0 before the number.
+    /// The state of the prefix's pattern if a 0 stood before the number.
     after_zero: Option<StateID>,
 }
 
-/// Lengths of national numbers before which a trunk 0 is taken off.
+/// The lengths of national numbers from which a leading trunk 0 is removed.
 fn behind_zero(metadata: &PhoneMetadata) -> u32 {
     let general = metadata.general_desc.as_ref().unwrap();
     let prefix = metadata.national_prefix_for_parsing.as_deref().and_then(unwrapped);
@@ -72,7 +72,7 @@ impl Plan {
         Walk { length: 0, states: self.patterns().map(Pattern::start).collect(), after_zero }
     }
 
-    /// Goes on with one more digit, where no prefix might be taken off then.
+    /// Continues with one more digit; `None` if a prefix might be removed then.
     fn next(&self, walk: &Walk, digit: u8) -> Option<Walk> {
         if walk.length + self.country_code_digits == DIGITS_MAX {
             return None;
@@ -89,7 +89,7 @@ impl Plan {
         Some(Walk { length: walk.length + 1, states, after_zero })
     }
 
-    /// What may be said of the number that was walked.
+    /// What is known of the number that was walked.
     fn facts(&self, walk: &Walk) -> Facts {
         let mut states = walk.states.iter().copied();
         let mut has: Vec<Option<bool>> =
@@ -124,15 +124,16 @@ struct Facts {
     behind_zero: bool,
 }
 
-/// Lengths of what is left of numbers, as bits: of the valid ones, those that are written plain, and behind a 0.
+/// Bit masks of how many digits may remain: for valid numbers, for those written plain, and for those written behind a
+/// 0.
 type Masks = [u16; 3];
 
-/// The automaton of all numbers, each node once.
+/// The automaton of all numbers. Equal nodes are stored once.
 #[derive(Default)]
 struct Nodes {
     nodes: Vec<(Facts, [u32; 10])>,
     ids: HashMap<(Facts, [u32; 10]), u32>,
-    /// Of a node after which all digits are alike.
+    /// The masks of a node after which the digits themselves no longer matter.
     masks: Vec<Option<Masks>>,
 }
 
@@ -164,23 +165,23 @@ impl Nodes {
     }
 }
 
-/// How one region reads what names no country.
+/// How one region reads numbers without a country code.
 struct Home<'p> {
     plan: &'p Plan,
-    /// What is taken off, and how other countries are dialled.
+    /// The prefixes that are removed, and those of calls abroad.
     stripped: Vec<Pattern>,
-    /// Lengths of national numbers before which a 0 is taken off.
+    /// The lengths of national numbers from which a leading 0 is removed.
     behind_zero: u32,
     country_code: Vec<u8>,
 }
 
-/// How far all has come with a number at home.
+/// The states of all patterns within a number dialled at home.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct HomeWalk {
     walk: Walk,
     stripped: Vec<StateID>,
     after_zero: bool,
-    /// All digits so far are those of the country code.
+    /// Whether all digits so far are those of the country code.
     in_country_code: bool,
 }
 
@@ -256,15 +257,15 @@ impl Nodes {
 pub struct Region {
     pub code: String,
     pub country_code: u16,
-    /// Where its national numbers, and those behind a trunk 0, begin.
+    /// The root of its national numbers, with or without a trunk 0.
     root: u32,
     strips_zero: bool,
 }
 
-/// The table, and what it was made of.
+/// The table, and the nodes and regions it was made from.
 pub struct Derived {
     nodes: Nodes,
-    /// Where country codes begin.
+    /// The root of numbers with country codes.
     root: u32,
     pub regions: Vec<Region>,
 }
@@ -298,7 +299,7 @@ impl Derived {
         Self { nodes, root, regions }
     }
 
-    /// The table as `src/phone/fast_path.rs` reads it.
+    /// The table in the form that `src/phone/fast_path.rs` reads.
     pub fn table(&self) -> Vec<u8> {
         let masks: BTreeSet<Masks> = self.nodes.masks.iter().flatten().copied().collect();
         let leaf = |masks_of: &Masks| u16::try_from(masks.iter().position(|masks| masks == masks_of).unwrap()).unwrap();
@@ -324,7 +325,7 @@ impl Derived {
         table.into_iter().flat_map(u16::to_le_bytes).collect()
     }
 
-    /// The digits of a number that is in the table, from the root of a region, or of country codes, on.
+    /// The digits of a number in the table, from the root of a region or of country codes.
     pub fn pick(&self, region: Option<&Region>, random: &mut Random) -> Option<String> {
         let (mut at, mut digits) = (region.map_or(self.root, |region| region.root), String::new());
         loop {

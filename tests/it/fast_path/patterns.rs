@@ -1,4 +1,4 @@
-//! The patterns of libphonenumber's metadata, as automata that take one digit after another.
+//! The patterns of libphonenumber's metadata as automata, which take one digit at a time.
 
 #![allow(deprecated, reason = "rlibphonenumber says so of fields that it keeps elsewhere; those of a file are filled")]
 
@@ -12,7 +12,7 @@ use regex_automata::{
 };
 use rlibphonenumber::{NumberFormat, PhoneMetadata, PhoneNumberDesc};
 
-/// The automaton of a pattern that must match from the beginning of a number on.
+/// The automaton of a pattern, which must match from the beginning of a number.
 pub struct Pattern(dense::DFA<Vec<u32>>);
 
 impl Pattern {
@@ -37,34 +37,34 @@ impl Pattern {
         self.0.next_state(state, b'0' + digit)
     }
 
-    /// Whether the digits that led to `state` are a match, as a whole.
+    /// Whether the digits that led to `state` match the whole pattern.
     pub fn matches(&self, state: StateID) -> bool {
         self.0.is_match_state(self.0.next_eoi_state(state))
     }
 }
 
-/// A pattern as libphonenumber has it: the crate's file keeps it wrapped for a match of the whole.
+/// A pattern as libphonenumber has it. The crate's file keeps it wrapped to match a whole text.
 pub fn unwrapped(pattern: &str) -> Option<&str> {
     let unwrapped = pattern.strip_prefix("^(?:").and_then(|pattern| pattern.strip_suffix(")$"));
     unwrapped.filter(|pattern| !pattern.is_empty())
 }
 
-/// A bit for each of these lengths.
+/// One bit for each of these lengths.
 pub fn lengths(of: &[i32]) -> u32 {
     of.iter().filter_map(|length| u32::try_from(*length).ok()).map(|length| 1 << length).sum()
 }
 
-/// Numbers of some lengths that match a pattern.
+/// The numbers of some lengths that match a pattern.
 pub struct Numbers {
     pub lengths: u32,
     pub pattern: Pattern,
 }
 
-/// What one region's numbers are.
+/// The numbers of one region.
 pub struct OfRegion {
     pub leading: Option<Pattern>,
     pub general: Numbers,
-    /// Those of any type, by their lengths.
+    /// The numbers of any type.
     pub types: Vec<Numbers>,
 }
 
@@ -113,7 +113,7 @@ impl OfRegion {
         self.leading.iter().chain([&self.general.pattern]).chain(self.types.iter().map(|numbers| &numbers.pattern))
     }
 
-    /// Whether a number of so many digits is one of this region; `None` where it is none, though it begins as they do.
+    /// Whether a number with `length` digits is one of this region; `None` if it only begins like one.
     pub fn has(&self, length: usize, states: &mut impl Iterator<Item = StateID>) -> Option<bool> {
         let mut next = |pattern: &Pattern| pattern.matches(states.next().unwrap());
         let begins = self.leading.as_ref().is_some_and(&mut next);
@@ -124,19 +124,19 @@ impl OfRegion {
     }
 }
 
-/// A way to write national numbers.
+/// A format for national numbers.
 pub struct Format {
     pub leading: Option<Pattern>,
     pub pattern: Pattern,
     pub written: Written,
 }
 
-/// What the national format of a number has.
+/// The digits in the national format of a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// All digits of the national number, in their order, and no others.
+    /// Exactly the digits of the national number, in order.
     Plain,
-    /// The same behind a 0.
+    /// The same digits after a 0.
     BehindZero,
     Otherwise,
 }

@@ -1,4 +1,4 @@
-//! One client of the fleet, who takes nothing but success for an answer.
+//! One client of the fleet, which accepts only success.
 
 use std::{
     io::{self, Write as _},
@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Http, PASSWORD, PATIENCE, USER, basic, post};
 
-/// Between a head and its body.
+/// The pause between a head and its body.
 const APART: Duration = Duration::from_millis(3);
 
-/// Characters that are shown of an answer that is wrong.
+/// Maximum characters that are shown of a wrong answer.
 const SHOWN: usize = 1000;
 
-/// How a client speaks. All of it is found among HTTP libraries.
+/// How a client uses connections. HTTP libraries do all of these.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Manner {
     /// One connection, each request in one piece.
     KeepAlive,
-    /// One connection, and a body that goes out some time after its head.
+    /// One connection; the body is sent some time after its head.
     BodyApart,
     /// A connection for each request.
     Reconnect,
@@ -34,14 +34,14 @@ pub struct Caller {
     pub address: SocketAddr,
     manner: Manner,
     http: Option<Http>,
-    /// Of the replica, when it was connected to.
+    /// The life of the replica when the connection was made.
     life: u32,
 }
 
-/// A request that was answered well.
+/// A successful request.
 pub struct Called {
     pub values: Vec<String>,
-    /// Who answered, where the load balancer says so.
+    /// The replica that answered, if the load balancer says so.
     pub replica: Option<String>,
     pub sent: Timestamp,
     pub received: Timestamp,
@@ -52,14 +52,14 @@ impl Caller {
         Self { address, manner, http: None, life: 0 }
     }
 
-    /// Leaves a connection to an earlier life behind.
+    /// Drops a connection to an earlier life of the replica.
     pub fn use_life(&mut self, life: u32) {
         if self.life != life {
             (self.life, self.http) = (life, None);
         }
     }
 
-    /// The values of a call; anything but success for every item is an error.
+    /// The values of a call. Anything but success of every item is an error.
     pub fn call(&mut self, mode: &'static str, items: &[&str]) -> Result<Called, String> {
         let (sent, begun) = (Timestamp::now(), Instant::now());
         let tell = |what: String| {
@@ -106,7 +106,7 @@ fn write(http: &mut Http, request: &str, manner: Manner) -> io::Result<()> {
     stream.write_all(body.as_bytes())
 }
 
-/// The values in an answer that is as it must be when nothing goes wrong.
+/// The values in a correct answer.
 fn values(answer: &Answer, items: &[&str]) -> Result<Vec<String>, &'static str> {
     if answer.status != 200 || answer.header("content-type") != Some("application/json") {
         return Err("not answered with 200 and JSON");

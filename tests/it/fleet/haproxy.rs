@@ -1,4 +1,4 @@
-//! HAProxy, as an operator would set it up.
+//! HAProxy as an operator would set it up.
 
 use std::{
     collections::HashMap,
@@ -48,7 +48,7 @@ impl Balancer {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Its counters, by server; those of all together are `BACKEND`'s.
+    /// Its counters by server. `BACKEND` has the sums.
     pub fn stats(&self) -> HashMap<String, HashMap<String, String>> {
         let mut socket = UnixStream::connect(self.folder.path().join("stats")).unwrap();
         socket.write_all(b"show stat\n").unwrap();
@@ -68,7 +68,7 @@ impl Drop for Balancer {
     }
 }
 
-/// What an operator would write; the socket that it takes as its standard input is the test's own.
+/// The configuration that an operator would write. Only its socket on standard input is the test's own.
 fn haproxy_configuration<'r>(folder: &Path, replicas: impl IntoIterator<Item = &'r Replica>) -> String {
     let server = |replica: &Replica| {
         let Replica { name, address, admin, .. } = replica;

@@ -1,4 +1,4 @@
-//! The load, which checks all that it gets.
+//! The load, which checks every answer.
 
 use std::{
     sync::atomic::Ordering,
@@ -15,17 +15,17 @@ use super::{
     replica::Replica,
 };
 
-/// Items of the largest request.
+/// Items in the largest request.
 const BATCH: usize = 20;
 
-/// Each of those who mint, and of those who decode, asks so often.
+/// The intervals of the clients that mint, and of those that decode.
 const MINT_EVERY: Duration = Duration::from_millis(65);
 const DECODE_EVERY: Duration = Duration::from_millis(40);
 
-/// How near to the new key's time a replica's clock is while it is polled often.
+/// A replica is polled often while its clock is this close to the new key's time.
 const NEAR: SignedDuration = SignedDuration::from_secs(3);
 
-/// Between two requests of one who decodes everything: also one that has to catch up leaves others something.
+/// The pause of a client that decodes everything, which leaves the others some time even while it catches up.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The load.
@@ -39,7 +39,7 @@ impl Fleet {
         tally.slowest = tally.slowest.max(called.received.duration_since(called.sent).unsigned_abs());
     }
 
-    /// Does `what` again and again, as long as the load lasts.
+    /// Does `what` repeatedly while the load lasts.
     fn repeat(&self, every: Duration, mut what: impl FnMut() -> Result<(), String>) {
         while !self.over.load(Ordering::Relaxed) {
             let next = Instant::now() + every;
@@ -50,7 +50,7 @@ impl Fleet {
         }
     }
 
-    /// Numbers to UIDs, through the load balancer.
+    /// Maps numbers to UIDs, through the load balancer.
     pub fn mint(&self, mut caller: Caller, seed: u64) {
         let mut dice = Dice(seed);
         self.repeat(MINT_EVERY, || {
@@ -68,7 +68,7 @@ impl Fleet {
         });
     }
 
-    /// The key of all these UIDs: the one that the clock of `replica` asked for then.
+    /// Returns the key of all these UIDs, which must be the one that the clock of `replica` asked for at that time.
     fn check_key(&self, replica: &Replica, called: &Called) -> Result<String, String> {
         let mut keys: Vec<_> = called.values.iter().map(|uid| key_of(uid)).collect();
         keys.dedup();
@@ -83,7 +83,7 @@ impl Fleet {
         is_right.then(|| key.clone()).ok_or_else(wrong)
     }
 
-    /// Notes UIDs for those who decode them, and that they are the ones that others got.
+    /// Records UIDs for the clients that decode, and checks that others got the same ones.
     fn note(&self, key: &str, values: &[String], chosen: &[usize]) -> Result<(), String> {
         *self.tally.lock().unwrap().minted.entry(key.to_owned()).or_default() += values.len() as u64;
         let minted = values.iter().cloned().zip(chosen.iter().copied());
@@ -98,7 +98,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// UIDs to numbers, which must be theirs.
+    /// Maps UIDs to numbers, and checks them.
     fn decode(&self, caller: &mut Caller, batch: &[(String, usize)]) -> Result<Called, String> {
         let items: Vec<_> = batch.iter().map(|(uid, _)| uid.as_str()).collect();
         let called = caller.call("UIDToPhone", &items)?;
@@ -112,7 +112,7 @@ impl Fleet {
         Ok(called)
     }
 
-    /// UIDs of any age through the load balancer, half of them just minted.
+    /// Decodes UIDs of any age through the load balancer. Half of them were just minted.
     pub fn decode_any(&self, mut caller: Caller, seed: u64) {
         let mut dice = Dice(seed);
         self.repeat(DECODE_EVERY, || {
@@ -135,7 +135,7 @@ impl Fleet {
         });
     }
 
-    /// Every UID there is, as soon as it is minted: on `replica`, or through the load balancer.
+    /// Decodes every UID as soon as it is minted, on `replica` or through the load balancer.
     pub fn decode_all(&self, mut caller: Caller, replica: Option<&Replica>) {
         let mut next = 0;
         loop {
@@ -163,7 +163,7 @@ impl Fleet {
         }
     }
 
-    /// What `replica` mints with, and when that changes.
+    /// Polls which key `replica` mints with, and when that changes.
     pub fn poll(&self, replica: &Replica) -> Switch {
         let (mut caller, mut switch) = (replica.caller(), Switch::default());
         let item = &self.numbers[0].spellings[0];
@@ -188,7 +188,7 @@ impl Fleet {
     }
 }
 
-/// When a replica was seen to mint with the old key last, and with the new one first, by its own clock.
+/// When a replica was last seen to mint with the old key, and first with the new one, by its own clock.
 #[derive(Default)]
 pub struct Switch {
     pub last_old: Option<Timestamp>,

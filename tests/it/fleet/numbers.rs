@@ -1,9 +1,9 @@
-//! What is mapped: numbers of several kinds, in several spellings.
+//! The numbers to map: several kinds, in several spellings.
 
-/// Numbers in play: few enough that every one is minted again and again, by every replica and with both keys.
+/// How many numbers there are: few enough that each is minted repeatedly, by every replica and with both keys.
 pub const NUMBERS: usize = 2000;
 
-/// A number in all its spellings, and as UIDToPhone gives it.
+/// A number in all its spellings, and in UIDToPhone's form.
 pub struct Number {
     pub spellings: Vec<String>,
     pub dialled: String,
@@ -43,7 +43,7 @@ impl Number {
     }
 }
 
-/// Random enough to choose numbers with, and the same in every run (Marsaglia's xorshift).
+/// A random generator that is good enough to choose numbers, and the same in every run (Marsaglia's xorshift).
 pub struct Dice(pub u64);
 
 impl Dice {

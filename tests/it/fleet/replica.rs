@@ -1,4 +1,4 @@
-//! One replica of the fleet, with a clock of its own.
+//! One replica of the fleet, with its own clock.
 
 use std::{
     fs,
@@ -24,13 +24,13 @@ pub struct Replica {
     pub skew: SignedDuration,
     pub address: SocketAddr,
     pub admin: SocketAddr,
-    /// Odd while it is down, and greater by two with every life.
+    /// Odd while the replica is down; it grows by two with every life.
     life: AtomicU32,
 }
 
 impl Replica {
-    /// A loopback address of its own is the replica's alone, as a machine's would be: while it is down no connection of
-    /// anybody else on 127.0.0.1 can be given its ports.
+    /// The replica has its own loopback address, as a machine would. While it is down, no other connection on 127.0.0.1
+    /// can be given its ports.
     pub fn new(name: &'static str, skew: SignedDuration, host: [u8; 4]) -> Self {
         let reserved = [(); 2].map(|()| TcpListener::bind(SocketAddr::from((host, 0))).unwrap());
         let [address, admin] = reserved.map(|listener| listener.local_addr().unwrap());
@@ -42,7 +42,7 @@ impl Replica {
         self.set_up_with(folder, operator, "", "")
     }
 
-    /// The same, with `top` and `more` in its configuration, at its begin and its end.
+    /// The same, with `top` at the beginning of its configuration and `more` at the end.
     pub fn set_up_with(&self, folder: &Folder, operator: &Folder, top: &str, more: &str) -> Server {
         fs::copy(operator.ring(), folder.ring()).unwrap();
         let (address, admin, hash) = (self.address, self.admin, sha256_hex(PASSWORD));
@@ -75,23 +75,23 @@ impl Replica {
         Caller::new(self.address, Manner::KeepAlive)
     }
 
-    /// Tells those who ask it that it goes down, or that it is back.
+    /// Announces that the replica goes down, or that it is back.
     pub fn turn_life(&self) {
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What its own clock says when ours says `time`.
+    /// The time on its own clock when ours shows `time`.
     pub fn own(&self, time: Timestamp) -> Timestamp {
         time + self.skew
     }
 
-    /// What it says of itself.
+    /// Its answer at `/keyring`.
     pub fn keyring(&self) -> Value {
         Http::connect(self.admin).send("GET /keyring HTTP/1.1\r\nhost: admin\r\n\r\n").json()
     }
 
-    /// Has `caller` do `what` with it. While it is down, and where it goes down meanwhile, that is no failure: it is done
-    /// again when it is back. `None` where the load is over before.
+    /// Makes `caller` do `what` with the replica. If the replica is or goes down, that is not a failure: it is done
+    /// again when the replica is back. `None` if the load ends before that.
     pub(super) fn ask<T>(
         &self,
         fleet: &Fleet,
@@ -115,7 +115,7 @@ impl Replica {
     }
 }
 
-/// The library that sets a clock off, in a process that has several threads.
+/// The library that shifts the clock of a process with several threads.
 fn libfaketime() -> PathBuf {
     let listed = Command::new("dpkg").args(["-L", "libfaketime"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();

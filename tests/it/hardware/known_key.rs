@@ -1,4 +1,4 @@
-//! A token's key that the test knows: it is looked for in the memory of what uses the token.
+//! A token's key that the test knows, so that it can look for the key in the memory of programs that use the token.
 
 use std::{cell::RefCell, fs, io::Read as _, process::Stdio, time::Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     support::{PATIENCE, Server, callveil},
 };
 
-/// A key of P-256 that a test knows, and nothing else should.
+/// A P-256 key that the test knows, and nobody else should.
 pub struct KnownKey {
     pub scalar: Vec<u8>,
     pub point: Vec<u8>,
@@ -75,7 +75,7 @@ fn a_known_key_is_put_into_a_token() {
     session.create_object(&private).unwrap();
 }
 
-/// Opens as an identity does, and keeps the file key.
+/// An identity that opens files and keeps the file key.
 struct Opener {
     identity: age::x25519::Identity,
     file_key: RefCell<Vec<u8>>,
@@ -91,7 +91,7 @@ impl age::Identity for Opener {
     }
 }
 
-/// The file key and the text of the ring, which Alice can open.
+/// The file key and the content of the ring, opened with Alice's identity.
 fn opened_by_alice(fleet: &Fleet) -> (Vec<u8>, Vec<u8>) {
     let identity = fs::read_to_string(fleet.path("alice")).unwrap().trim().parse().unwrap();
     let opener = Opener { identity, file_key: RefCell::default() };

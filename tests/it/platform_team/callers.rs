@@ -1,4 +1,4 @@
-//! Callers who call CCC's way, over TLS, without pause, and take nothing but success for an answer.
+//! Callers that call CCC's way, over TLS and without pause, and accept only success.
 
 use std::{
     fs,
@@ -23,24 +23,24 @@ use crate::support::{PATIENCE, basic, post};
 
 const CALL: &str = r#"{"Numbers":["13988888888"],"Mode":"PhoneToUID"}"#;
 
-/// Between two calls of a caller.
+/// The pause between two calls of a caller.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether a caller goes on over its connection for as long as it may.
+/// Whether a caller keeps its connection for as long as it can.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
     KeepAlive,
     Reconnect,
 }
 
-/// One of each manner, until they are told to end.
+/// One caller for each manner, until they are told to end.
 pub struct Callers {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<usize, String>>>,
 }
 
 impl Callers {
-    /// They call `url`, which is at `address`, with what the page made in `folder`.
+    /// Starts callers to `url`, which is at `address`. They use the files that the page made in `folder`.
     pub fn start(folder: &Path, url: &str, address: SocketAddr) -> Self {
         let password = fs::read_to_string(folder.join("password")).unwrap();
         let mut roots = RootCertStore::empty();
@@ -63,7 +63,7 @@ impl Callers {
         Self { over, threads: threads.into() }
     }
 
-    /// How many calls each of them made; all of them succeeded.
+    /// Ends the callers, and returns how many calls each made. All calls must have succeeded.
     pub fn end(self) -> Vec<usize> {
         self.over.store(true, Ordering::Relaxed);
         self.threads
@@ -111,7 +111,7 @@ impl Caller {
         Ok(BufReader::new(StreamOwned::new(tls, socket)))
     }
 
-    /// The head of the answer, in lower case, and its body.
+    /// Makes one call. Returns the head of the answer, in lower case, and its body.
     fn call(&self, connection: &mut Connection) -> io::Result<(String, String)> {
         connection.get_mut().write_all(self.request.as_bytes())?;
         let mut head = String::new();

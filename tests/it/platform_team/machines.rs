@@ -1,4 +1,4 @@
-//! The machines that the page reaches by `ssh`: folders, each with a callveil that the test runs.
+//! The machines that the page reaches with `ssh`: folders, each with a callveil that the test runs.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,8 @@ use crate::{
     support::{Server, callveil},
 };
 
-/// Stands in for `ssh`: a machine is a folder, which is its /etc/callveil, and orders to its systemd go to the test.
+/// A substitute for `ssh`. Each machine is a folder, which stands for its /etc/callveil. Commands for systemd go to the
+/// test.
 const SSH: &str = r#"#!/bin/bash
 set -euo pipefail
 host=${1#root@}
@@ -30,7 +31,7 @@ command=${2//\/etc\/callveil/$here}
 eval "${command// -g callveil/}"
 "#;
 
-/// All machines, and who heeds the orders to their systemd.
+/// All machines, and the thread that carries out the commands for systemd.
 pub struct Machines {
     folder: PathBuf,
     orders: SocketAddr,
@@ -49,7 +50,7 @@ impl Machines {
         Self { folder, orders, systemd: Some(systemd) }
     }
 
-    /// What the replicas have recorded.
+    /// The audit logs of the replicas.
     pub fn audit_logs(&self) -> Vec<String> {
         let machines = fs::read_dir(&self.folder).unwrap().map(|machine| machine.unwrap().path().join("audit.log"));
         machines.map(|log| fs::read_to_string(log).unwrap()).collect()
@@ -67,7 +68,7 @@ impl Drop for Machines {
     }
 }
 
-/// Does what the page has `systemctl` do, one order after the other, and ends all replicas in the end.
+/// Carries out the page's `systemctl` commands one after the other, and ends all replicas at the end.
 fn heed(listener: &TcpListener, machines: &Path) {
     let mut replicas: HashMap<String, Server> = HashMap::new();
     loop {
@@ -93,7 +94,7 @@ fn heed(listener: &TcpListener, machines: &Path) {
     }
 }
 
-/// Starts the replica of `host`, and waits until it is ready, as systemd does.
+/// Starts the replica of `host` and waits until it is ready, as systemd does.
 fn replica(machines: &Path, host: &str) -> Server {
     Server::spawn(callveil().arg("serve").arg("--config").arg(machines.join(host).join("callveil.toml")))
 }

@@ -1,5 +1,5 @@
-//! The page in a network of its own: its addresses, ports and times as they stand. The replicas' addresses are others than
-//! the one that `keys check`, HAProxy and Prometheus ask from.
+//! The page in its own network, with its addresses, ports and times unchanged. `keys check`, HAProxy and Prometheus ask
+//! from another address than the replicas'.
 
 use std::process::Command;
 
@@ -9,10 +9,10 @@ use crate::{
     runbook::Rehearsal,
 };
 
-/// Set for who is in that network.
+/// Set for a process inside that network.
 const INSIDE: &str = "CALLVEIL_TEST_INSIDE";
 
-/// Makes the network, and goes on as who it is told to be.
+/// Makes the network, and goes on as the program in its arguments.
 const NETWORK: &str = r#"set -e
 hosts=$(mktemp)
 echo "PROXY uid.example.com localhost" >"$hosts"
