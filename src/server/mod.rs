@@ -11,7 +11,7 @@ pub mod workers;
 
 use std::{
     io,
-    net::IpAddr,
+    net::{self, IpAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -22,10 +22,11 @@ use std::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -48,19 +49,22 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// balancers can turn away, and every answer is its connection's last. After that, no connection is accepted, requests
 /// under way are answered, and whatever is left after `limits.drain` is cut. A second termination ends the first part
 /// early.
+///
+/// # Errors
+/// The system's, where it cannot tell of new connections.
 pub async fn run<R: Respond>(
-    listener: TcpListener,
+    listener: net::TcpListener,
     responder: Arc<R>,
     terms: Arc<ArcSwap<Terms>>,
     access: Access,
     workers: &Workers,
     draining: &AtomicBool,
     mut terminations: watch::Receiver<u32>,
-) {
+) -> io::Result<()> {
     let limits = terms.load().limits.clone();
     let connections = Connections::new(limits.connections, limits.connections_per_peer, access.counts.clone());
     let listener = Listener {
-        listener,
+        listener: AsyncFd::with_interest(listener, Interest::READABLE)?,
         terms,
         access,
         workers,
@@ -92,6 +96,7 @@ pub async fn run<R: Respond>(
         warn!(connections = tasks.len(), "cut the connections that were left");
         tasks.shutdown().await;
     }
+    Ok(())
 }
 
 /// How peers connect.
@@ -123,7 +128,9 @@ fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
 }
 
 struct Listener<'w> {
-    listener: TcpListener,
+    /// Not tokio's own type: that would register each connection with the runtime of the thread that accepts it, and then
+    /// once more with that of the thread that serves it.
+    listener: AsyncFd<net::TcpListener>,
     terms: Arc<ArcSwap<Terms>>,
     access: Access,
     workers: &'w Workers,
@@ -141,13 +148,15 @@ impl Listener<'_> {
         loop {
             // Finished tasks are removed as they finish, or they would pile up.
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = self.listener.async_io(Interest::READABLE, net::TcpListener::accept) => accepted,
                 Some(_) = tasks.join_next() => continue,
             };
             match accepted {
                 Ok((socket, address)) => {
                     back_off = BACK_OFF.0;
                     self.take(socket, address.ip().to_canonical(), responder, tasks);
+                    // However many connections wait to be accepted, calls are answered in between.
+                    yield_now().await;
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -161,7 +170,7 @@ impl Listener<'_> {
         }
     }
 
-    fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
+    fn take<R: Respond>(&self, socket: net::TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
         let terms = self.terms.load();
         // A proxy connects for many peers, and so has no limit of its own.
         let counted = Some(peer).filter(|peer| !contains(&terms.trusted_proxies, peer));
@@ -176,12 +185,12 @@ impl Listener<'_> {
             }
             return;
         };
+        // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
+        if socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).is_err() {
+            return; // The peer is gone.
+        }
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
         let session = Session { peer, admission, responder: responder.clone(), limits: terms.limits.clone() };
-        // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
-        let _ = socket.set_nodelay(true);
-        // It was accepted on this thread's runtime, and belongs to another's from now on.
-        let Ok(socket) = socket.into_std() else { return };
         let worker = self.workers.least_busy();
         let queue = worker.handshakes.clone();
         tasks.spawn_on(
@@ -198,7 +207,7 @@ impl Listener<'_> {
 
 /// Serves one connection, over TLS where there is an `acceptor`.
 async fn serve<R: Respond>(
-    socket: std::net::TcpStream,
+    socket: net::TcpStream,
     acceptor: Option<TlsAcceptor>,
     session: Arc<Session<R>>,
     queue: &HandshakeQueue,

@@ -1,15 +1,12 @@
 //! The sockets of both listeners.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicBool},
 };
 
 use arc_swap::ArcSwap;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::watch,
-};
+use tokio::{net::TcpSocket, sync::watch};
 use tracing::{error, info};
 
 use crate::{
@@ -31,7 +28,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        socket.listen(BACKLOG)?.into_std()
     };
     bound().map_err(|error| Failure::failed(format_args!("cannot listen on {address}: {error}")))
 }
@@ -48,8 +45,8 @@ pub(super) fn serve_admin(listener: TcpListener, admin: Admin, tls: Option<Arc<T
     tokio::spawn(async move {
         let (_never, terminations) = watch::channel(0);
         let unused = AtomicBool::new(false);
-        server::run(listener, Arc::new(admin), terms, access, &own, &unused, terminations).await;
-        error!("the admin listener ended");
+        let ended = server::run(listener, Arc::new(admin), terms, access, &own, &unused, terminations).await;
+        error!(error = ended.err().map(tracing::field::display), "the admin listener ended");
     });
     Ok(())
 }

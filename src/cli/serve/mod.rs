@@ -83,7 +83,7 @@ pub(super) struct ServeArgs {
 /// Serves until the process is told to end. `lacking` names the protections of memory that could not be had.
 pub(super) fn run(args: ServeArgs, mut lacking: Vec<&'static str>) -> Result<(), Failure> {
     let no_threads = |error| Failure::failed(format_args!("cannot start threads: {error}"));
-    // This thread accepts connections and answers on the admin listener, however busy the other threads are.
+    // This thread answers on the admin listener, however busy the other threads are.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
     // This comes first, since SIGHUP ends a process without a handler. A signal that comes early is handled later.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).map_err(no_signals)?;
@@ -205,7 +205,11 @@ async fn serve(
     notify(&[NotifyState::Ready]);
     let stopping = terminations.clone();
     tokio::spawn(tell_systemd(stopping, workers.clone()));
-    server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await;
+    let first = workers.first().clone();
+    let serving =
+        async move { server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await };
+    let served = first.spawn(serving).await.map_err(Failure::failed)?;
+    served.map_err(|error| Failure::failed(format_args!("cannot take connections: {error}")))?;
     info!("stopped");
     if has_fallen.load(Ordering::Relaxed) {
         return Err(Failure::failed("the reloader panicked: please report it"));
