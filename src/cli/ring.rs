@@ -108,12 +108,14 @@ impl RingArgs {
         Ok(ring)
     }
 
-    /// A tokenizer that maps as replicas do. Its ring must be one that they would use.
+    /// A tokenizer that maps as replicas do. Its ring must be one that they would use, and it passes the same self-test.
     pub(super) fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         let (config, trunk_zero) = self.locate()?;
         let ring = self.ring()?;
         config.check_approval(&ring)?;
-        Tokenizer::new(ring, trunk_zero).map_err(Failure::config)
+        let tokenizer = Tokenizer::new(ring, trunk_zero).map_err(Failure::config)?;
+        tokenizer.self_test().map_err(Failure::failed)?;
+        Ok(tokenizer)
     }
 }
 

@@ -66,6 +66,7 @@ mod reload;
 mod replicas;
 mod residue;
 mod ring_file;
+mod rotation_search;
 mod runbook;
 mod sealed;
 mod shutdown;

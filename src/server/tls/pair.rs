@@ -8,9 +8,12 @@ use rustls::pki_types::{
     pem::{PemObject as _, SectionKind},
 };
 use sha2::{Digest, Sha256};
-use x509_parser::{
-    prelude::{FromDer as _, X509Certificate},
-    public_key::PublicKey,
+use x509_cert::{
+    Certificate,
+    der::{Decode as _, Reader as _, SliceReader, asn1::UintRef, oid::ObjectIdentifier},
+    ext::pkix::BasicConstraints,
+    spki::SubjectPublicKeyInfoOwned,
+    time::Time,
 };
 use zeroize::Zeroizing;
 
@@ -21,13 +24,18 @@ use crate::disk::{Disk as _, RealDisk, exposure::AtRest};
 const RSA_BITS_MIN: usize = 2048;
 
 /// Object identifiers of keys: RFC 8017 appendix C, RFC 5480 section 2.1.1, RFC 8410 section 3.
-const RSA_PSS: &str = "1.2.840.113549.1.1.10";
-const ELLIPTIC_CURVE: &str = "1.2.840.10045.2.1";
-const ED25519: &str = "1.3.101.112";
-const ED448: &str = "1.3.101.113";
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const ED448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.113");
 
 /// The curves that are accepted for TLS: P-256, P-384 and P-521.
-const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+const CURVES: [ObjectIdentifier; 3] = [
+    ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
+    ObjectIdentifier::new_unwrap("1.3.132.0.34"),
+    ObjectIdentifier::new_unwrap("1.3.132.0.35"),
+];
 
 /// The content of the files.
 pub(super) struct Pair<'f> {
@@ -125,21 +133,22 @@ impl<'f> Pair<'f> {
     /// Checks that the leaf comes first, that its key is accepted for TLS, and that each certificate issued the one
     /// before it.
     fn check_chain(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Validity>, TlsError> {
-        let parsed = chain.iter().map(|certificate| X509Certificate::from_der(certificate).map(|(_, parsed)| parsed));
-        let parsed = parsed.collect::<Result<Vec<_>, _>>();
+        let parsed = chain.iter().map(|certificate| Certificate::from_der(certificate)).collect::<Result<Vec<_>, _>>();
         let parsed = parsed.map_err(|_| self.wrong_certificate("it holds a certificate that is no X.509"))?;
-        let leaf = &parsed[0];
-        if let Some(what) = unusable_key(leaf) {
+        let parsed: Vec<_> = parsed.iter().map(Certificate::tbs_certificate).collect();
+        let leaf = parsed[0];
+        if let Some(what) = unusable_key(leaf.subject_public_key_info()) {
             return Err(self.wrong_certificate(what));
         }
-        if leaf.is_ca() && parsed.len() > 1 {
+        let constraints = leaf.get_extension::<BasicConstraints>();
+        if constraints.is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca)) && parsed.len() > 1 {
             return Err(self.wrong_certificate("its first certificate is a CA's: the server's own comes first"));
         }
-        if !parsed.windows(2).all(|pair| pair[0].issuer().as_raw() == pair[1].subject().as_raw()) {
+        if !parsed.windows(2).all(|pair| pair[0].issuer() == pair[1].subject()) {
             let what = "its chain is out of order: each certificate comes before the one that issued it";
             return Err(self.wrong_certificate(what));
         }
-        let second = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let second = |time: Time| Timestamp::try_from(time.to_system_time()).ok();
         let (not_before, not_after) = (second(leaf.validity().not_before), second(leaf.validity().not_after));
         Ok(not_before.zip(not_after).map(|(not_before, not_after)| Validity { not_before, not_after }))
     }
@@ -158,24 +167,32 @@ fn kinds(text: &[u8]) -> Vec<SectionKind> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(text).map_while(Result::ok).map(|(kind, _)| kind).collect()
 }
 
-/// Why the key of `certificate` is not accepted for TLS, if it is not.
-fn unusable_key(certificate: &X509Certificate<'_>) -> Option<&'static str> {
-    let key = certificate.public_key();
-    match key.algorithm.algorithm.to_id_string().as_str() {
+/// Why `key` is not accepted for TLS, if it is not.
+fn unusable_key(key: &SubjectPublicKeyInfoOwned) -> Option<&'static str> {
+    match key.algorithm.oid {
         ELLIPTIC_CURVE => {
-            let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
-            let is_usable = curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()));
+            let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+            let is_usable = curve.is_some_and(|curve| CURVES.contains(&curve));
             (!is_usable).then_some("its key is on another curve than P-256, P-384 and P-521")
         }
         ED25519 => None,
         ED448 => Some("its key is an Ed448 one: RSA, P-256, P-384, P-521 or Ed25519 is wanted"),
         RSA_PSS => Some("its key is for RSA-PSS alone: a plain RSA key is wanted"),
-        _ => match key.parsed() {
-            Ok(PublicKey::RSA(rsa)) if rsa.key_size() >= RSA_BITS_MIN => None,
-            Ok(PublicKey::RSA(_)) => Some("its RSA key has less than 2048 bits"),
-            _ => {
-                Some("its key is of a kind that TLS is not spoken with: RSA, P-256, P-384, P-521 or Ed25519 is wanted")
-            }
+        RSA => match rsa_bits(key) {
+            Some(RSA_BITS_MIN..) => None,
+            _ => Some("its RSA key has less than 2048 bits"),
         },
+        _ => Some("its key is of a kind that TLS is not spoken with: RSA, P-256, P-384, P-521 or Ed25519 is wanted"),
     }
+}
+
+/// The bits of an RSA key's modulus, rounded up to whole bytes (RFC 8017 appendix A.1.1).
+fn rsa_bits(key: &SubjectPublicKeyInfoOwned) -> Option<usize> {
+    let mut reader = SliceReader::new(key.subject_public_key.as_bytes()?).ok()?;
+    let modulus = reader.sequence(|key| {
+        let modulus = UintRef::decode(key)?;
+        UintRef::decode(key)?;
+        Ok(modulus)
+    });
+    Some(modulus.ok()?.as_bytes().len() * 8)
 }
