@@ -35,7 +35,7 @@ pub fn harden() -> Vec<&'static str> {
         lacking.push("core dumps could not be switched off");
     }
     if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() {
-        lacking.push("other processes of this user could not be kept from reading its memory");
+        lacking.push("cannot keep other processes of this user from reading this process's memory");
     }
     lacking
 }

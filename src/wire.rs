@@ -51,12 +51,13 @@ pub struct NotACall;
 
 impl fmt::Display for NotACall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body must be a JSON object with \"Numbers\", an array of strings, and \"Mode\", one of ")?;
+        f.write_str("the body must be a JSON object with exactly one \"Numbers\", an array of strings, ")?;
+        f.write_str("and exactly one \"Mode\", one of ")?;
         for (at, mode) in Mode::ALL.into_iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
             write!(f, "{separator}{}", mode.name())?;
         }
-        f.write_str(", each once")
+        Ok(())
     }
 }
 

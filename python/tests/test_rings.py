@@ -60,7 +60,7 @@ def test_an_encrypted_ring_opens_for_its_identity_alone(sealed, path):
     assert opened.tokenize(NUMBER) == of_the_command_line
     refused("an identity is wanted", ring)
     refused("none of its recipients", ring, others)
-    refused("is plain", path, ours)
+    refused("is not encrypted", path, ours)
     refused("No such file", ring, ours.with_name("nowhere"))
     ours.chmod(0o644)
     refused("open to others", ring, ours)

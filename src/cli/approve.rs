@@ -186,7 +186,8 @@ fn before(args: &ApproveArgs, file: &RingFile, ring: &KeyRing) -> Result<(String
             Ok((previous.display().to_string(), Some(Outline::from(&kept))))
         }
         None => Err(Failure::usage(
-            "the generation before is not there, not as it was, or not approved: say --replica URL, or --against FILE, to see what changes",
+            "the previous generation is missing, changed or not approved: use --replica URL \
+             or --against FILE to see what changes",
         )),
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct LeadArgs {
     /// How long until it activates: time enough to hand the file to every replica
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = lead, allow_hyphen_values = true)]
     activate_in: SignedDuration,
-    /// When it activates, instead (RFC 3339)
+    /// Activate at this time instead (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "activate_in")]
     activate_at: Option<Timestamp>,
 }

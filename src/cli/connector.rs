@@ -23,7 +23,7 @@ pub(super) struct AdminArgs {
     /// A file with the bearer token of the admin listeners
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The CAs that an https:// listener's certificate may be of, as PEM, instead of those that this machine trusts
+    /// CAs (PEM) to trust for https:// listeners, instead of this machine's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The certificate that an https:// listener wants to see (`client_ca`), as PEM

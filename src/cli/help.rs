@@ -174,9 +174,9 @@ Days are those of UTC. A row without a client counts requests without good crede
   callveil audit verify /var/log/callveil --heads stderr.log
 
 The lines of a start are a chain, told apart by `instance`. It finds lines that were altered,
-taken out, put in, moved or repeated. An end that was cut off, and a chain made anew by who
-can write the log, show beside the heads that the replica logged on stderr (\"audit head\"),
-kept where they cannot write. Lines of commands are in no chain.",
+removed, inserted, moved or repeated. A truncated log, and a chain rebuilt by who can write
+the log, show beside the heads that the replica logged on stderr (\"audit head\"), kept where
+they cannot write. Lines of commands are in no chain.",
     ),
     (
         "callveil tokenize",

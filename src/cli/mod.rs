@@ -50,12 +50,12 @@ const EXIT_CODES: &str =
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer CCC
+    /// Run the endpoint that CCC calls
     Serve(serve::ServeArgs),
-    /// Make, rotate and look after the keys
+    /// Make, rotate and manage the keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Look after those who may call
+    /// Manage the clients that may call
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
     /// Write and check the configuration of `serve`

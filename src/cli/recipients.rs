@@ -17,7 +17,7 @@ pub(super) struct RecipientsArgs {
     /// Encrypt it for these age public keys, and for nobody else; a name may stand before each
     #[arg(long, value_name = "[NAME=]AGE1…", num_args = 1..)]
     set: Vec<String>,
-    /// Yes, leave out those who can open it now and are not among them
+    /// Confirm that current recipients missing from --set lose access
     #[arg(long)]
     yes: bool,
 }

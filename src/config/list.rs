@@ -86,8 +86,8 @@ pub const KEYS: &[Key] = &[
         "open connections. When all are taken, somebody who is idle or unknown gives way. Fewer where the limit of \
          open files leaves no room, which the log tells"),
     key("limits.connections_per_peer", Integer(1, 1_000_000), Value("2000"), "", "",
-        "of them, those of one IPv4 address or /64 network. Behind a trusted proxy: requests at once of one peer, \
-         beyond which it gets 429"),
+        "open connections from one IPv4 address or /64 network. Behind a trusted proxy: concurrent requests of one \
+         peer, beyond which it gets 429"),
     key("limits.header_seconds", Integer(1, 3_600), Value("10"), "", "",
         "for a TLS handshake, for the head of a request, and for the first byte of a connection that had no request \
          granted yet").on_reload(),
@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key("limits.drain_delay_seconds", Integer(0, 3_600), Value("5"), "", "",
         "after SIGTERM: `/readyz` says 503, while connections are still taken").on_reload(),
     key("limits.drain_seconds", Integer(0, 3_600), Value("20"), "", "",
-        "after that: what is under way may end; then it is cut").on_reload(),
+        "after that: how long requests under way have to finish before they are cut").on_reload(),
     key("audit.to", File, Value(r#""stdout""#), r#"`"stdout"`, or a file"#, "",
         "where lines go. SIGHUP opens the file anew, after it was moved away. Commands with `--config` add their \
          lines to the file, too"),

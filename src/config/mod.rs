@@ -174,8 +174,9 @@ impl Config {
 
     /// Settings that are not wrong, but hardly intended.
     pub fn doubts(&self) -> Vec<String> {
-        let proxies = "trusted_proxies holds everybody: all can say who they are, and no limit of a peer holds";
-        let peers = "allow_from holds everybody: it keeps nobody out";
+        let proxies =
+            "trusted_proxies contains everybody: every peer can claim any address, so no limit per peer works";
+        let peers = "allow_from contains everybody: it keeps nobody out";
         let doubts = [(&self.terms.trusted_proxies, proxies), (&self.terms.allow_from, peers)];
         let wide = doubts.into_iter().filter(|(networks, _)| is_everybody(networks)).map(|(_, doubt)| doubt.to_owned());
         let placeholder = |client: &&Client| client.password_sha256.contains(&[0; HASH_BYTES]);

@@ -25,14 +25,12 @@ pub(super) fn networks(section: &mut Section<'_>, key: &str) -> Vec<IpNet> {
 fn fault(network: &IpNet) -> Option<&'static str> {
     match network {
         _ if network.addr().is_unspecified() && network.prefix_len() == network.max_prefix_len() => {
-            Some("has an address that nobody has: everybody is \"0.0.0.0/0\" and \"::/0\"")
+            Some("has the unspecified address: to mean everybody, write \"0.0.0.0/0\" and \"::/0\"")
         }
         IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some() => {
             Some("has an IPv4 address as IPv6: write it as \"192.0.2.7\"")
         }
-        _ if network.trunc() != *network => {
-            Some("has an address with bits behind its network's, as \"10.0.0.7/8\" has")
-        }
+        _ if network.trunc() != *network => Some("has a network with host bits set, as in \"10.0.0.7/8\""),
         _ => None,
     }
 }

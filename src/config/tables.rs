@@ -83,7 +83,7 @@ fn keyring(top: &mut Section<'_>, folder: &Path, keyring: Option<PathBuf>, ident
 fn approval(top: &mut Section<'_>) -> Approval {
     if !top.has("approvers") {
         if top.has("approvals") {
-            top.wrong("approvals", "says how many of `approvers` must have signed, and there are none");
+            top.wrong("approvals", "says how many of `approvers` must have signed, but no `approvers` are set");
         }
         let _ = top.integer::<u64>("approvals");
         return Approval::default();
@@ -100,7 +100,7 @@ fn approval(top: &mut Section<'_>) -> Approval {
         top.wrong("approvals", format_args!("must be an integer from 1 to {}", approvers.len()));
     }
     if !approvers.iter().all(|approver| names.insert(approver.name().as_str()) && keys.insert(approver.key())) {
-        top.wrong("approvers", "has two with one name or one key, or one with the name of rings");
+        top.wrong("approvers", "has a name or a key twice, or the name that is reserved for rings");
     }
     Approval::new(approvers, needed)
 }
@@ -199,7 +199,8 @@ fn no_file_for_audit(to: &str) -> Option<&'static str> {
             Some("must be \"stdout\" or a file: there is always an audit log (a file of that name is \"./…\")")
         }
         "stderr" | "stdin" | "console" | "-" | "syslog" | "journal" | "journald" | "stdout" => Some(
-            "must be \"stdout\", written so, or a file (one of that name is \"./…\"): the log on stderr is another",
+            "must be \"stdout\", spelled exactly so, or a file (\"./…\" for a file of that name): \
+             stderr has a different log",
         ),
         path if STREAMS.iter().any(|stream| path.starts_with(stream)) => {
             Some("must be \"stdout\" or a file, and not another name of a stream or a terminal")
@@ -227,7 +228,7 @@ fn client(mut section: Section<'_>, seen: &mut HashSet<Username>) -> Option<Clie
     let demand = "must be 1 to 64 bytes without a colon or control characters";
     let username = section.parsed("username", demand, Username::new);
     if username.as_ref().is_some_and(|username| !seen.insert(username.clone())) {
-        section.wrong("username", "is that of another client, too");
+        section.wrong("username", "is already the username of another client");
     }
     let password_sha256 = section.all_parsed("password_sha256", "", sha256);
     let empty: [u8; HASH_BYTES] = Sha256::digest("").into();
@@ -235,7 +236,9 @@ fn client(mut section: Section<'_>, seen: &mut HashSet<Username>) -> Option<Clie
         Some(hashes) if hashes.is_empty() => {
             section.wrong("password_sha256", "has none: `callveil clients new-password` makes one");
         }
-        Some(hashes) if hashes.contains(&empty) => section.wrong("password_sha256", "is that of an empty password"),
+        Some(hashes) if hashes.contains(&empty) => {
+            section.wrong("password_sha256", "contains the hash of an empty password");
+        }
         _ => {}
     }
     let context =

@@ -81,29 +81,27 @@ impl Refusal {
 
     pub(super) fn message(&self) -> Cow<'static, str> {
         match self {
-            Self::Ambiguous => {
-                "Host is missing, or a header is repeated or malformed: this request is not clear".into()
-            }
+            Self::Ambiguous => "ambiguous request: Host is missing, or a header is repeated or malformed".into(),
             Self::NotFound => "there is nothing at this path".into(),
             Self::MethodNotAllowed | Self::Tunnel => "only POST is answered here".into(),
-            Self::Unauthorized => "Basic credentials of a client are wanted".into(),
+            Self::Unauthorized => "Basic credentials of a client are required".into(),
             Self::BodyTooLarge(max) => format!("the body is over {max} bytes").into(),
             Self::Encoded => "the body is compressed: send it as it is, without Content-Encoding".into(),
             Self::TooSlow => "the request did not come in time".into(),
             Self::NotACall(error) => error.to_string().into(),
             Self::NotGranted(mode) => format!("this client is not granted {}", mode.name()).into(),
             Self::TooManyNumbers(max) => {
-                format!("more than {max} numbers in one request, or UIDs in its answer").into()
+                format!("the request has more than {max} numbers, or its answer would have more than {max} UIDs").into()
             }
             Self::AnswerTooLarge => "the answer would be too large: ask for fewer numbers at once".into(),
-            Self::BeyondRate => "more numbers than this client may ever have in a minute".into(),
-            Self::BeyondDay => "more numbers than this client may ever have in 24 hours".into(),
+            Self::BeyondRate => "this request alone exceeds this client's limit of numbers a minute".into(),
+            Self::BeyondDay => "this request alone exceeds this client's limit of numbers in 24 hours".into(),
             Self::OverRate(_) => "over this client's limit of numbers a minute: see Retry-After".into(),
             Self::OverDay(_) => "over this client's limit of numbers in 24 hours: see Retry-After".into(),
             Self::Guessing(_) => "too many failed logins from this address".into(),
             Self::TooManyOfPeer => "too many requests at once from this address".into(),
-            Self::Busy => "too much is under way: try again".into(),
-            Self::Interrupted => "the body ended too early, or was no HTTP".into(),
+            Self::Busy => "the service is busy: try again".into(),
+            Self::Interrupted => "the body ended too early, or was not valid HTTP".into(),
         }
     }
 

@@ -80,7 +80,7 @@ impl fmt::Display for Fault {
             Self::RingId => f.write_str("`ring` is not 64 lower-case hex digits"),
             Self::SigningKey => f.write_str("`signing_key` is not the one of this `ring`"),
             Self::Signature => {
-                write!(f, "the signature \"{RING_NAME}\" does not fit: somebody altered it who cannot open this ring")
+                write!(f, "the signature \"{RING_NAME}\" is wrong: the ring was altered by somebody who cannot open it")
             }
             Self::Approval(name) => write!(f, "the signature of the approver {name} does not fit"),
             Self::Generation => write!(f, "`generation` is not between 1 and {GENERATION_MAX}"),

@@ -305,7 +305,8 @@ impl fmt::Display for SealError {
             Self::LongHeader => "its header is longer than 64 KiB: that many recipients are not tried",
             Self::TooLarge => "what is encrypted is too large",
             Self::Mixed => {
-                "post-quantum recipients (age1pq1…, age1tagpq1…) stand beside no others: whoever breaks one of the others could open it all the same"
+                "post-quantum recipients (age1pq1…, age1tagpq1…) cannot be mixed with others: breaking \
+                 one of the others would open the file"
             }
             Self::NoRecipients => "there is no recipient to encrypt for",
         })

@@ -198,7 +198,7 @@ impl Respond for Admin {
     async fn respond(&self, request: &mut Request<Option<Incoming>>, peer: IpAddr, _patience: &Patience) -> Answer {
         let response = match ambiguity::check(request) {
             Ok(_) => self.answer(request.method(), request.uri().path(), request.headers(), peer),
-            Err(_) => refuse(StatusCode::BAD_REQUEST, "this request is not clear"),
+            Err(_) => refuse(StatusCode::BAD_REQUEST, "ambiguous request"),
         };
         // If there is a token, peers that have not shown it stay strangers: health is for everybody.
         let is_known = self.token_sha256.is_none() || !matches!(request.uri().path(), "/healthz" | "/readyz");

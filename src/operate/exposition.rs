@@ -179,7 +179,8 @@ impl Telemetry {
                 count_of(&mut items, &labels, client.usage.items(mode, outcome))?;
             }
         }
-        let help = "Values that counted towards a limit of a client, failed ones too; of aliases one for each key";
+        let help =
+            "Values that counted towards a client's limit, including failed ones. With aliases, one for each key";
         let mut charged = families.begin("callveil_client_charged", help, MetricType::Counter)?;
         for client in clients.iter() {
             for limit in Limit::ALL {
@@ -210,11 +211,12 @@ impl Telemetry {
     fn encode_connections(&self, families: &mut Families<'_>) -> fmt::Result {
         let counts = &self.counts;
         families.gauge("callveil_connections", "Open connections", counts.open.load(Ordering::Relaxed))?;
-        let help = "Connections that were refused: no place left, too many of one peer, or not in allow_from";
+        let help = "Connections that were refused: the limit was reached, one peer had too many, or the \
+            peer was not in allow_from";
         families.counter("callveil_connections_refused", help, get(&counts.refused))?;
         families.counter(
             "callveil_tls_failures",
-            "Connections with which TLS did not come about",
+            "Connections on which TLS could not be established",
             get(&counts.tls_failed),
         )
     }
@@ -247,7 +249,7 @@ impl Telemetry {
             let help = "Until the next key becomes the primary; absent where none is to";
             families.gauge("callveil_keyring_next_activation_seconds", help, -seconds_since(next))?;
         }
-        let help = "For how long an enabled key that was the primary has not been it any more";
+        let help = "Seconds since an enabled key stopped being the primary";
         let mut superseded = families.begin("callveil_key_superseded_seconds", help, MetricType::Gauge)?;
         for key in ring.enabled_newest_first().filter(|key| key.id != primary.id && !key.is_pending(now)) {
             // A later key that was disabled since then had replaced this one, too.
@@ -272,7 +274,7 @@ impl Telemetry {
             families.gauge("callveil_keyring_reload_age_seconds", help, now.duration_since(since).as_secs_f64())?;
         }
         families.counter("callveil_reload_failures", "Reloads that were refused", reloads.failures)?;
-        let help = "Whether what there is now on disk is refused, and older is in use";
+        let help = "Whether the current content on disk is refused, so that an older one is in use";
         let mut refused = families.begin("callveil_reload_refused", help, MetricType::Gauge)?;
         for (what, is_refused) in [
             ("keyring", reloads.ring_refused().is_some()),
@@ -281,14 +283,14 @@ impl Telemetry {
         ] {
             gauge_of(&mut refused, &[("what", what)], u32::from(is_refused))?;
         }
-        let help = "Whether the key ring there is now on disk waits for approvals, and older is in use";
+        let help = "Whether the current key ring on disk waits for approvals, so that an older one is in use";
         let awaits = u32::from(reloads.ring_awaits().is_some());
         families.gauge("callveil_keyring_awaits_approval", help, awaits)?;
-        let help = "Whether a look at the files on disk has taken over 5 seconds already";
+        let help = "Whether reading the files on disk has taken over 5 seconds already";
         families.gauge("callveil_reload_stuck", help, u32::from(self.state.is_look_stuck()))?;
         let expiries = self.tls.iter().filter_map(|tls| tls.validity()).map(|validity| validity.not_after);
         if let Some(first) = expiries.min() {
-            let help = "When the certificate expires, in Unix time; of two the one that does first";
+            let help = "When the first of the certificates expires, in Unix time";
             families.gauge("callveil_certificate_not_after_timestamp_seconds", help, first.as_second())?;
         }
         Ok(())

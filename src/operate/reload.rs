@@ -237,7 +237,7 @@ impl Reloader {
         self.state.note_config(None);
         if !restart_wanted.is_empty() {
             let keys = restart_wanted.join(", ");
-            warn!(keys, "the configuration changed in what is taken up only at the start: restart this replica");
+            warn!(keys, "settings changed that take effect only at the start: restart this replica");
         }
         info!(clients, changed = changed.join(", "), "configuration reloaded");
     }
@@ -248,8 +248,8 @@ async fn finish(mut look: JoinHandle<Reloader>) -> Result<Reloader, JoinError> {
     if let Ok(done) = timeout(LOOK_PATIENCE, &mut look).await {
         return done;
     }
-    warn!(seconds = LOOK_PATIENCE.as_secs(), "a look at the files on disk hangs: nothing is taken up meanwhile");
+    warn!(seconds = LOOK_PATIENCE.as_secs(), "reading the files on disk hangs: changes are not loaded until it ends");
     let done = look.await;
-    info!("the look at the files is over");
+    info!("reading the files on disk has ended");
     done
 }

@@ -45,7 +45,10 @@ pub(super) async fn accept(
     socket.readable().await?;
     let mut begin = [0; 4];
     if socket.peek(&mut begin).await.is_ok_and(|_| METHODS.contains(&&begin)) && PLAIN.is_due(Instant::now()) {
-        warn!(peer = %peer::network(peer), "plain HTTP came to the port of TLS: its clients want https:// (told once a minute)");
+        warn!(
+            peer = %peer::network(peer),
+            "plain HTTP arrived on the TLS port: its clients must use https:// (logged at most once a minute)"
+        );
     }
     in_turns(acceptor.accept(socket), peer::network(peer), queue).await
 }

@@ -93,7 +93,7 @@ pub async fn run<R: Respond>(
     connections.drain();
     let drained = timeout(drain, async { while tasks.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        warn!(connections = tasks.len(), "cut the connections that were left");
+        warn!(connections = tasks.len(), "the drain time is over: cut the remaining connections");
         tasks.shutdown().await;
     }
     Ok(())
@@ -162,7 +162,7 @@ impl Listener<'_> {
                 Err(error) => {
                     // If the process has run out of files, ending a connection frees one.
                     self.connections.spare_one();
-                    warn!(%error, wait_ms = back_off.as_millis(), "cannot take connections");
+                    warn!(%error, wait_ms = back_off.as_millis(), "cannot accept connections");
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF.1);
                 }
@@ -180,7 +180,7 @@ impl Listener<'_> {
             if self.refusals.is_due(Instant::now()) {
                 warn!(
                     since_start = refused,
-                    "refused connections: no place left, too many of one peer, or not in allow_from"
+                    "connections refused: the limit is reached, one peer has too many, or the peer is not in allow_from"
                 );
             }
             return;

@@ -236,7 +236,7 @@ fn approvers_are_shown_what_they_sign() {
         std::thread::sleep(Duration::from_millis(50));
     }
     // The generation before was approved by nobody, and would show less than what changes for replicas.
-    people.approve("alice", &["--yes"], 2, &["not approved: say --replica URL, or --against FILE"]);
+    people.approve("alice", &["--yes"], 2, &["not approved: use --replica URL or --against FILE"]);
     let previous = ["--against", "keys/keyring.json.previous"];
     people.approve(
         "alice",
@@ -248,7 +248,7 @@ fn approvers_are_shown_what_they_sign() {
     assert!(shown.contains("is added, enabled: it becomes the primary at"), "{shown}");
     // A destruction is wiped from the generation before, too: that shows nothing, and is not shown.
     people.keys(&["destroy", &old, "--yes", "--early"]);
-    people.approve("alice", &["--yes"], 2, &["say --replica URL, or --against FILE"]);
+    people.approve("alice", &["--yes"], 2, &["use --replica URL or --against FILE"]);
     people.approve("alice", &["--against", "before.json"], 2, &[&format!("key {old} is DESTROYED")]);
     // What no replica lets happen is told, also where it is none of the changes.
     let altered = people.folder.path().join("altered.json");

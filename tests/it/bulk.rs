@@ -246,7 +246,7 @@ fn what_cannot_be_asked_for_and_what_cannot_be_read() {
     fs::write(path.join("long"), format!("8001\n{}\n8001\n", "8".repeat(2_000_000))).unwrap();
     let csv = |more: &[&'static str]| [&["tokenize", "in", "--format", "csv"][..], more].concat();
     check(path, &csv(&[]), 2, &["--column"]);
-    check(path, &csv(&["--column", "name"]), 1, &["no column has that name: row 1 has 3"]);
+    check(path, &csv(&["--column", "name"]), 1, &["no column has that name; row 1 has 3 columns"]);
     check(path, &csv(&["--column", "phone"]), 1, &["several columns"]);
     check(path, &csv(&["--column", "4"]), 1, &["no column has that name"]);
     check(path, &csv(&["--column", "phone", "--no-header"]), 2, &["a number"]);
@@ -268,7 +268,7 @@ fn what_cannot_be_asked_for_and_what_cannot_be_read() {
     // A pointer that points nowhere would let every number through.
     fs::write(path.join("in"), "{\"phone\":\"13988888888\"}\n{}\n\n").unwrap();
     let nowhere = ["tokenize", "in", "--format", "jsonl", "--column", "/phones", "--output", "out"];
-    check(path, &nowhere, 1, &["not one of 3 rows has that column"]);
+    check(path, &nowhere, 1, &["none of the 3 rows has that column"]);
     assert!(!path.join("out").exists() && !path.join(PARTIAL).exists());
     assert_eq!(check(path, &["tokenize", "/dev/null", "--format", "csv", "--column", "2", "--no-header"], 0, &[]), "");
 }

@@ -78,7 +78,7 @@ fn numbers_in_other_columns_are_told_by_column_and_row() {
         3,13988888888,192.168.100.200 1767225600000,13588888888\n";
     let tokenize = |args: &[&'static str]| [&["tokenize"], &csv[..], args].concat();
     let told = "3 rows: 3 mapped (3 E.164)";
-    let left = "other columns hold what reads as a phone number: note: 2, phone2: 2";
+    let left = "other columns contain what looks like a phone number: note: 2, phone2: 2";
     let folder = Folder::new();
     let (out, code, err) = map(&folder, content, &tokenize(&[]));
     assert!(code == Some(0) && err.contains(told) && err.contains(left), "{err}");

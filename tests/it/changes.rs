@@ -89,13 +89,13 @@ fn a_key_is_destroyed_a_week_after_it_was_disabled() {
     server.values("UIDToPhone", &[String::from_utf8(uid).unwrap().trim_end()]);
     check(&folder, &["keys", "disable", &one], 0, &[]);
     let destroy = ["keys", "destroy", &one, "--yes"];
-    check(&folder, &destroy, 1, &["was disabled 20", "7 days after that", "--early"]);
+    check(&folder, &destroy, 1, &["was disabled 20", "7 days later", "--early"]);
     let disabled_before = |days: i64| {
         let then = Timestamp::now() - SignedDuration::from_hours(24 * days) + SignedDuration::from_mins(1);
         edit(&folder, |ring| ring["keys"][0]["disabled"] = then.to_string().into());
     };
     disabled_before(7);
-    check(&folder, &destroy, 1, &["7 days after that"]);
+    check(&folder, &destroy, 1, &["7 days later"]);
     disabled_before(8);
     let replica = format!("http://{}", server.admin);
     let asked = [&destroy[..], &["--replica", &replica]].concat();

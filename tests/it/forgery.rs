@@ -18,7 +18,7 @@ use crate::{
     support::{Folder, Server, run},
 };
 
-const FORGED: &str = "the signature \"callveil-ring\" does not fit: somebody altered it who cannot open this ring";
+const FORGED: &str = "the signature \"callveil-ring\" is wrong: the ring was altered by somebody who cannot open it";
 
 /// An encrypted ring with one key, its recipient, and the output of `keys list`.
 fn sealed() -> (Folder, String, Value) {

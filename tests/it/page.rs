@@ -224,11 +224,11 @@ fn what_is_refused_is_on_the_page() {
     fs::write(folder.ring(), "{}").unwrap();
     server.wait_for("keeping the key ring in use");
     let page = ask(&server, "GET", "").body;
-    assert!(page.contains("<strong>Wrong:</strong> <span>The key ring on disk is refused,"), "{page}");
+    assert!(page.contains("<strong>Wrong:</strong> <span>The key ring on disk is refused."), "{page}");
     assert!(page.contains("<dt>Key ring</dt><dd>what is on disk is refused</dd>"), "{page}");
     assert!(
         page.contains("<dt>Refused since the start</dt><dd>1</dd>")
-            && page.contains("<p class=\"state warn\">ready, and something is wrong</p>")
+            && page.contains("<p class=\"state warn\">ready, but something is wrong</p>")
     );
 }
 

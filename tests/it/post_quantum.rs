@@ -52,7 +52,7 @@ fn a_fleet_moves_to_post_quantum_recipients() {
     let server = Server::start(&folder, "identity = \"both\"", "");
     let uid = server.values("PhoneToUID", &["13988888888"]).remove(0);
     let set = ["recipients", "--identity", "both", "--set"];
-    check(&keys(&[&set[..], &[&old, new]].concat()), 1, "stand beside no others");
+    check(&keys(&[&set[..], &[&old, new]].concat()), 1, "cannot be mixed with others");
     assert_eq!(server.values("UIDToPhone", &[&uid]), ["008613988888888"]);
     check(&keys(&[&set[..], &[new, "--yes"]].concat()), 0, "encrypted for 1 recipients");
     assert_eq!(server.wait_for("key ring reloaded")["generation"], 2);
@@ -66,7 +66,7 @@ fn a_fleet_moves_to_post_quantum_recipients() {
     check(&keys(&[&previous[..], &["old"]].concat()), 78, "none of its recipients");
     check(&keys(&[&previous[..], &["new"]].concat()), 0, "generation 2");
     let init = ["init", "--keyring", "mixed.json", "--recipient", &old, "--recipient", new];
-    check(&keys(&init), 1, "stand beside no others");
+    check(&keys(&init), 1, "cannot be mixed with others");
     assert!(!folder.path().join("mixed.json").exists());
     check(&keys(&["init", "--keyring", "x.json", "--recipient", &new.to_uppercase()]), 2, "no age public key");
     let spoilt = IDENTITY.replace("1HZL", "1HZM");

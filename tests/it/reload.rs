@@ -124,7 +124,7 @@ fn files_that_are_refused_leave_the_ring_in_use() {
     let unsigned = |from: &str, to: &str| str::from_utf8(&good).unwrap().replace(from, to).into_bytes();
     let cases: [(&str, Vec<u8>, &str); 10] = [
         ("truncated", good[..good.len() / 2].to_vec(), "not a signed key ring"),
-        ("altered", unsigned("\"generation\": 3", "\"generation\": 4"), "\"callveil-ring\" does not fit"),
+        ("altered", unsigned("\"generation\": 3", "\"generation\": 4"), "\"callveil-ring\" is wrong"),
         ("empty", Vec::new(), "not a signed key ring"),
         ("another ring", stranger, "it is another ring"),
         ("no signature", rings::text(&good).as_bytes().to_vec(), "not a signed key ring"),
@@ -338,7 +338,7 @@ fn a_look_that_hangs_is_told_of_and_holds_nobody() {
     assert!(!is_stuck());
     make_pipe(&config);
     server.signal("HUP");
-    server.wait_for("a look at the files on disk hangs: nothing is taken up meanwhile");
+    server.wait_for("reading the files on disk hangs: changes are not loaded until it ends");
     assert!(is_stuck());
     // What wants a look does not wait for this one.
     let uid = {
@@ -348,7 +348,7 @@ fn a_look_that_hangs_is_told_of_and_holds_nobody() {
     assert_eq!(server.call("UIDToPhone", &[uid.trim()])["Results"][0]["Error"], "unknown_key");
     feed(&config, &text);
     server.wait_for("configuration reloaded");
-    server.wait_for("the look at the files is over");
+    server.wait_for("reading the files on disk has ended");
     assert!(!is_stuck());
     // Nor does the end of the process.
     make_pipe(&config);
@@ -367,7 +367,7 @@ fn sighup_names_what_it_does_not_take_up_and_gives_no_second_minute() {
     assert_eq!((spend(10), spend(1)), (json!(0), json!(429)));
     folder.config("threads = 1\n[limits]\nconnections = 101", "tokenize_per_minute = 12\n[audit]\nto = \"audit.log\"");
     server.signal("HUP");
-    let told = server.wait_for("the configuration changed in what is taken up only at the start: restart this replica");
+    let told = server.wait_for("settings changed that take effect only at the start: restart this replica");
     // The addresses of the listeners are the same text.
     assert_eq!(told["keys"], "limits.connections, threads");
     server.wait_for("configuration reloaded");

@@ -60,8 +60,12 @@ fn either_recipient_opens_it_and_nobody_else() {
     check(&list(&["--identity", "callveil.toml"]), 78, "open to others");
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["recipients"], serde_json::json!(&people[..2]));
-    // With an identity a plain ring is refused: it could be anybody's.
-    check(&run(folder.path(), &["keys", "list", "--identity", "alice"]), 78, "is plain, and an identity is configured");
+    // With an identity a plain ring is refused: anybody could have written it.
+    check(
+        &run(folder.path(), &["keys", "list", "--identity", "alice"]),
+        78,
+        "is not encrypted, but an identity is configured",
+    );
     // systemd hands the identity over as a credential.
     let credential = folder.path().join("credentials");
     fs::create_dir(&credential).unwrap();
@@ -202,7 +206,7 @@ fn a_replica_serves_an_encrypted_ring_and_keeps_it() {
     };
     refused("none of its recipients");
     fs::copy(folder.ring(), folder.path().join("sealed.age")).unwrap();
-    refused("is plain, and an identity is configured");
+    refused("is not encrypted, but an identity is configured");
     fs::write(folder.path().join("sealed.age"), &good[..good.len() - 20]).unwrap();
     refused("torn, altered");
     fs::write(folder.path().join("sealed.age"), &good).unwrap();

@@ -76,7 +76,7 @@ fn a_stuck_client_does_not_hold_it() {
     stuck.write(&post(&basic(USER, PASSWORD), "{}")[..80]);
     assert_eq!(server.call("PhoneToUID", &[])["Code"], 0);
     server.signal("TERM");
-    server.wait_for("cut the connections that were left");
+    server.wait_for("the drain time is over: cut the remaining connections");
     assert_eq!(server.wait(), Some(0));
     assert!(stuck.is_over());
 }

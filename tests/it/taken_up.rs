@@ -6,7 +6,7 @@ use callveil::config::{keys::Taken, list::KEYS};
 
 use crate::support::{Answer, Folder, Http, PASSWORD, PATIENCE, Server, USER, basic, post};
 
-const RESTART: &str = "the configuration changed in what is taken up only at the start: restart this replica";
+const RESTART: &str = "settings changed that take effect only at the start: restart this replica";
 
 /// The keys with this `taken`, except those of clients and of tables that this configuration does not have.
 fn keys(taken: Taken, tables: &[&str]) -> Vec<&'static str> {

@@ -182,7 +182,7 @@ fn a_key_may_be_disabled_after_as_long_as_people_say() {
     }
     // It has just started: it cannot know of 30 days, and that is no fault.
     let (code, told) = notes(&[]);
-    assert!(code == Some(0) && told.contains("30d are wanted") && !told.contains("may be disabled"), "{told}");
+    assert!(code == Some(0) && told.contains("30d is required") && !told.contains("may be disabled"), "{told}");
     let (code, told) = notes(&["--unused-for", "0s"]);
     assert!(code == Some(0) && told.contains("may be disabled"), "{told}");
     let keys = String::from_utf8(run(folder.path(), &["keys", "list", "--json"]).stdout).unwrap();

@@ -254,11 +254,14 @@ impl Search<'_> {
             outcome.open().map(|found| format!("{} of {}", found.until, Name(&found.instance))).collect();
         // As far as the heads show, nothing was cut off.
         let or_cut =
-            if self.args.heads.heads.is_empty() { ", or whose ends were cut off (--heads would tell)" } else { "" };
+            if self.args.heads.heads.is_empty() { ", or whose end was cut off (--heads would tell)" } else { "" };
         let until = match until.len() {
             0 => String::new(),
             _ => {
-                format!(", up to the last lines of those that run, or that a crash ended{or_cut}: {}", until.join(", "))
+                format!(
+                    ", up to the last line of each start that is still running or crashed{or_cut}: {}",
+                    until.join(", ")
+                )
             }
         };
         if self.asked.count == 1 {

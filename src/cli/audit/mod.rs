@@ -29,7 +29,7 @@ pub(super) enum AuditCommand {
     Find(Box<find::FindArgs>),
     /// Tell how much each client mapped, by day and mode
     Sum(sum::SumArgs),
-    /// Tell whether lines were altered, taken out, put in, moved or cut off
+    /// Check whether lines were altered, removed, inserted or moved, or a log was truncated
     Verify(verify::VerifyArgs),
 }
 
@@ -66,7 +66,7 @@ impl Period {
 /// The other place that tells of the chains.
 #[derive(clap::Args)]
 struct Heads {
-    /// What the replicas logged on stderr: it tells of cut ends, and of chains made anew
+    /// The replicas' logs from stderr: they reveal truncated logs and rebuilt chains
     #[arg(long, value_name = "LOG", num_args = 1..)]
     heads: Vec<PathBuf>,
 }

@@ -54,7 +54,7 @@ impl Outcome {
         let told: Vec<_> = unknown
             .map(|found| {
                 let (location, name) = (self.at(found.location), Name(&found.instance));
-                format!("{location}: {name} is a start of which the logs of stderr tell nothing")
+                format!("{location}: the logs from stderr do not mention start {name}")
             })
             .collect();
         self.count += told.len() as u64;
@@ -73,9 +73,12 @@ impl Outcome {
         }
         match self.count + self.torn.len() as u64 {
             0 => Ok(()),
-            1 => Err(Failure::failed("these logs do not tell all: see above (`callveil audit verify` tells more)")),
+            1 => Err(Failure::failed(
+                "these logs are incomplete or damaged: see above (`callveil audit verify` shows more)",
+            )),
             count => Err(Failure::failed(format_args!(
-                "these logs do not tell all, for {count} reasons: see above (`callveil audit verify` tells more)"
+                "these logs are incomplete or damaged, for {count} reasons: see above \
+                 (`callveil audit verify` shows more)"
             ))),
         }
     }
@@ -92,12 +95,12 @@ pub(super) fn told(fault: &Fault, at: &impl Fn(Location) -> String) -> String {
     let what = match fault.wrong {
         Wrong::Altered => "does not fit the one before: one of them was altered",
         Wrong::Repeated => "is there twice",
-        Wrong::Reordered => "stands behind one that follows it",
+        Wrong::Reordered => "is out of order: it comes after a later line",
         Wrong::Moved => "not here, but in another file",
         Wrong::Missing => "missing before this",
-        Wrong::Cut => "missing, though the log on stderr tells of the last of them",
-        Wrong::Remade => "is not the line that the log on stderr tells of: the chain was made anew",
-        Wrong::TooMuch => "and more: too much is out of order to be told",
+        Wrong::Cut => "missing, although the log on stderr has the head of the last of them",
+        Wrong::Remade => "differs from the head in the log on stderr: the chain was rebuilt",
+        Wrong::TooMuch => "and more: too many starts, or too many lines out of order, to list",
     };
     format!("{location}{lines}: {what}")
 }

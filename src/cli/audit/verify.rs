@@ -31,7 +31,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         let (place, name) = (outcome.at(found.location), Name(&found.instance));
         let (last, until) = (found.last, &found.until);
         let but = if found.has_head { "" } else { ", or its end was cut off (--heads would tell)" };
-        format!("{place}: {name} has no end after line {last}, of {until}: it runs, or a crash ended it{but}")
+        format!(
+            "{place}: {name} has no end record after line {last} ({until}): it is still running, or it crashed{but}"
+        )
     };
     let open: Vec<_> = outcome.open().map(open).collect();
     if args.json {

@@ -116,8 +116,10 @@ pub(super) fn names(csv: &Csv, header: &[u8]) -> Names {
 
 /// The message repeats neither the name nor the row: without a header, these would be values.
 fn no_column(columns: usize) -> Failure {
+    let noun = if columns == 1 { "column" } else { "columns" };
     Failure::failed(format_args!(
-        "no column has that name: row 1 has {columns}, and a number does as well (--no-header if row 1 is no header)"
+        "no column has that name; row 1 has {columns} {noun}. Use a name or a number (--no-header if row 1 \
+         is not a header)"
     ))
 }
 

@@ -118,7 +118,7 @@ pub(super) struct BulkArgs {
     /// How many line ends a row of CSV may have within quotes
     #[arg(long, value_name = "N", default_value_t = QUOTED_LINES_DEFAULT)]
     quoted_lines: usize,
-    /// A text that stands for there being no value, beside the empty one: it stays. May be repeated
+    /// A text that means no value, besides the empty text; it is left unchanged. May be repeated
     #[arg(long, value_name = "TEXT", default_value = NULL_DEFAULT)]
     null: Vec<String>,
     /// What the input is, and the results: gb18030, big5, utf-16, latin-1 … [default: utf-8]
@@ -129,9 +129,9 @@ pub(super) struct BulkArgs {
     /// Write the results here, once all are there [default: stdout]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What becomes of rows that cannot be mapped [default: blank]
+    /// What to do with rows that cannot be mapped [default: blank]
     ///
-    /// Where it is given, rows that fail are expected: the exit code is 0.
+    /// With this option, except with `fail`, failed rows do not make the command fail: the exit code is 0.
     #[arg(long, value_enum)]
     on_error: Option<OnError>,
     /// Mend numbers that somebody put something around: an apostrophe or ="…", .0, a word and a colon
@@ -143,7 +143,7 @@ pub(super) struct BulkArgs {
     /// Fail where texts are no numbers, or where other columns have what reads as a number
     #[arg(long, conflicts_with = "value")]
     strict: bool,
-    /// Write here which rows failed, and why [default: the first 20 are told on stderr]
+    /// Write here which rows failed, and why [default: show the first 20 on stderr]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Write here, as they were, the rows that are left out
@@ -163,10 +163,10 @@ pub(super) struct BulkArgs {
     quiet: bool,
     #[command(flatten)]
     ring: RingArgs,
-    /// Of detokenize: how numbers are written
+    /// detokenize only: the form of the numbers
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     form: NumberForm,
-    /// Of detokenize: put an apostrophe before texts that a spreadsheet would run, such as =1+1
+    /// detokenize only: put an apostrophe before texts that a spreadsheet would run, such as =1+1
     #[arg(long)]
     guard_formulas: bool,
     /// The space of the UIDs

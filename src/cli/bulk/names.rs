@@ -46,7 +46,7 @@ pub(super) struct LeftOver<'a> {
 
 impl fmt::Display for LeftOver<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "\nother columns hold what reads as a phone number: ";
+        let mut separator = "\nother columns contain what looks like a phone number: ";
         for (label, cells) in self.left.iter() {
             write!(f, "{separator}{}: {cells}", self.names.of(label))?;
             separator = ", ";

@@ -138,11 +138,11 @@ impl<'a> Run<'a> {
     fn finish(self, rate: &str) -> Result<(), Failure> {
         let counts = &self.report.counts;
         if counts.found_no_column() {
-            return Err(Failure::failed(format_args!("not one of {} rows has that column", counts.rows)));
+            return Err(Failure::failed(format_args!("none of the {} rows has that column", counts.rows)));
         }
         if self.in_place == InPlace::Yes && counts.failed() > 0 && !self.expects_failures {
             return Err(Failure::failed(format_args!(
-                "{counts}; the input is not replaced unless --on-error says what becomes of such rows"
+                "{counts}; the input is not replaced unless --on-error says what to do with such rows"
             )));
         }
         let left = LeftOver { left: &counts.left, names: &self.names };

@@ -58,7 +58,8 @@ impl Fleet {
                 problems.push(format!("{url} is ahead: it has generation {theirs}, and {path} has only {generation}"));
             } else if replica.ring_hash != hash {
                 problems.push(format!(
-                    "{url} has another generation {generation} than {path}: two copies were changed (`keys merge` joins them)"
+                    "{url} and {path} have generation {generation} with different content: two copies were \
+                     changed (`keys merge` joins them)"
                 ));
             }
         }

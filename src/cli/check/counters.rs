@@ -66,7 +66,8 @@ impl Fleet {
                 let known = countdown(latest_start, self.asked);
                 let wanted = countdown(from, self.asked);
                 format!(
-                    "key {id}: no replica decoded with it, but all of them run for {known} only, and {wanted} are wanted"
+                    "key {id}: no replica decoded with it, but they have all been running for only {known}; \
+                     {wanted} is required"
                 )
             }
             _ => format!("key {id} may be disabled: no replica decoded with it since {from}"),

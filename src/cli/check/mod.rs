@@ -57,7 +57,7 @@ pub(super) struct CheckArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
-    /// Also write a page to look at, with all replicas side by side; a page of before is replaced
+    /// Also write an HTML page that compares all replicas; an earlier page is replaced
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }

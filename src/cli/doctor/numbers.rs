@@ -106,11 +106,12 @@ impl Numbers {
     pub(super) fn why_they_cannot_ring(&self) -> &'static str {
         match self.region {
             Region::Cn => {
-                "The numbers sent cannot ring: Chinese mobiles of a prefix that is allotted to nobody, and a British one kept for drama; but for the example in CCC's documents, and a hotline."
+                "Apart from CCC's documented example and a hotline, the numbers sent cannot ring: Chinese mobiles \
+                 with an unallocated prefix, and a British number reserved for drama."
             }
-            Region::Us => "The numbers sent cannot ring: American and British ones that are kept for fiction.",
+            Region::Us => "The numbers sent cannot ring: American and British numbers that are reserved for fiction.",
             Region::Gb | Region::None => {
-                "The numbers sent cannot ring: British and American ones that are kept for fiction."
+                "The numbers sent cannot ring: British and American numbers that are reserved for fiction."
             }
         }
     }

@@ -49,7 +49,8 @@ impl Trouble {
     pub(super) fn of_waiting(patience: std::time::Duration) -> Self {
         Self::of(
             format!("no answer within {patience:?}"),
-            "it takes connections and says nothing: is it stopped or overloaded, or waits a proxy for it? --timeout waits longer",
+            "it accepts connections but does not answer: is it stopped or overloaded, or is a proxy waiting \
+             for it? --timeout waits longer",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! `callveil keys`: make, rotate and look after the keys.
+//! `callveil keys`: make, rotate and manage the keys.
 
 mod init;
 mod merge;
@@ -52,7 +52,7 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Add a key that becomes the primary at a time ahead, on all replicas by themselves
+    /// Add a key that becomes the primary at a set time, on all replicas at once
     Rotate {
         #[command(flatten)]
         change: ChangeArgs,
@@ -112,7 +112,7 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show for whom the ring is encrypted, or encrypt it for others
+    /// Show or change the ring's recipients
     Recipients(recipients::RecipientsArgs),
     /// Join another copy of the ring, in which other things were changed
     Merge {
@@ -120,7 +120,7 @@ pub(super) enum KeysCommand {
         file: PathBuf,
         #[command(flatten)]
         change: ChangeArgs,
-        /// Yes, disable and destroy what was disabled and destroyed in the other copy
+        /// Confirm: also disable and destroy the keys that the other copy disabled or destroyed
         #[arg(long)]
         yes: bool,
     },

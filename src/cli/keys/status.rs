@@ -49,7 +49,7 @@ fn tell_activation(change: &ChangeArgs, ring: &KeyRing, id: KeyId) -> Result<(),
         format!("key {id} (region {region}) becomes the primary at {activates} (in {})", countdown(now, activates));
     change.done(ring, &text, json!({"key": id.to_string(), "activates": activates.to_string(), "region": region}))?;
     if activates.duration_since(now) < LEAD_WARN {
-        tell("warning: a replica that gets the file later than that refuses the UIDs of the others until it does");
+        tell("warning: a replica that gets the file after that refuses the other replicas' new UIDs until it does");
     }
     Ok(())
 }
@@ -77,7 +77,8 @@ pub(super) fn disable(change: &ChangeArgs, id: KeyId) -> Result<(), Failure> {
     let left = ring.key(id).map(|key| key.activates.duration_since(now)).filter(|left| !left.is_negative());
     if left.is_some_and(|left| left < LEAD_WARN) {
         tell(
-            "warning: a replica that gets the file after that key's activation makes UIDs of it that the others refuse",
+            "warning: a replica that gets the file after that key's activation makes UIDs with that key, \
+             which the other replicas refuse",
         );
     }
     let text = format!("key {id} is disabled: its UIDs open no more, until it is enabled again");
@@ -94,7 +95,8 @@ pub(super) fn destroy(
     fleet.last_used(id).iter().for_each(tell);
     if !yes {
         return Err(Failure::usage(format_args!(
-            "no UID of key {id} can ever be opened again, in CCC's call records neither: rewrap exports of them first, and say --yes if that is meant"
+            "no UID of key {id} can then ever be opened again, not even in CCC's call records. \
+             Rewrap their exports first; say --yes if you mean it"
         )));
     }
     let (ring, ()) = change.update(

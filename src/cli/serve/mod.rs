@@ -1,4 +1,4 @@
-//! `callveil serve`: answer CCC.
+//! `callveil serve`: run the endpoint that CCC calls.
 
 mod audit_log;
 mod certificates;
@@ -209,7 +209,7 @@ async fn serve(
     let serving =
         async move { server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await };
     let served = first.spawn(serving).await.map_err(Failure::failed)?;
-    served.map_err(|error| Failure::failed(format_args!("cannot take connections: {error}")))?;
+    served.map_err(|error| Failure::failed(format_args!("cannot accept connections: {error}")))?;
     info!("stopped");
     if has_fallen.load(Ordering::Relaxed) {
         return Err(Failure::failed("the reloader panicked: please report it"));

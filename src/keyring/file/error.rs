@@ -108,7 +108,8 @@ impl fmt::Display for RingFileError {
             Self::Exposed { path, how } => write!(f, "key ring {} {how}", path.display()),
             Self::Plain { path } => write!(
                 f,
-                "key ring {} is plain, and an identity is configured: it could be anybody's (`keys recipients --set` encrypts it)",
+                "key ring {} is not encrypted, but an identity is configured: anybody could have written it \
+                 (`keys recipients --set` encrypts it)",
                 path.display()
             ),
             Self::IdentityWanted { path } => {

@@ -91,7 +91,8 @@ impl fmt::Display for ChangeError {
                 let since = disabled.map_or("nobody knows when".to_owned(), |since| since.to_string());
                 write!(
                     f,
-                    "key {id} was disabled {since}, and is destroyed 7 days after that, once nobody has missed it: --early does not wait"
+                    "key {id} was disabled {since}: it may be destroyed 7 days later, if nobody has \
+                     missed it (--early skips the wait)"
                 )
             }
             Self::Primary(id) => write!(f, "key {id} is the primary: rotate first, and wait until another key is"),
@@ -102,7 +103,7 @@ impl fmt::Display for ChangeError {
             ),
             Self::Unconfirmed(changes) => {
                 changes.iter().try_for_each(|change| write!(f, "{change}; "))?;
-                f.write_str("UIDs of such keys open no more: say --yes if that is meant")
+                f.write_str("UIDs of these keys can then no longer be opened: say --yes if you mean it")
             }
             Self::OtherRing => f.write_str("the other file is of another ring"),
             Self::Moved => f.write_str("the ring was changed since it was shown: look at it again"),

@@ -118,7 +118,7 @@ impl Fleet {
         end(
             out,
             format_args!(
-                "<p>Made by <code>callveil keys check</code>, version {version}. It does not renew itself.</p>"
+                "<p>Made by <code>callveil keys check</code>, version {version}. This page does not refresh itself.</p>"
             ),
         )
     }
@@ -171,7 +171,7 @@ impl Fleet {
         let rows: Vec<_> = keys.iter().map(|key| self.key_row(key)).collect();
         let columns =
             [("Key", Column::Name), ("State", Column::Text), ("Replicas", Column::Text), ("Opened", Column::Figure)];
-        let caption = "The keys on all replicas that answered, and the UIDs that these have opened since they started";
+        let caption = "The keys, and how many UIDs the replicas that answered have opened since they started";
         table(out, caption, columns, &rows)?;
         rest(out, left_out, "key")
     }
@@ -199,7 +199,7 @@ impl Answer {
         let mut state = match self.lag {
             Lag::None => "<span class=\"good\">up to date</span>".to_owned(),
             Lag::Behind(by) => format!("<strong class=\"bad\">behind by {}</strong>", many_generations(by)),
-            Lag::Apart => "<strong class=\"bad\">another content of the same generation</strong>".to_owned(),
+            Lag::Apart => "<strong class=\"bad\">same generation, different content</strong>".to_owned(),
             Lag::OtherRing => "<strong class=\"bad\">another ring</strong>".to_owned(),
         };
         if let Some(reason) = &self.refused {

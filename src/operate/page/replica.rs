@@ -161,7 +161,7 @@ impl Replica {
         let is_wrong = attention.iter().any(|(tone, _)| *tone == Tone::Bad);
         match self.lack {
             Some(lack) => begin(out, "callveil replica", format_args!("not ready: {lack}"), Tone::Bad)?,
-            None if is_wrong => begin(out, "callveil replica", "ready, and something is wrong", Tone::Warn)?,
+            None if is_wrong => begin(out, "callveil replica", "ready, but something is wrong", Tone::Warn)?,
             None => begin(out, "callveil replica", "ready", Tone::Good)?,
         }
         let (now, up) = (At(self.now), Words(self.started, self.now));
@@ -186,14 +186,14 @@ impl Replica {
         for (what, reason) in &self.refused {
             say(
                 Tone::Bad,
-                format!("The {what} on disk is refused, and what was there before is in use. Why: {}", Text(reason)),
+                format!("The {what} on disk is refused. The previous one stays in use. Reason: {}", Text(reason)),
             );
         }
         if let Some(awaits) = &self.awaits {
             say(Tone::Warn, format!("The key ring on disk is not in use yet: {}", Text(awaits)));
         }
         if self.is_reload_stuck {
-            say(Tone::Bad, "A look at the files on disk hangs: nothing is taken up meanwhile.".to_owned());
+            say(Tone::Bad, "Reading the files on disk hangs: changes are not loaded until it ends.".to_owned());
         }
         if self.audit.is_stuck {
             say(Tone::Bad, "The audit log cannot be written.".to_owned());
@@ -328,7 +328,7 @@ impl Replica {
                 ("Used", Column::Figure),
                 ("Share", Column::Figure),
             ];
-            table(out, "Limits of which 80 % and more are used", columns, &rows)?;
+            table(out, "Limits that are at least 80 % used", columns, &rows)?;
             rest(out, left_out, "limit")?;
         }
         let limited: u64 = self.clients.iter().map(|client| client.limited).sum();
@@ -345,7 +345,7 @@ impl Replica {
                 ("State", state.to_owned()),
                 ("Lines of this start", Count(*lines).to_string()),
                 ("Head of the chain", format!("<code>{}</code>", Text(hash))),
-                ("Told of on stderr, up to line", Count(*told).to_string()),
+                ("Last line reported on stderr", Count(*told).to_string()),
                 ("Places taken", format!("{} of {}", Count(*queued as u64), Count(*places as u64))),
                 ("Unrecorded requests", Count(*dropped).to_string()),
             ],
@@ -391,5 +391,5 @@ fn client_row(client: &ClientFigures) -> [String; 4] {
 /// Where machines find the same figures.
 const FOOT: &str = "<p>For machines: <a href=\"readyz\">readiness</a>, <a href=\"keyring\">key ring</a>, \
     <a href=\"metrics\">metrics</a>, <a href=\"openapi.yaml\">all that is answered here</a>.</p>\n\
-    <p>Figures are of this replica alone, and of its time since it started. Of all replicas: \
+    <p>These figures are for this replica only, since it started. For all replicas, run \
     <code>callveil keys check URL… --html FILE</code></p>";

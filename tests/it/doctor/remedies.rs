@@ -76,7 +76,7 @@ fn the_first_remedy_is_that_of_the_cause() {
         }
         scope.spawn(|| {
             let silent = Endpoint::start(Fault::Silent, None);
-            check(&silent, "http", PASSWORD, &["--timeout", "300ms"], "says nothing");
+            check(&silent, "http", PASSWORD, &["--timeout", "300ms"], "does not answer");
         });
     });
     let good = Endpoint::start(Fault::None, Some(tls.clone()));
@@ -133,7 +133,7 @@ fn plain_http_on_the_port_of_tls_is_told_of_once() {
     for _ in 0..3 {
         assert!(first_remedy(folder.path(), &url, PASSWORD, &[]).1.contains("say https://"));
     }
-    let told = "plain HTTP came to the port of TLS: its clients want https:// (told once a minute)";
+    let told = "plain HTTP arrived on the TLS port: its clients must use https:// (logged at most once a minute)";
     server.wait_for(told);
     assert_eq!(server.log().matches(told).count(), 1);
 }
