@@ -22,8 +22,7 @@ use std::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinSet, yield_now},
@@ -64,7 +63,7 @@ pub async fn run<R: Respond>(
     let limits = terms.load().limits.clone();
     let connections = Connections::new(limits.connections, limits.connections_per_peer, access.counts.clone());
     let listener = Listener {
-        listener: AsyncFd::with_interest(listener, Interest::READABLE)?,
+        listener: TcpListener::from_std(listener)?,
         terms,
         access,
         workers,
@@ -128,9 +127,7 @@ fn contains(networks: &[IpNet], peer: &IpAddr) -> bool {
 }
 
 struct Listener<'w> {
-    /// Not tokio's own type: that would register each connection with the runtime of the thread that accepts it, and then
-    /// once more with that of the thread that serves it.
-    listener: AsyncFd<net::TcpListener>,
+    listener: TcpListener,
     terms: Arc<ArcSwap<Terms>>,
     access: Access,
     workers: &'w Workers,
@@ -142,21 +139,28 @@ struct Listener<'w> {
 /// The shortest time between two messages about refused connections.
 const REFUSALS_QUIET: Duration = Duration::from_secs(10);
 
+/// Connections that are accepted before calls are answered. Each takes some 10 microseconds. Newcomers wait for those
+/// before them in the kernel's queue, while handshakes take turns by peer.
+const ACCEPTED_A_TURN: u32 = 8;
+
 impl Listener<'_> {
     async fn accept<R: Respond>(&self, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
-        let mut back_off = BACK_OFF.0;
+        let (mut back_off, mut accepted_in_turn) = (BACK_OFF.0, 0);
         loop {
             // Finished tasks are removed as they finish, or they would pile up.
             let accepted = tokio::select! {
-                accepted = self.listener.async_io(Interest::READABLE, net::TcpListener::accept) => accepted,
+                accepted = self.listener.accept() => accepted,
                 Some(_) = tasks.join_next() => continue,
             };
             match accepted {
                 Ok((socket, address)) => {
                     back_off = BACK_OFF.0;
                     self.take(socket, address.ip().to_canonical(), responder, tasks);
-                    // However many connections wait to be accepted, calls are answered in between.
-                    yield_now().await;
+                    accepted_in_turn += 1;
+                    if accepted_in_turn == ACCEPTED_A_TURN {
+                        accepted_in_turn = 0;
+                        yield_now().await;
+                    }
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -170,7 +174,7 @@ impl Listener<'_> {
         }
     }
 
-    fn take<R: Respond>(&self, socket: net::TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
+    fn take<R: Respond>(&self, socket: TcpStream, peer: IpAddr, responder: &Arc<R>, tasks: &mut JoinSet<()>) {
         let terms = self.terms.load();
         // A proxy connects for many peers, and so has no limit of its own.
         let counted = Some(peer).filter(|peer| !contains(&terms.trusted_proxies, peer));
@@ -185,12 +189,12 @@ impl Listener<'_> {
             }
             return;
         };
-        // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
-        if socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).is_err() {
-            return; // The peer is gone.
-        }
         let acceptor = self.access.tls.as_ref().map(|tls| tls.acceptor());
         let session = Session { peer, admission, responder: responder.clone(), limits: terms.limits.clone() };
+        // An answer is written whole: there is nothing for Nagle's algorithm to wait for.
+        let _ = socket.set_nodelay(true);
+        // It was accepted on one thread's runtime, and may belong to another's from now on.
+        let Ok(socket) = socket.into_std() else { return };
         let worker = self.workers.least_busy();
         let queue = worker.handshakes.clone();
         tasks.spawn_on(

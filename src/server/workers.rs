@@ -24,7 +24,7 @@ use super::handshake::HandshakeQueue;
 
 /// Tasks that a thread runs before it asks the operating system for new events. Each is at most a few dozen
 /// microseconds of a handshake or a refusal, so that a call does not wait for a whole flood of strangers.
-const TASKS_A_LOOK: u32 = 32;
+const TASKS_A_LOOK: u32 = 16;
 
 /// The threads, which end when this is dropped.
 pub struct Workers(Vec<Worker>);

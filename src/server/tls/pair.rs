@@ -10,7 +10,7 @@ use rustls::pki_types::{
 use sha2::{Digest, Sha256};
 use x509_cert::{
     Certificate,
-    der::{Decode as _, Reader as _, SliceReader, asn1::UintRef, oid::ObjectIdentifier},
+    der::{self, Decode as _, Reader as _, SliceReader, asn1::UintRef, oid::ObjectIdentifier},
     ext::pkix::BasicConstraints,
     spki::SubjectPublicKeyInfoOwned,
     time::Time,
@@ -148,7 +148,7 @@ impl<'f> Pair<'f> {
             let what = "its chain is out of order: each certificate comes before the one that issued it";
             return Err(self.wrong_certificate(what));
         }
-        let second = |time: Time| Timestamp::try_from(time.to_system_time()).ok();
+        let second = |time: Time| Timestamp::new(i64::try_from(time.to_unix_duration().as_secs()).ok()?, 0).ok();
         let (not_before, not_after) = (second(leaf.validity().not_before), second(leaf.validity().not_after));
         Ok(not_before.zip(not_after).map(|(not_before, not_after)| Validity { not_before, not_after }))
     }
@@ -192,7 +192,7 @@ fn rsa_bits(key: &SubjectPublicKeyInfoOwned) -> Option<usize> {
     let modulus = reader.sequence(|key| {
         let modulus = UintRef::decode(key)?;
         UintRef::decode(key)?;
-        Ok(modulus)
+        Ok::<_, der::Error>(modulus)
     });
     Some(modulus.ok()?.as_bytes().len() * 8)
 }
