@@ -2,7 +2,7 @@
 //!
 //! `simulation.rs` draws large worlds at random. Here all orders of events are tried, breadth first: files come late, out
 //! of order, again, or not at all where a newer one comes in time; replicas look late, stop and start at any time; and the
-//! writer rotates and retires keys at any time that the rules allow. Rings are made, compared and asked by the real
+//! writer rotates twice and retires the first key, each as soon as the rules allow or a second later. Rings are made, compared and asked by the real
 //! functions, for each of the searches below. The claim, its terms and their numbers are those of `simulation.rs`, in
 //! whole seconds.
 
@@ -27,8 +27,8 @@ const DELAY: i8 = 1;
 const SKEW: i8 = 1;
 /// Seconds until a running replica looks at a file that changed.
 const LOOK: i8 = 1;
-/// The last second. Two rotations as early as possible, each with the key before retired, take 10.
-const END: i8 = 12;
+/// The last second. By then all that the writer does is in use everywhere.
+const END: i8 = 13;
 /// What the writer's clock shows at second 0.
 const EPOCH: i64 = 1_800_000_000;
 /// Rotations of the ring.
@@ -52,7 +52,7 @@ impl Terms {
 }
 
 /// How files reach replicas, and when replicas start.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carriage {
     /// Older files never replace newer ones.
     Ordered,
@@ -64,15 +64,29 @@ enum Carriage {
     Careless,
 }
 
+/// How far the clocks of the replicas are from the writer's: all that are wrong are a second fast, or a second slow.
+const CLOCKS: [[i8; 3]; 7] =
+    [[0, 0, 0], [0, 0, SKEW], [0, SKEW, SKEW], [SKEW; 3], [-SKEW, 0, 0], [-SKEW, -SKEW, 0], [-SKEW; 3]];
+
+/// Searches all worlds with these clocks, and returns how many there are.
+fn search(carriage: Carriage, clocks: &[[i8; 3]]) -> usize {
+    let found = Search::new(Terms::kept(carriage), clocks).run();
+    let worlds = found.unwrap_or_else(|world| panic!("{carriage:?}: {world}"));
+    println!("{carriage:?}: {worlds} worlds");
+    worlds
+}
+
 #[test]
 fn no_order_of_events_loses_a_uid() {
-    for (carriage, name) in
-        [(Carriage::Ordered, "ordered"), (Carriage::Pinned, "pinned"), (Carriage::Careful, "careful")]
-    {
-        let found = Search::new(Terms::kept(carriage)).run();
-        let states = found.unwrap_or_else(|world| panic!("{name}: {world}"));
-        println!("{name}: {states} states");
-        assert!(states > 100_000, "{name}: only {states} states");
+    assert!(search(Carriage::Ordered, &CLOCKS) > 200_000);
+    assert!(search(Carriage::Pinned, &CLOCKS[1..2]) > 1_000_000);
+}
+
+#[test]
+#[ignore = "two minutes and 3 GiB"]
+fn no_order_of_events_loses_a_uid_by_any_clocks() {
+    for carriage in [Carriage::Ordered, Carriage::Pinned, Carriage::Careful] {
+        search(carriage, &CLOCKS);
     }
 }
 
@@ -85,7 +99,7 @@ fn each_term_is_needed() {
         Terms { carriage: Carriage::Careless, ..kept },
     ];
     for (at, terms) in broken.into_iter().enumerate() {
-        let world = Search::new(terms).run().expect_err(&format!("a counterexample of {at}"));
+        let world = Search::new(terms, &CLOCKS).run().expect_err(&format!("a counterexample of {at}"));
         println!("{world}");
     }
 }
@@ -119,8 +133,15 @@ impl History {
         history
     }
 
-    /// What may follow at `now`: a rotation, and the retirement of a key that is primary no more.
+    /// What follows at `now`: a rotation, or the retirement of the first key once it is primary no more. The writer does
+    /// not wait for longer than a second.
     fn successors(&self, terms: Terms, now: i8) -> Vec<Self> {
+        let earliest = self.written.last().expect("the first is written");
+        let may_wait = (*earliest..now - 1).all(|earlier| self.possible(terms, earlier).is_empty());
+        if may_wait { self.possible(terms, now) } else { Vec::new() }
+    }
+
+    fn possible(&self, terms: Terms, now: i8) -> Vec<Self> {
         let (ring, time) = (self.newest(), timestamp(now));
         let mut successors = Vec::new();
         if ring.keys().len() <= ROTATIONS && ring.pending(time).next().is_none() {
@@ -130,7 +151,7 @@ impl History {
         }
         let is_settled = seconds(ring.primary(time).activates) + i64::from(terms.settled) <= i64::from(now);
         let retired = |key: &&Key| key.status == Status::Enabled && key.activates <= time;
-        for key in ring.keys().iter().filter(retired).filter(|_| is_settled) {
+        for key in ring.keys().iter().take(1).filter(retired).filter(|_| is_settled) {
             match rotation::disable(ring, time, key.id) {
                 Ok(revision) => successors.push(self.with(&revision.next, now)),
                 Err(ChangeError::Primary(_) | ChangeError::LastEnabled(_)) => {}
@@ -176,7 +197,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(terms: Terms) -> Self {
+    fn new(terms: Terms, clocks: &[[i8; 3]]) -> Self {
         // The first key is active by all clocks.
         let plain = rotation::init(timestamp(-SKEW), "rules", "CN", &[], Export::Never).unwrap();
         let ring = KeyRing::from_note(&plain, |_, _| true, &[]).unwrap();
@@ -185,11 +206,8 @@ impl Search {
         let mut search =
             Self { terms, histories, followers: HashMap::new(), seen: HashSet::new(), next: Vec::new(), pins };
         let replica = |offset| Replica { offset, disk: 0, unseen: None, used: Some(0), delivered: 0 };
-        for other in [SKEW, -SKEW] {
-            for slow in 0..=3 {
-                let replicas = std::array::from_fn(|at| replica(if at < slow { other } else { 0 }));
-                search.add(World { second: 0, history: 0, replicas });
-            }
+        for offsets in clocks {
+            search.add(World { second: 0, history: 0, replicas: offsets.map(replica) });
         }
         search
     }
@@ -270,7 +288,9 @@ impl Search {
             let awaited = it.unseen.is_some() && it.used.is_some_and(|used| it.disk > used);
             let is_out_of_order = self.terms.carriage == Carriage::Ordered && file < it.delivered;
             if file > it.disk || !awaited && !is_out_of_order {
-                changes.push(Replica { disk: file, unseen: Some(0), delivered: it.delivered.max(file), ..it });
+                // A newer file does not put the look off.
+                let unseen = Some(it.unseen.unwrap_or(0));
+                changes.push(Replica { disk: file, unseen, delivered: it.delivered.max(file), ..it });
             }
         }
         let found = &rings[usize::from(it.disk)];
