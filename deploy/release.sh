@@ -27,7 +27,11 @@ if [[ -z ${ONE_BUILD-} ]]; then
   # Other sources, in another place, into another folder; the same commit.
   git -c advice.detachedHead=false clone --quiet --no-hardlinks . "$work/again"
   CARGO_TARGET_DIR=$work/target "$work/again/deploy/build-static.sh" "$work/callveil.again"
-  cmp "$work/callveil" "$work/callveil.again"
+  cmp "$work/callveil" "$work/callveil.again" || {
+    cp "$work/callveil" "$work/callveil.again" "$dist"
+    echo "$0: two builds differ: both are in $dist" >&2
+    exit 1
+  }
   echo "two builds are equal: $(sha256sum <"$work/callveil")"
 fi
 
