@@ -108,7 +108,7 @@ impl RingArgs {
         Ok(ring)
     }
 
-    /// A tokenizer that maps as replicas do. Its ring must be one that they would use, and it passes the same self-test.
+    /// A tokenizer that maps as replicas do: its ring is one that they would use, and it passes their self-test.
     pub(super) fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         let (config, trunk_zero) = self.locate()?;
         let ring = self.ring()?;

@@ -74,8 +74,8 @@ impl Workers {
         }])
     }
 
-    /// The runtime of one of the threads, which also accepts connections: another thread would have to wake it for each.
-    /// That was 10% of a new connection's CPU over TLS, and 20% of one without.
+    /// The runtime of the first thread, which also accepts connections. Another thread would have to wake a worker for
+    /// each of them: that was 10% of a new connection's CPU over TLS, and 20% without.
     ///
     /// # Panics
     /// Never: there is at least one.

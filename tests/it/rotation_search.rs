@@ -1,10 +1,9 @@
 //! Every small world there is: three replicas, and a ring that is rotated twice.
 //!
-//! `simulation.rs` draws large worlds at random. Here all orders of events are tried, breadth first: files come late, out
-//! of order, again, or not at all where a newer one comes in time; replicas look late, stop and start at any time; and the
-//! writer rotates twice and retires the first key, each as soon as the rules allow or a second later. Rings are made, compared and asked by the real
-//! functions, for each of the searches below. The claim, its terms and their numbers are those of `simulation.rs`, in
-//! whole seconds.
+//! `simulation.rs` draws large worlds at random. This file tries all orders of events, breadth first. Files come late, out
+//! of order, again, or not at all if a newer one comes in time. Replicas look late, and stop and start at any time. The
+//! writer rotates twice and retires the first key, each as soon as the rules allow or a second later. The real functions
+//! make, compare and ask the rings. The claim and its terms are those of `simulation.rs`, in whole seconds.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,6 +19,8 @@ use callveil::{
     },
 };
 use jiff::Timestamp;
+
+use crate::simulation::Carriage;
 
 /// Seconds from writing a file until it, or a newer one, is in place everywhere.
 const DELAY: i8 = 1;
@@ -49,19 +50,6 @@ impl Terms {
     fn kept(carriage: Carriage) -> Self {
         Self { lead: DELAY + LOOK + SKEW + 1, settled: SKEW, carriage }
     }
-}
-
-/// How files reach replicas, and when replicas start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carriage {
-    /// Older files never replace newer ones.
-    Ordered,
-    /// Files come in any order. Replicas have pins, and `min_generation` is raised with each delivery.
-    Pinned,
-    /// Files come in any order. A replica is only started while the newest delivered file is in place.
-    Careful,
-    /// Files come in any order, and a replica is started on whatever is in place.
-    Careless,
 }
 
 /// How far the clocks of the replicas are from the writer's: all that are wrong are a second fast, or a second slow.

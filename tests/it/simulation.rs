@@ -157,7 +157,7 @@ impl Terms {
 
 /// How files reach replicas, and when replicas start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carriage {
+pub enum Carriage {
     /// Older files never replace newer ones.
     Ordered,
     /// Files come in any order. Replicas have pins, and `min_generation` is raised with each delivery.

@@ -417,6 +417,19 @@ fn wrong_files_are_named_with_what_is_wrong() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("it is open to others"), "{output:?}");
 }
 
+/// RFC 5280 allows a serial number 20 bytes. Private CAs give longer ones, which OpenSSL and rustls accept.
+#[test]
+fn a_long_serial_number_is_no_fault() {
+    if !is_here("openssl") {
+        return;
+    }
+    let folder = Folder::new();
+    let request = "req -x509 -days 9 -subj /CN=localhost -nodes -keyout tls.key -out tls.crt -newkey rsa:2048";
+    openssl(&folder, &format!("{request} -set_serial 0x{}", "7f".repeat(40)));
+    fs::set_permissions(folder.path().join("tls.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    Server::start(&folder, TLS, "");
+}
+
 /// One that is not valid now is warned of at the start, and does not replace one that is.
 #[test]
 fn certificates_out_of_their_time() {

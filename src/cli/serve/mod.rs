@@ -208,7 +208,7 @@ async fn serve(
     let first = workers.first().clone();
     let serving =
         async move { server::run(listener, handler, terms, access, &workers, &readiness.draining, terminations).await };
-    let served = first.spawn(serving).await.map_err(Failure::failed)?;
+    let served = first.spawn(serving).await.map_err(io::Error::from).flatten();
     served.map_err(|error| Failure::failed(format_args!("cannot accept connections: {error}")))?;
     info!("stopped");
     if has_fallen.load(Ordering::Relaxed) {

@@ -9,7 +9,7 @@ use rustls::pki_types::{
 };
 use sha2::{Digest, Sha256};
 use x509_cert::{
-    Certificate,
+    certificate::{CertificateInner, Raw},
     der::{self, Decode as _, Reader as _, SliceReader, asn1::UintRef, oid::ObjectIdentifier},
     ext::pkix::BasicConstraints,
     spki::SubjectPublicKeyInfoOwned,
@@ -133,9 +133,12 @@ impl<'f> Pair<'f> {
     /// Checks that the leaf comes first, that its key is accepted for TLS, and that each certificate issued the one
     /// before it.
     fn check_chain(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Validity>, TlsError> {
-        let parsed = chain.iter().map(|certificate| Certificate::from_der(certificate)).collect::<Result<Vec<_>, _>>();
+        let parsed = chain
+            .iter()
+            .map(|certificate| CertificateInner::<Raw>::from_der(certificate))
+            .collect::<Result<Vec<_>, _>>();
         let parsed = parsed.map_err(|_| self.wrong_certificate("it holds a certificate that is no X.509"))?;
-        let parsed: Vec<_> = parsed.iter().map(Certificate::tbs_certificate).collect();
+        let parsed: Vec<_> = parsed.iter().map(CertificateInner::tbs_certificate).collect();
         let leaf = parsed[0];
         if let Some(what) = unusable_key(leaf.subject_public_key_info()) {
             return Err(self.wrong_certificate(what));
@@ -178,16 +181,21 @@ fn unusable_key(key: &SubjectPublicKeyInfoOwned) -> Option<&'static str> {
         ED25519 => None,
         ED448 => Some("its key is an Ed448 one: RSA, P-256, P-384, P-521 or Ed25519 is wanted"),
         RSA_PSS => Some("its key is for RSA-PSS alone: a plain RSA key is wanted"),
-        RSA => match rsa_bits(key) {
+        _ => match rsa_bits(key) {
             Some(RSA_BITS_MIN..) => None,
-            _ => Some("its RSA key has less than 2048 bits"),
+            Some(_) => Some("its RSA key has less than 2048 bits"),
+            None => {
+                Some("its key is of a kind that TLS is not spoken with: RSA, P-256, P-384, P-521 or Ed25519 is wanted")
+            }
         },
-        _ => Some("its key is of a kind that TLS is not spoken with: RSA, P-256, P-384, P-521 or Ed25519 is wanted"),
     }
 }
 
-/// The bits of an RSA key's modulus, rounded up to whole bytes (RFC 8017 appendix A.1.1).
+/// The bits of the modulus, rounded up to whole bytes, if this is an RSA key (RFC 8017 appendix A.1.1).
 fn rsa_bits(key: &SubjectPublicKeyInfoOwned) -> Option<usize> {
+    if key.algorithm.oid != RSA {
+        return None;
+    }
     let mut reader = SliceReader::new(key.subject_public_key.as_bytes()?).ok()?;
     let modulus = reader.sequence(|key| {
         let modulus = UintRef::decode(key)?;
