@@ -1,8 +1,8 @@
-//! Reads and writes valid numbers in their usual spellings as libphonenumber does, but without it.
+//! Reads and writes numbers in their usual spellings as libphonenumber does, but without it.
 //!
 //! The table is an automaton over digits. It is derived from the metadata by walking the automata of libphonenumber's
-//! patterns (`tests/it/fast_path/`). It accepts the valid numbers whose digits are read as they are, with nothing
-//! removed, and says which of them are written with a trunk 0. A node holds the place of the next node for each digit.
+//! patterns (`tests/it/fast_path/`). It accepts the numbers whose digits are read as they are, with nothing removed. It
+//! says which of them are valid, which are at least possible, and which are written with a trunk 0. A node holds the place of the next node for each digit.
 //! At a leaf, only the number of remaining digits matters, not which digits they are.
 
 use std::{array, ops::RangeInclusive, sync::OnceLock};
@@ -21,9 +21,10 @@ struct Table(&'static [[u8; 2]]);
 /// Integers before the leaves.
 const HEADER: usize = 4;
 
-/// Integers of a leaf: three sets of how many digits may remain. In the first, numbers are valid; in the second, the
-/// national format has just their digits; in the third, it has a 0 before them.
-const LEAF: usize = 3;
+/// Integers of a leaf: four sets of how many digits may remain. In the first, numbers are valid; in the second, they are
+/// possible and not valid; in the third, UIDToPhone writes just their digits; in the fourth, it writes a 0 before the
+/// national number.
+const LEAF: usize = 4;
 
 /// Integers of a node.
 const NODE: usize = 10;
@@ -122,16 +123,22 @@ impl Facts {
         self.has(0)
     }
 
-    /// Whether the national format has just its digits.
+    /// Whether it is possible, and not valid.
+    #[inline]
+    fn is_possible(self) -> bool {
+        self.has(1)
+    }
+
+    /// Whether the national format has just its digits. What is not valid is always written so.
     #[inline]
     fn is_plain(self) -> bool {
-        self.has(1)
+        self.has(2)
     }
 
     /// Whether the national format is a 0 and its digits. The 0 is removed when that is read again.
     #[inline]
     fn is_behind_zero(self) -> bool {
-        self.has(2)
+        self.has(3)
     }
 
     #[inline]
@@ -206,9 +213,19 @@ impl FastPaths {
 
 impl FastPath {
     /// Reads `text` if it is a common number: digits, perhaps with spaces and dashes between them; either bare, or
-    /// after a trunk 0, or with `+` or `00` and the country code.
+    /// after a trunk 0, or with `+` or `00` and the country code. Bare numbers are read only if they are valid.
     #[inline]
     pub(super) fn read(&self, text: &str) -> Option<E164> {
+        self.find(text).map(|(number, _)| number)
+    }
+
+    /// Whether `text` is a common number, and valid.
+    pub(super) fn is_valid(&self, text: &str) -> bool {
+        self.find(text).is_some_and(|(_, facts)| facts.is_valid())
+    }
+
+    #[inline]
+    fn find(&self, text: &str) -> Option<(E164, Facts)> {
         let (text, is_explicit) = match text.as_bytes() {
             [b'+', text @ ..] | [b'0', b'0', text @ ..] => (text, true),
             text @ [b'0'..=b'9', ..] => (text, false),
@@ -226,19 +243,21 @@ impl FastPath {
     }
 
     #[inline]
-    fn explicit(&self, digits: &[u8], value: u64) -> Option<E164> {
+    fn explicit(&self, digits: &[u8], value: u64) -> Option<(E164, Facts)> {
         let own = self.own.contains(&ascii::first_three(digits)?);
         let facts =
-            if own { self.behind_own_code.find(&digits[self.code_digits..]) } else { self.explicit.find(digits) };
-        facts.filter(|facts| facts.is_valid()).and_then(|_| E164::new(value))
+            if own { self.behind_own_code.find(&digits[self.code_digits..])? } else { self.explicit.find(digits)? };
+        // At home, a number that is not valid may be a hotline.
+        let is_read = facts.is_valid() || (!own && facts.is_possible());
+        if is_read { E164::new(value).map(|number| (number, facts)) } else { None }
     }
 
     #[inline]
-    fn national(&self, digits: &[u8], value: u64) -> Option<E164> {
-        self.national.find(digits).filter(|facts| facts.is_valid())?;
+    fn national(&self, digits: &[u8], value: u64) -> Option<(E164, Facts)> {
+        let facts = self.national.find(digits).filter(|facts| facts.is_valid())?;
         let is_behind_zero = self.strips_zero && digits.first() == Some(&b'0');
         let before = ascii::POWERS_OF_TEN.get(digits.len() - usize::from(is_behind_zero))?;
-        E164::new(self.country_code * before + value)
+        E164::new(self.country_code * before + value).map(|number| (number, facts))
     }
 
     /// How the national format of `number`, which has `count` digits, is written, if known. Its digits are then those

@@ -119,7 +119,7 @@ impl Numbering {
     /// Whether `text` is a valid number in one of its usual spellings. `false` for other spellings, which take longer
     /// to check.
     pub fn is_common(&self, text: &str) -> bool {
-        self.fast_path.as_ref().is_some_and(|fast_path| fast_path.read(text).is_some())
+        self.fast_path.is_some_and(|fast_path| fast_path.is_valid(text))
     }
 
     /// The country code of the region.

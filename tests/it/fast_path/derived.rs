@@ -25,6 +25,8 @@ struct Plan {
     prefix: Option<Pattern>,
     /// The lengths of national numbers from which a leading 0 is removed.
     behind_zero: u32,
+    /// The lengths of numbers that are possible, valid or not.
+    possible: u32,
     country_code_digits: usize,
 }
 
@@ -58,6 +60,7 @@ impl Plan {
             formats: main.number_format.iter().map(Format::new).collect(),
             prefix: prefix.map(Pattern::new),
             behind_zero: behind_zero(main),
+            possible: lengths(&main.general_desc.as_ref().unwrap().possible_length),
             country_code_digits: main.country_code.unwrap().to_string().len(),
         }
     }
@@ -98,7 +101,9 @@ impl Plan {
         if let [only] = &mut has[..] {
             only.get_or_insert(false);
         }
-        let valid = has.iter().all(Option::is_some) && has.contains(&Some(true));
+        let is_known = has.iter().all(Option::is_some);
+        let valid = is_known && has.contains(&Some(true));
+        let possible = is_known && !valid && self.possible >> walk.length & 1 == 1;
         let mut written = None;
         for format in &self.formats {
             let mut next = |pattern: &Pattern| pattern.matches(states.next().unwrap());
@@ -110,7 +115,8 @@ impl Plan {
         let zero_comes_off = walk.after_zero.is_some() && self.behind_zero >> walk.length & 1 == 1;
         Facts {
             valid,
-            plain: valid && written.unwrap_or(Written::Plain) == Written::Plain,
+            possible,
+            plain: possible || (valid && written.unwrap_or(Written::Plain) == Written::Plain),
             behind_zero: valid && written == Some(Written::BehindZero) && zero_comes_off,
         }
     }
@@ -120,13 +126,15 @@ impl Plan {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Facts {
     valid: bool,
+    /// It is possible, and not valid.
+    possible: bool,
     plain: bool,
     behind_zero: bool,
 }
 
-/// Bit masks of how many digits may remain: for valid numbers, for those written plain, and for those written behind a
-/// 0.
-type Masks = [u16; 3];
+/// Bit masks of how many digits may remain: for valid numbers, for possible ones that are not valid, for those written
+/// plain, and for those written behind a 0.
+type Masks = [u16; 4];
 
 /// The automaton of all numbers. Equal nodes are stored once.
 #[derive(Default)]
@@ -135,15 +143,19 @@ struct Nodes {
     ids: HashMap<(Facts, [u32; 10]), u32>,
     /// The masks of a node after which the digits themselves no longer matter.
     masks: Vec<Option<Masks>>,
+    /// Whether a node is on the way to a valid number.
+    leads: Vec<bool>,
 }
 
 impl Nodes {
     fn add(&mut self, facts: Facts, children: [u32; 10]) -> u32 {
         *self.ids.entry((facts, children)).or_insert_with(|| {
             let alike = children.iter().all(|child| *child == children[0]);
-            let rest = if self.nodes.is_empty() { Some([0; 3]) } else { self.masks[children[0] as usize] };
-            let here = [facts.valid, facts.plain, facts.behind_zero].map(u16::from);
+            let rest = if self.nodes.is_empty() { Some(Masks::default()) } else { self.masks[children[0] as usize] };
+            let here = [facts.valid, facts.possible, facts.plain, facts.behind_zero].map(u16::from);
             self.masks.push(rest.filter(|_| alike).map(|rest| std::array::from_fn(|at| rest[at] << 1 | here[at])));
+            let leads = facts.valid || children.iter().any(|child| self.leads.get(*child as usize) == Some(&true));
+            self.leads.push(leads);
             self.nodes.push((facts, children));
             u32::try_from(self.nodes.len() - 1).unwrap()
         })
@@ -330,7 +342,7 @@ impl Derived {
         let (mut at, mut digits) = (region.map_or(self.root, |region| region.root), String::new());
         loop {
             let (facts, children) = &self.nodes.nodes[at as usize];
-            let on: Vec<usize> = (0..10).filter(|digit| children[*digit] != 0).collect();
+            let on: Vec<usize> = (0..10).filter(|digit| self.nodes.leads[children[*digit] as usize]).collect();
             match random.pick(&on) {
                 Some(digit) if !facts.valid || random.percent(90) => {
                     digits.push(char::from(b"0123456789"[*digit]));
