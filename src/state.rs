@@ -203,9 +203,7 @@ impl ReplicaState {
             lately.add(uses.opened, now);
         }
         drop(decoded);
-        for (id, uses) in uses.iter().filter(|(_, uses)| uses.opened > 0) {
-            usage.count_opened(*id, uses.opened, now);
-        }
+        usage.count_opened(uses.iter().map(|(id, uses)| (*id, uses.opened)), now);
     }
 
     /// How much was decoded with the key `id`.

@@ -93,9 +93,10 @@ impl Usage {
         self.items[mode as usize][outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts UIDs of the key `id` that were opened at `now`.
-    pub fn count_opened(&self, id: KeyId, uids: u64, now: Timestamp) {
-        lock(&self.opened).add(id, uids, now);
+    /// Counts UIDs that were opened at `now`, by key.
+    pub fn count_opened(&self, uids: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
+        let mut opened = lock(&self.opened);
+        uids.filter(|(_, uids)| *uids > 0).for_each(|(id, uids)| opened.add(id, uids, now));
     }
 
     /// UIDs that were opened in the last hour and the last day before `now`: in all, and by key.

@@ -9,7 +9,7 @@ use crate::{
     memory,
     number::{InvalidNumber, NUMBER_BYTES, Number},
     phone::Numbering,
-    siv::{NotAuthentic, SEALED_NUMBER_BYTES},
+    siv::{NotAuthentic, NumberCipher, SEALED_NUMBER_BYTES},
     uid::{self, Sealed, Uid},
 };
 
@@ -60,39 +60,25 @@ impl Batch<'_> {
         memory::wipe(&mut numbers);
     }
 
-    /// Opens the sealed parts of short UIDs with the keys at `indexes`, with those of one key together. The number of
-    /// each goes into `numbers`.
+    /// Opens the sealed parts of short UIDs with the keys at `indexes`. The number of each goes into `numbers`.
     fn open_short(
         &self,
         indexes: &[usize],
         sealed: &[[u8; SEALED_NUMBER_BYTES]],
         numbers: &mut [Option<[u8; NUMBER_BYTES]>],
     ) {
-        let open = |index: usize, sealed: &[_], numbers: &mut [_]| {
-            if let (Some(cipher), Some(prefix)) = (&self.tokenizer.mappers[index].cipher, self.prefix(index)) {
-                cipher.open(prefix, sealed, numbers);
-            } else {
-                numbers.fill(None);
-            }
-        };
-        let Some(first) = indexes.first() else { return };
-        if indexes.iter().all(|index| index == first) {
-            return open(*first, sealed, numbers);
+        // `find` found enabled keys only, which have both.
+        let key = |index: &usize| self.tokenizer.mappers[*index].cipher.as_ref().zip(self.prefix(*index));
+        match indexes {
+            [first, others @ ..] if others.iter().all(|index| index == first) => match key(first) {
+                Some((cipher, prefix)) => cipher.open(prefix, sealed, numbers),
+                None => numbers.fill(None),
+            },
+            _ => match indexes.iter().map(key).collect::<Option<Vec<_>>>() {
+                Some(keys) => NumberCipher::open_of_many(&keys, sealed, numbers),
+                None => numbers.fill(None),
+            },
         }
-        let mut by_key: Vec<(usize, usize)> =
-            indexes.iter().copied().enumerate().map(|(at, index)| (index, at)).collect();
-        by_key.sort_unstable();
-        let (mut of_key, mut opened): (Vec<_>, Vec<_>) = Default::default();
-        for one_key in by_key.chunk_by(|(one, _), (next, _)| one == next) {
-            of_key.extend(one_key.iter().map(|(_, at)| sealed[*at]));
-            opened.resize(one_key.len(), None);
-            open(one_key[0].0, &of_key, &mut opened);
-            of_key.clear();
-            for ((_, at), number) in one_key.iter().zip(&mut opened) {
-                numbers[*at] = number.take();
-            }
-        }
-        memory::wipe(&mut opened);
     }
 
     /// Adds the `numbers` that the keys at `indexes` opened to `mapped`.
