@@ -9,6 +9,7 @@ use crate::{
     audit::journal::NotRecorded,
     config::ConfigError,
     keyring::{file::RingFileError, rotation::ChangeError},
+    tokenizer::Unusable,
 };
 
 /// Why a command failed.
@@ -45,6 +46,15 @@ impl Display for Failure {
 impl From<NotRecorded> for Failure {
     fn from(error: NotRecorded) -> Self {
         Self::failed(error)
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(error: Unusable) -> Self {
+        match error {
+            Unusable::UnknownNumbers(_) => Self::config(error),
+            Unusable::Miscomputed => Self::failed(error),
+        }
     }
 }
 

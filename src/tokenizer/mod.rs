@@ -4,7 +4,7 @@
 
 pub mod batch;
 mod prefixes;
-pub mod self_test;
+mod self_test;
 #[cfg(test)]
 mod tests;
 
@@ -59,15 +59,16 @@ impl Tokenizer {
     /// A tokenizer over `ring`.
     ///
     /// # Errors
-    /// [`UnknownNumbers`] if this program has no rules for a key.
-    pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Result<Self, UnknownNumbers> {
+    /// [`Unusable`] if this program has no rules for a key, or computes wrongly here.
+    pub fn new(ring: KeyRing, trunk_zero: TrunkZeroRegions) -> Result<Self, Unusable> {
         let mapper = |key: &Key| {
-            let numbering = Numbering::new(&key.numbers, &key.region).ok_or(UnknownNumbers(key.id))?;
+            let numbering = Numbering::new(&key.numbers, &key.region).ok_or(Unusable::UnknownNumbers(key.id))?;
             let cipher = key.material().map(|material| NumberCipher::new(material.expose(), key.id));
             Ok(KeyMapper { numbering, cipher })
         };
         let mappers = ring.keys().iter().map(mapper).collect::<Result<_, _>>()?;
-        Ok(Self { ring, mappers, trunk_zero, prefixes: PrefixCache::default() })
+        let tokenizer = Self { ring, mappers, trunk_zero, prefixes: PrefixCache::default() };
+        if tokenizer.computes_correctly() { Ok(tokenizer) } else { Err(Unusable::Miscomputed) }
     }
 
     /// The ring.
@@ -152,14 +153,24 @@ impl Tokenizer {
     }
 }
 
-/// A key for which this program has no rules, so it can neither read nor write numbers as that key requires.
+/// Why a ring cannot be used for mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownNumbers(pub KeyId);
+pub enum Unusable {
+    /// This program has no rules for the key, so it can neither read nor write numbers as that key requires.
+    UnknownNumbers(KeyId),
+    /// Two ways to make one UID differ, so that no UID of this machine can be trusted.
+    Miscomputed,
+}
 
-impl fmt::Display for UnknownNumbers {
+impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {}: this program does not know its `numbers` or `region`", self.0)
+        match self {
+            Self::UnknownNumbers(key) => write!(f, "key {key}: this program does not know its `numbers` or `region`"),
+            Self::Miscomputed => f.write_str(
+                "two ways to make one UID come to different ones: this machine or this build computes wrongly",
+            ),
+        }
     }
 }
 
-impl std::error::Error for UnknownNumbers {}
+impl std::error::Error for Unusable {}

@@ -147,9 +147,7 @@ fn read_ring(file: &RingFile, config: &Config) -> Result<(Tokenizer, ContentHash
     let (ring, seen) = found.expect("a ring is other than none");
     config.keyring.check_pins(&ring)?;
     config.keyring.check_approval(&ring)?;
-    let tokenizer = Tokenizer::new(ring, config.trunk_zero_regions.clone()).map_err(Failure::config)?;
-    tokenizer.self_test().map_err(Failure::failed)?;
-    Ok((tokenizer, seen))
+    Ok((Tokenizer::new(ring, config.trunk_zero_regions.clone())?, seen))
 }
 
 async fn serve(

@@ -6,7 +6,7 @@ mod seal;
 use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
 
-use self::seal::{SEAL_WINDOW, Uids};
+use self::seal::Uids;
 use super::{Tokenizer, prefixes::ContextPrefixes};
 use crate::{
     ids::{Context, KeyId},
@@ -14,6 +14,9 @@ use crate::{
     mapped::Mapped,
     siv::{Cipher, Prefix},
 };
+
+/// Items that are sealed or opened together.
+const WINDOW: usize = 64;
 
 /// One batch. It uses one ring and one primary.
 pub struct Batch<'t> {
@@ -96,7 +99,7 @@ impl Batch<'_> {
         let others =
             ring.enabled_newest_first().filter_map(|key| ring.index_of(key.id)).filter(|index| *index != primary);
         let indexes: Vec<usize> = std::iter::once(primary).chain(others).collect();
-        for items in items.chunks(SEAL_WINDOW) {
+        for items in items.chunks(WINDOW) {
             let mut under_each = Vec::with_capacity(indexes.len());
             for index in &indexes {
                 let mut uids = Mapped::with_capacity(items.len());

@@ -1,8 +1,8 @@
-//! UIDs to numbers. UIDs of one key are opened together.
+//! UIDs to numbers. UIDs are opened many at once.
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{super::Tokenizer, Batch};
+use super::{super::Tokenizer, Batch, WINDOW};
 use crate::{
     item::{ItemError, PlainNumbers},
     mapped::Mapped,
@@ -13,9 +13,6 @@ use crate::{
     uid::{self, Sealed, Uid},
 };
 
-/// Items that are opened together. There are more than when sealing, so that each of many keys gets several UIDs.
-const OPEN_WINDOW: usize = 512;
-
 impl Batch<'_> {
     /// Adds the number in each of the `uids`, as CCC dials it.
     pub(super) fn open(&mut self, uids: &[impl AsRef<str>], plain_numbers: PlainNumbers, mapped: &mut Mapped) {
@@ -23,7 +20,7 @@ impl Batch<'_> {
         self.open_with(uids, plain_numbers, mapped, |numbering, number, text| numbering.dial(number, trunk_zero, text));
     }
 
-    /// Opens `uids`, with those of one key together. `write` adds the number of each to the texts of `mapped`.
+    /// Opens `uids`. `write` adds the number of each to the texts of `mapped`.
     pub(super) fn open_with(
         &mut self,
         uids: &[impl AsRef<str>],
@@ -31,13 +28,13 @@ impl Batch<'_> {
         mapped: &mut Mapped,
         write: impl Fn(&Numbering, &Number<'_>, &mut String),
     ) {
-        let window = uids.len().min(OPEN_WINDOW);
+        let window = uids.len().min(WINDOW);
         let mut indexes: SmallVec<[usize; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = smallvec![[0; SEALED_NUMBER_BYTES]; window];
         let mut numbers: SmallVec<[Option<[u8; NUMBER_BYTES]>; 1]> = smallvec![None; window];
         // Each entry has the number of short UIDs before it.
         let mut others: SmallVec<[(usize, &str, NotShortUid); 1]> = SmallVec::new();
-        for uids in uids.chunks(OPEN_WINDOW) {
+        for uids in uids.chunks(WINDOW) {
             for uid in uids.iter().map(AsRef::as_ref) {
                 match self.tokenizer.find(uid, &mut sealed[indexes.len()]) {
                     Ok(index) => indexes.push(index),

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::{super::KeyMapper, Batch};
+use super::{super::KeyMapper, Batch, WINDOW};
 use crate::{
     item::ItemError,
     mapped::Mapped,
@@ -12,9 +12,6 @@ use crate::{
     siv::SEALED_NUMBER_BYTES,
     uid::{self, Plaintext, Sealed, Uid},
 };
-
-/// Items that are sealed together.
-pub(super) const SEAL_WINDOW: usize = 64;
 
 impl Batch<'_> {
     /// Adds the UID of each of the `texts` under the key at `index`, which must be enabled.
@@ -31,7 +28,7 @@ impl Batch<'_> {
             return texts.for_each(|text| mapped.push(|_| text.and(Err(error))));
         };
         let key_id = self.tokenizer.ring.keys()[index].id;
-        let window = texts.size_hint().0.clamp(1, SEAL_WINDOW);
+        let window = texts.size_hint().0.clamp(1, WINDOW);
         let mut short: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         let mut sealed: SmallVec<[_; 1]> = SmallVec::with_capacity(window);
         // Each entry has the number of short plaintexts before it.
