@@ -125,7 +125,7 @@ impl NumberCipher {
     pub fn seal(&self, prefix: &Prefix, numbers: &[[u8; NUMBER_BYTES]], sealed: &mut [[u8; SEALED_NUMBER_BYTES]]) {
         for (numbers, sealed) in numbers.chunks(BLOCKS).zip(sealed.chunks_mut(BLOCKS)) {
             let mut blocks = Blocks::new();
-            blocks.extend(numbers.iter().map(|number| prefix.with(number)));
+            blocks.extend(numbers.iter().map(|number| last_block(prefix, number)));
             self.0.mac.encrypt_with_backend(EncryptAll(&mut blocks));
             for (block, sealed) in blocks.iter_mut().zip(&mut *sealed) {
                 sealed[..SIV_BYTES].copy_from_slice(block);
@@ -197,10 +197,8 @@ impl Half {
 }
 
 /// Opens up to [`BLOCKS`] entries. `prefix` is that of the entry with a given index, and `encrypt` encrypts the block of
-/// each entry with one half of its key.
-///
-/// All blocks are made before the first is encrypted: one that was just written in two pieces cannot be read at once
-/// before both are in the cache, which took a third of the time of entries of different keys.
+/// each entry with one half of its key. All blocks are made before the first is encrypted: to read one that was just
+/// written in two pieces takes a third of the time of entries of different keys.
 #[inline]
 fn open_blocks<'p>(
     sealed: &[[u8; SEALED_NUMBER_BYTES]],
@@ -214,7 +212,7 @@ fn open_blocks<'p>(
     for (at, ((block, number), sealed)) in blocks.iter_mut().zip(&mut *numbers).zip(sealed).enumerate() {
         let c = *sealed.last_chunk().expect("it is longer than a number");
         let opened = xor_number(c, block);
-        *block = prefix(at).with(&opened);
+        *block = last_block(prefix(at), &opened);
         *number = Some(opened);
     }
     encrypt(Half::Mac, &mut blocks);
@@ -229,11 +227,9 @@ fn open_blocks<'p>(
     wipe(&mut blocks);
 }
 
-impl Prefix {
-    /// The last block of S2V for `number`: RFC 5297 section 2.4.
-    fn with(&self, number: &[u8; NUMBER_BYTES]) -> Block {
-        xor(pad(number), (*self.0).into())
-    }
+/// The last block of S2V for `number`: RFC 5297 section 2.4.
+fn last_block(prefix: &Prefix, number: &[u8; NUMBER_BYTES]) -> Block {
+    xor(pad(number), (*prefix.0).into())
 }
 
 /// Blocks that are worked on together: enough for every back end of the crate `aes` to do many at once.
