@@ -94,6 +94,16 @@ fn a_ring_is_refused_for_anything_wrong_in_it() {
 }
 
 #[test]
+fn faults_in_words() {
+    let faults =
+        vec![Fault::NoEnabledKey, Fault::Key { id: id("3fa1"), what: KeyFault::Check }, Fault::KeyId { at: 1 }];
+    assert_eq!(
+        Faults(faults).to_string(),
+        "no key is enabled; key 3fa1: `material` does not fit its `check`; key number 2: `id` is not four lower-case hex digits other than 0000"
+    );
+}
+
+#[test]
 fn what_is_not_a_ring_is_told_by_its_place_alone() {
     let (text, _) = note(&[key("3fa1", Status::Enabled)]);
     let secret = BASE64.encode(&[0x3f; MATERIAL_BYTES]);
@@ -109,7 +119,8 @@ fn what_is_not_a_ring_is_told_by_its_place_alone() {
     ] {
         let Err(faults) = read(&signed(&format!("{}\n", broken.trim_end())), &[]) else { panic!("read {broken:?}") };
         assert!(matches!(faults[..], [Fault::NotARing { .. }]), "{faults:?}");
-        assert!(!Faults(faults).to_string().contains(&secret[..8]));
+        let words = Faults(faults).to_string();
+        assert!(words.starts_with("not the JSON of a key ring: line ") && !words.contains(&secret[..8]), "{words}");
         assert!(matches!(read(broken, &[]), Err(faults) if faults == [Fault::NotANote]));
     }
 }
