@@ -83,3 +83,51 @@ fn what_people_write_and_what_is_dialled() {
         assert_eq!(read(region, text), (canonical.to_owned(), dialled.to_owned()), "{text:?} in {region}");
     }
 }
+
+#[test]
+fn usual_spellings_need_no_libphonenumber() {
+    let fast_path =
+        |region: &str| Numbering::new(NUMBERS_NEWEST, region).expect("known").fast_path.expect("it has one");
+    let spaced = "1  3  9  8  8  8  8  8  8  88";
+    for (region, text, is_valid, is_behind_zero) in [
+        ("CN", "13988888888", true, false),
+        ("CN", "139-8888 8888", true, false),
+        ("CN", spaced, true, false),
+        ("CN", "+86 139 8888 8888", true, false),
+        ("CN", "0086-13988888888", true, false),
+        ("CN", "0755-86013388", true, true),
+        ("CN", "075586013388", true, true),
+        ("CN", "+86 755 86013388", true, true),
+        ("CN", "+1 201 200 0000", true, false),
+        ("CN", "+39 06 69812345", true, false),
+        ("CN", "+1 398 888 8888", false, false),
+        ("US", "2012000000", true, false),
+        ("US", "+1-201-200-0000", true, false),
+        ("DE", "030 123456", true, true),
+        ("DE", "+86 755 86013388", true, true),
+    ] {
+        let path = fast_path(region);
+        let number = path.read(text).unwrap_or_else(|| panic!("{text} in {region}"));
+        let written = path.written(number, number.digits().to_string().len());
+        let expected = if is_behind_zero { Written::BehindZero } else { Written::Plain };
+        assert!(written == Some(expected) && path.is_valid(text) == is_valid, "{text} in {region}");
+    }
+    let too_long = spaced.replacen(' ', "  ", 4);
+    for other in [
+        "",
+        "+",
+        "00",
+        "-",
+        " 13988888888",
+        "13988888888-",
+        "(139)88888888",
+        "139/8888 8888",
+        "1398888888",
+        "10086",
+        "+86 10086",
+        "+86 1398888888",
+        &too_long,
+    ] {
+        assert!(fast_path("CN").read(other).is_none(), "{other:?}");
+    }
+}
