@@ -355,5 +355,8 @@ mod tests {
         for name in ["", "a:b", "a\nb", &"a".repeat(65)] {
             assert!(Username::new(name).is_none(), "{name:?}");
         }
+        for name in ["a", "客服", &"a".repeat(64)] {
+            assert_eq!(Username::new(name).map(|name| name.to_string()).as_deref(), Some(name));
+        }
     }
 }

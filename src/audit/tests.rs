@@ -169,3 +169,14 @@ fn a_write_that_does_not_return_is_stuck() {
     assert_eq!(thread.join().expect("it does not panic"), 0);
     assert!(!audit.is_stuck());
 }
+
+#[test]
+fn a_line_without_an_end_is_ended_before_others_follow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    for (before, after) in [("", "x"), ("a\n", "a\nx"), ("a\nb", "a\nb\nx")] {
+        std::fs::write(&path, before).expect("it is ours");
+        io::Write::write_all(&mut open(&path).expect("it is ours"), b"x").expect("it is ours");
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), after);
+    }
+}

@@ -93,6 +93,18 @@ fn a_ring_is_refused_for_anything_wrong_in_it() {
     );
 }
 
+/// Growing would leave secrets behind.
+#[test]
+fn a_note_never_grows_in_its_buffer() {
+    for (recipients, keys) in [(0, 1), (1, 1), (3, 2), (300, 1), (0, 500)] {
+        let recipients = vec!["r".repeat(62); recipients];
+        let keys: Vec<Key> =
+            (1..=keys).map(|id| samples::key(&format!("{id:04x}"), Status::Disabled, 253_402_207_200)).collect();
+        let note = to_note(&signer(RING_NAME, 1), GENERATION_MAX, Some(Fingerprint::of(b"")), &recipients, &keys);
+        assert_eq!(note.capacity(), 1024 + recipients.len() * (62 + 16) + keys.len() * 1024);
+    }
+}
+
 #[test]
 fn faults_in_words() {
     let faults =
