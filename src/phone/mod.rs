@@ -252,7 +252,7 @@ impl Numbering {
     /// The hotline of this region with these digits. Digits that are a valid number after the country code are not a
     /// hotline, since UIDToPhone writes hotlines that way.
     fn hotline(&self, digits: &str) -> Option<Hotline> {
-        let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
+        let hotline = Hotline::new(digits).filter(|hotline| self.short.is_some_and(|short| short.contains(hotline)))?;
         let text = format!("+{}{digits}", self.country_code);
         let explicit = self.parse(&text)?;
         self.valid(&explicit, &text).is_none().then_some(hotline)
