@@ -225,7 +225,7 @@ mod tests {
         check(Some(&first), &destroyed, &["key 3fa1 is DESTROYED: none of its UIDs can ever be opened again"]);
         let broken = "key 3fa1 is gone, or another key has its id: replicas will refuse this ring";
         let another = Key { check: exportable.check, ..key("3fa1", Destroyed, 0) };
-        check(Some(&first), &ring(&[], &[exportable.clone()]), &[broken]);
+        check(Some(&first), &ring(&[], std::slice::from_ref(&exportable)), &[broken]);
         check(Some(&destroyed), &ring(&[], &[another, exportable]), &[broken]);
     }
 
