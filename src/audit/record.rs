@@ -339,6 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn a_short_record_is_one_line_without_what_is_zero() {
+        let client = Username::new("ccc").expect("a username");
+        let mut record = Record::new(RequestId { instance: *b"0123456789abcdef", number: 7 }, [192, 0, 2, 1].into());
+        (record.client, record.mode, record.status, record.items) = (Some(&client), Some(Mode::PhoneToUid), 200, 3);
+        let written = |record: &Record<'_>| {
+            let mut out = Vec::new();
+            assert_eq!(record.write(&mut out, &mut Recent::default()), 1);
+            let text = String::from_utf8(out).expect("text");
+            text.split_once("\"mode\":").expect("a mode").1.to_owned()
+        };
+        assert_eq!(written(&record), "\"PhoneToUID\",\"status\":200,\"items\":3,\"mapped\":0,\"microseconds\":0}\n");
+        (record.code, record.passed) = (207, 2);
+        assert_eq!(
+            written(&record),
+            "\"PhoneToUID\",\"status\":200,\"code\":207,\"items\":3,\"mapped\":0,\"passed\":2,\"microseconds\":0}\n"
+        );
+    }
+
+    #[test]
     fn times_and_peers_are_written_anew_where_they_are_others() {
         let mut recent = Recent::default();
         for (time, peer) in [

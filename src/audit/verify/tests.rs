@@ -62,6 +62,7 @@ fn what_is_wrong_is_told_where_it_is() {
     check(&[&[1, 2, 4, 3, 5, 6, 7, 8, 9]], none, 0, &[(Reordered, 3, 3)]);
     check(&[&[1, 3, 4, 5, 6, 7, 8, 9, 2]], none, 0, &[(Reordered, 2, 2)]);
     check(&[&[1, 2, 4, 5, 6, 7, 8, 9], &[3]], none, 0, &[(Moved, 3, 3)]);
+    check(&[&[1, 4, 6, 7, 8, 9], &[5]], none, 0, &[(Missing, 2, 3), (Moved, 5, 5)]);
     let altered = |at: usize, byte: usize| {
         move |lines: &mut Vec<Vec<u8>>| {
             let line = &mut lines[at - 1];
