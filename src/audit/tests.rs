@@ -243,3 +243,17 @@ fn a_file_that_was_moved_away_is_made_anew() {
     let lines = |path| std::fs::read_to_string(path).expect("text").lines().count();
     assert_eq!((lines(&moved), lines(&path)), (1, 2));
 }
+
+#[tokio::test]
+async fn a_request_that_waits_goes_on_once_there_are_places() {
+    let (written, _lines) = mpsc::channel();
+    let destination = Destination::Other(Box::new(Valve { full: Arc::default(), written }));
+    let (audit, _writer) = Audit::new(destination, OnFull::Block, None, 1);
+    assert!(audit.take(PLACES).await);
+    let places = async {
+        tokio::task::yield_now().await;
+        audit.shared.give_back(PLACES);
+    };
+    let waiting = async { tokio::join!(audit.take(1), places).0 };
+    assert_eq!(tokio::time::timeout(STUCK_AFTER, waiting).await, Ok(true));
+}

@@ -51,7 +51,7 @@ fn a_ring_is_refused_for_anything_wrong_in_it() {
     check_faults(|ring| ring["signing_key"] = BASE64.encode(&[2; 32]).into(), &[Fault::SigningKey]);
     check_faults(|ring| ring["signing_key"] = BASE64.encode(&[1; 31]).into(), &[Fault::SigningKey]);
     check_faults(|ring| ring["generation"] = 0.into(), &[Fault::Generation]);
-    check_faults(|ring| ring["generation"] = (GENERATION_MAX + 1).into(), &[Fault::Generation]);
+    check_faults(|ring| ring["generation"] = 9_007_199_254_740_992_u64.into(), &[Fault::Generation]);
     check_faults(|ring| ring["parent"] = "ab".into(), &[Fault::Parent]);
     check_faults(|ring| ring["keys"][0]["id"] = "0000".into(), &[Fault::KeyId { at: 0 }]);
     check_faults(|ring| ring["keys"][0]["scheme"] = "aes128-siv".into(), &of(KeyFault::Scheme));
