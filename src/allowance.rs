@@ -276,6 +276,8 @@ mod tests {
         assert_eq!(allowance.admit(7, at(21)), Err(Refused::For(Duration::from_secs(39))));
         assert_eq!(allowance.admit(6, at(21)), Ok(()));
         assert_eq!(allowance.admit(4, at(60)), Ok(()));
+        assert_eq!(allowance.standing(at(60)), [Some((10, 10)), None]);
+        assert_eq!(allowance.admit(6, at(81)), Ok(()));
     }
 
     #[test]
@@ -348,12 +350,22 @@ mod tests {
         assert_eq!(for_a_day.standing(at(0)), [None, Some((0, 15))]);
         // Both are used up. The wait for the day is longer.
         assert_eq!(allowance.admit(6, at(301)), Err(Refused::ForToday(Duration::from_secs(86_099))));
+        assert_eq!((allowance.per_minute(), allowance.per_day()), (Some(10), Some(15)));
         assert_eq!(allowance.admit(6, at(86_400)), Ok(()));
         allowance.give_back(6);
         assert!(allowance.is_spent(at(86_699)) && !allowance.is_spent(at(172_801)));
         // A reload keeps what was spent in the day, even under a lower limit.
         let lower = Allowance::new(None).and_per_day(Some(5)).continuing(&allowance);
         assert_eq!(lower.admit(1, at(86_401)), Err(Refused::ForToday(Duration::from_secs(299))));
+    }
+
+    #[test]
+    fn both_are_used_up_and_the_wait_for_the_minute_is_longer() {
+        let (allowance, start) = (Allowance::new(Some(10)).and_per_day(Some(15)), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(allowance.admit(10, start), Ok(()));
+        assert_eq!(allowance.admit(5, at(86_390)), Ok(()));
+        assert_eq!(allowance.admit(6, at(86_391)), Err(Refused::For(Duration::from_secs(59))));
     }
 
     #[test]
@@ -365,9 +377,16 @@ mod tests {
         assert_eq!(failures.count(neighbour, start), Err(MINUTE));
         assert_eq!(failures.count("192.0.2.1".parse().expect("an address"), start), Ok(1));
         assert_eq!(failures.count(peer, start + MINUTE), Ok(1));
+        let remembered = || failures.0.lock().expect("no thread panicked").len();
+        let stranger = |bits| std::net::Ipv4Addr::from_bits(bits).into();
         for bits in 0..20_000 {
-            let _ = failures.count(std::net::Ipv4Addr::from_bits(bits).into(), start);
+            let _ = failures.count(stranger(bits), start);
         }
-        assert!(failures.0.lock().expect("no thread panicked").len() <= ADDRESSES_MAX);
+        assert_eq!(remembered(), ADDRESSES_MAX);
+        // An address that is remembered needs no room. Those that last failed a minute ago make room.
+        assert_eq!(failures.count(stranger(19_999), start), Ok(2));
+        assert_eq!(remembered(), ADDRESSES_MAX);
+        assert_eq!(failures.count(stranger(20_000), start + MINUTE), Ok(1));
+        assert!(remembered() < 10, "{} addresses", remembered());
     }
 }

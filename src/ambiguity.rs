@@ -89,3 +89,66 @@ fn is_host(authority: &Authority) -> bool {
     let is_port = rest.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with(':');
     !authority.host().is_empty() && is_port && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the head that begins with `line` and has these `headers` is clear, and which credentials it has.
+    fn read(line: &str, headers: &[(&str, &str)]) -> Option<Vec<u8>> {
+        let (target, version) = line.split_once(' ').expect("a target and a version");
+        let version = if version == "HTTP/1.1" { Version::HTTP_11 } else { Version::HTTP_10 };
+        let request = Request::builder().uri(target).version(version);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        check(&request.body(()).expect("hyper would read it")).ok().map(|clear| clear.authorization.to_vec())
+    }
+
+    #[test]
+    fn hosts() {
+        let host = |host: &str| read("/ HTTP/1.1", &[("host", host)]).is_some();
+        for clear in
+            "a a-1.example a: a:0 a:8443 a:59999 a:00080 a:65535 a:000080 a_b a_b:1 192.0.2.1:80 [::1] [::1]:60000"
+                .split(' ')
+        {
+            assert!(host(clear), "{clear}");
+        }
+        for wrong in
+            ["", "a b", "a, b", "a/b", ":", ":80", "a@", "u@a", "u:p@a", "[::1", "[::1]80", "[::1]:x", "[::1]:65536"]
+        {
+            assert!(!host(wrong), "{wrong}");
+        }
+        for port in ["x", "8x", "+80", "-1", "80:81", "65536", "99999", "100000"] {
+            assert!(!host(&format!("a:{port}")) && !host(&format!("a_b:{port}")), "{port}");
+        }
+    }
+
+    #[test]
+    fn heads() {
+        let (host, chunked) = (("host", "a"), ("transfer-encoding", "chunked"));
+        let check = |line: &str, headers: &[(&str, &str)], expected: Option<&str>| {
+            assert_eq!(read(line, headers).as_deref(), expected.map(str::as_bytes), "{line} {headers:?}");
+        };
+        check("/?x HTTP/1.1", &[host], Some(""));
+        check("/ HTTP/1.1", &[host, ("authorization", "Basic eDp5")], Some("Basic eDp5"));
+        check("/ HTTP/1.1", &[host, ("x", "y"), ("x", "z"), ("content-length", "1")], Some(""));
+        check("/ HTTP/1.1", &[host, chunked], Some(""));
+        check("/ HTTP/1.1", &[host, ("transfer-encoding", "Chunked")], Some(""));
+        check("/ HTTP/1.0", &[], Some(""));
+        check("/ HTTP/1.0", &[host], Some(""));
+        check("http://a/ HTTP/1.1", &[host], Some(""));
+        check("http://A/ HTTP/1.1", &[host], Some(""));
+        check("http://a/ HTTP/1.0", &[], Some(""));
+        check("/ HTTP/1.1", &[], None);
+        check("/ HTTP/1.1", &[host, host], None);
+        check("/ HTTP/1.1", &[host, ("authorization", "x"), ("authorization", "x")], None);
+        check("/ HTTP/1.1", &[host, ("content-length", "1"), ("content-length", "1")], None);
+        check("/ HTTP/1.1", &[host, chunked, chunked], None);
+        check("/ HTTP/1.1", &[host, ("transfer-encoding", "gzip, chunked")], None);
+        check("/ HTTP/1.0", &[host, chunked], None);
+        check("/?é HTTP/1.1", &[host], None);
+        check("http://a/ HTTP/1.1", &[], None);
+        check("http://b/ HTTP/1.1", &[host], None);
+        check("http://a:80/ HTTP/1.1", &[host], None);
+        check("http://u@a/ HTTP/1.1", &[("host", "u@a")], None);
+    }
+}

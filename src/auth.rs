@@ -323,12 +323,12 @@ mod tests {
             let client = clients.clients.iter().find(|client| client.username.as_str() == name).expect("a client");
             (1..=100).take_while(|_| client.tokenize.admit(1, now).is_ok()).count()
         };
-        let first = Clients::new(vec![limited("a", &["one"], 10), limited("b", &["two"], 10)]);
-        assert_eq!((left(&first, "a"), left(&first, "b")), (10, 10));
+        let first = Clients::new(vec![limited("a", &["one"], 10), limited("b", &["two"], 8)]);
+        assert_eq!((left(&first, "a"), left(&first, "b")), (10, 8));
         // One client has another limit, one has another name but keeps a password, and one is new.
         let renamed = vec![limited("a", &["new"], 13), limited("c", &["two", "three"], 10), limited("d", &["one"], 10)];
         let second = Clients::new(renamed).continuing(&first, now);
-        assert_eq!(["a", "c", "d"].map(|name| left(&second, name)), [3, 0, 10]);
+        assert_eq!(["a", "c", "d"].map(|name| left(&second, name)), [3, 2, 10]);
         // The others are away for a moment.
         let third = Clients::new(vec![limited("d", &["one"], 10)]).continuing(&second, now);
         let fourth = Clients::new(vec![limited("a", &["new"], 13)]).continuing(&third, now);
@@ -338,9 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn differences_do_not_cancel_out() {
+        assert!(bool::from(are_equal(&[7; HASH_BYTES], &[7; HASH_BYTES])));
+        for at in 0..HASH_BYTES {
+            let mut other = [7; HASH_BYTES];
+            // The same bit in two words of eight bytes.
+            other[at] ^= 1;
+            assert!(!bool::from(are_equal(&[7; HASH_BYTES], &other)), "{at}");
+            other[(at + 8) % HASH_BYTES] ^= 1;
+            assert!(!bool::from(are_equal(&[7; HASH_BYTES], &other)), "{at}");
+        }
+    }
+
+    #[test]
     fn usernames() {
         for name in ["", "a:b", "a\nb", &"a".repeat(65)] {
             assert!(Username::new(name).is_none(), "{name:?}");
+        }
+        for name in ["a", "客服", &"a".repeat(64)] {
+            assert_eq!(Username::new(name).map(|name| name.to_string()).as_deref(), Some(name));
         }
     }
 }

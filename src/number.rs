@@ -171,6 +171,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_in_words() {
+        let words = "empty, longer than 128 bytes, or with a control character inside";
+        assert_eq!(InvalidNumber.to_string(), words);
+    }
+
+    #[test]
     fn length_counts_after_stripping() {
         let longest = "é".repeat(TEXT_BYTES_MAX / 2);
         check(&longest, Some(&longest));

@@ -369,6 +369,8 @@ mod tests {
     fn texts_that_are_no_uid() {
         let uid = "h6qqaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         assert!(Uid::parse(&format!("\t {uid} \n")).is_ok());
+        let words = "a UID is 40 letters a-z and digits 2-7, or 16 more for each step in length, at most 248";
+        assert_eq!(MalformedUid.to_string(), words);
         for text in [
             "",
             "h6qq",

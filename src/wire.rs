@@ -286,6 +286,7 @@ mod tests {
         ] {
             check(body, None);
         }
+        assert!(NotACall.to_string().ends_with("one of PhoneToUID, UIDToPhone, RewrapUID, PhoneToAliases"));
         assert!(parse(b"{\"Numbers\":[\"\xff\"],\"Mode\":\"PhoneToUID\"}", 3).is_err());
         let deep =
             format!(r#"{{"Numbers":[],"Mode":"PhoneToUID","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
@@ -311,6 +312,16 @@ mod tests {
         assert_eq!(
             json(Mode::PhoneToAliases, &[("4", Ok("a\nb")), ("5", Ok("a"))]),
             r#"{"Key":"4","Value":"a","Values":["a","b"]}{"Key":"5","Value":"a","Values":["a"]}"#
+        );
+        let mut two = Mapped::default();
+        two.push(|text| {
+            text.push('u');
+            Ok(())
+        });
+        two.push(|_| Err(ItemError::InvalidNumber));
+        assert_eq!(
+            answer(0, Mode::PhoneToUid, &["1".into(), "2".into()], &two),
+            br#"{"Code":0,"Results":[{"Key":"1","Value":"u"},{"Key":"2","Value":"","Error":"invalid_number"}]}"#
         );
         let none = |code| answer(code, Mode::PhoneToUid, &[], &Mapped::default());
         assert_eq!(none(0), br#"{"Code":0,"Results":[]}"#);

@@ -181,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_link_is_of_the_last_number() {
+        let head = Head { lines: u64::MAX - 1, ..Head::default() };
+        let (mut chain, mut line) = (Chain { instance: *b"0123456789abcdef", head }, Vec::new());
+        chain.seal(b"{}", &mut line);
+        assert_eq!(line.len(), "{".len() + LINK_BYTES_MAX);
+    }
+
+    #[test]
     fn what_is_no_link_is_refused() {
         let hash = "0123456789abcdef0123456789abcdef";
         let good = format!("{{\"a\":1,\"chain\":\"0123456789abcdef/7/{hash}\"}}");

@@ -90,3 +90,20 @@ impl fmt::Display for ItemHash {
         f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_in_hex() {
+        let (hex, mut pushed) = ("00112233445566778899aabbccddeeff", Vec::new());
+        let hash = ItemHash::from_hex(hex).expect("a hash");
+        hash.push_to(&mut pushed);
+        assert_eq!((hash.to_string(), pushed), (hex.to_owned(), hex.as_bytes().to_vec()));
+        for wrong in ["", "00", &hex[1..], &hex[2..], &format!("{hex}00"), &hex.to_uppercase(), &hex.replace('0', "g")]
+        {
+            assert!(ItemHash::from_hex(wrong).is_none(), "{wrong}");
+        }
+    }
+}

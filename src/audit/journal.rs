@@ -200,3 +200,47 @@ fn who() -> Map<String, Value> {
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_recorded_beside_their_ring() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ring = folder.path().join("ring.json");
+        assert_eq!(ring_beside(&ring), None);
+        let mut journal = Journal::beside("keys destroy", &ring).expect("the folder is ours");
+        journal.announce(json!({"key": "3fa1"})).expect("the file is ours");
+        journal.conclude(json!({"ring": "r"})).expect("the file is ours");
+        let path = with_suffix(&RealDisk.resolve(&ring), BESIDE);
+        let open = || Journal::open("export", path.clone()).expect("the file is ours");
+        assert!(
+            open().around(|| Ok::<_, NotRecorded>(7), |count| json!({"count": count})).is_ok_and(|count| count == 7)
+        );
+        let fails =
+            || Err::<(), _>(NotRecorded { what: "no", path: "there".into(), error: io::ErrorKind::NotFound.into() });
+        assert_eq!(
+            open().around(fails, |()| json!({})).expect_err("it fails").to_string(),
+            "no in there: entity not found"
+        );
+        let text = fs::read_to_string(&path).expect("text");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let uid = rustix::process::geteuid().as_raw();
+        assert!(lines.iter().all(|line| line["event"] == "command" && line["uid"] == uid), "{text}");
+        assert_eq!(lines.len(), 4);
+        assert_eq!((&lines[0]["begins"], &lines[0]["key"]), (&true.into(), &"3fa1".into()));
+        assert_eq!((&lines[1]["ends"], &lines[1]["command"]), (&true.into(), &"keys destroy".into()));
+        assert_eq!((&lines[2]["count"], &lines[2]["command"]), (&7.into(), &"export".into()));
+        assert_eq!(lines[3]["failed"], "no in there: entity not found");
+        assert_eq!(ring_beside(&ring), Some((path, "r".to_owned())));
+    }
+
+    #[test]
+    fn another_place_helps_only_where_this_one_cannot_be_written() {
+        let is_read_only =
+            |error: io::ErrorKind| NotRecorded { what: CANNOT, path: "x".into(), error: error.into() }.is_read_only();
+        assert!(is_read_only(io::ErrorKind::ReadOnlyFilesystem) && is_read_only(io::ErrorKind::PermissionDenied));
+        assert!(!is_read_only(io::ErrorKind::StorageFull));
+    }
+}

@@ -256,18 +256,18 @@ pub(super) struct Recent {
 impl Recent {
     /// Writes `time` as RFC 3339, with microseconds.
     fn write_time(&mut self, time: Timestamp, out: &mut Vec<u8>) {
-        let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
-        if nanosecond < 0 || self.second.as_ref().is_none_or(|(recent, _)| *recent != second) {
+        let microseconds = time.as_microsecond();
+        let (second, microsecond) = (microseconds.div_euclid(1_000_000), microseconds.rem_euclid(1_000_000));
+        if self.second.as_ref().is_none_or(|(recent, _)| *recent != second) {
             let whole = time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
             self.second = Some((second, whole));
         }
         if let Some((_, whole)) = &self.second {
             out.extend_from_slice(whole.as_bytes());
         }
-        let microseconds = u64::from(nanosecond.unsigned_abs()) / 1000;
         // A seventh digit before the six keeps their leading zeros.
         let mut integer = itoa::Buffer::new();
-        out.extend_from_slice(&integer.format(1_000_000 + microseconds).as_bytes()[1..]);
+        out.extend_from_slice(&integer.format(1_000_000 + microsecond).as_bytes()[1..]);
         out.push(b'Z');
     }
 
@@ -336,5 +336,55 @@ mod tests {
             (clients[0].as_str(), last),
             (Some("client-0"), &*format!("… and {} more", 100_001 - clients.len()))
         );
+    }
+
+    #[test]
+    fn a_short_record_is_one_line_without_what_is_zero() {
+        let client = Username::new("ccc").expect("a username");
+        let mut record = Record::new(RequestId { instance: *b"0123456789abcdef", number: 7 }, [192, 0, 2, 1].into());
+        (record.client, record.mode, record.status, record.items) = (Some(&client), Some(Mode::PhoneToUid), 200, 3);
+        let written = |record: &Record<'_>| {
+            let mut out = Vec::new();
+            assert_eq!(record.write(&mut out, &mut Recent::default()), 1);
+            let text = String::from_utf8(out).expect("text");
+            text.split_once("\"mode\":").expect("a mode").1.to_owned()
+        };
+        assert_eq!(written(&record), "\"PhoneToUID\",\"status\":200,\"items\":3,\"mapped\":0,\"microseconds\":0}\n");
+        (record.code, record.passed) = (207, 2);
+        assert_eq!(
+            written(&record),
+            "\"PhoneToUID\",\"status\":200,\"code\":207,\"items\":3,\"mapped\":0,\"passed\":2,\"microseconds\":0}\n"
+        );
+    }
+
+    #[test]
+    fn times_and_peers_are_written_anew_where_they_are_others() {
+        let mut recent = Recent::default();
+        for (time, peer) in [
+            ("2026-11-27T12:00:00.000000Z", "192.0.2.1"),
+            ("2026-11-27T12:00:00.000001Z", "192.0.2.1"),
+            ("2026-11-27T12:00:00.999999Z", "192.0.2.2"),
+            ("2026-11-27T12:00:01.000000Z", "2001:db8::1"),
+            ("2026-11-27T11:59:59.500000Z", "::ffff:192.0.2.1"),
+            ("1969-12-31T23:59:58.750000Z", "::ffff:192.0.2.1"),
+        ] {
+            let mut out = Vec::new();
+            recent.write_time(time.parse().expect("a time"), &mut out);
+            recent.write_peer(peer.parse().expect("an address"), &mut out);
+            assert_eq!(str::from_utf8(&out), Ok(&*format!("{time}{peer}")));
+        }
+    }
+
+    #[test]
+    fn long_texts_and_lists_lose_their_ends() {
+        let text = |length: usize| Value::String("é".repeat(length / 2));
+        assert_eq!(bounded(text(TEXT_BYTES_MAX)), text(TEXT_BYTES_MAX));
+        assert_eq!(bounded(text(TEXT_BYTES_MAX + 2)), format!("{}…", "é".repeat(TEXT_BYTES_MAX / 2)));
+        // Each takes nine bytes: six letters, two quotes and a comma.
+        let list = |length: usize| Value::Array(vec!["abcdef".into(); length]);
+        let most = LIST_BYTES_MAX / 9;
+        assert_eq!(bounded(list(most)), list(most));
+        let Value::Array(fit) = bounded(list(most + 2)) else { panic!("a list stays a list") };
+        assert_eq!((fit.len(), &fit[most]), (most + 1, &"… and 2 more".into()));
     }
 }

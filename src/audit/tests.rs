@@ -169,3 +169,91 @@ fn a_write_that_does_not_return_is_stuck() {
     assert_eq!(thread.join().expect("it does not panic"), 0);
     assert!(!audit.is_stuck());
 }
+
+#[test]
+fn a_line_without_an_end_is_ended_before_others_follow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    for (before, after) in [("", "x"), ("a\n", "a\nx"), ("a\nb", "a\nb\nx")] {
+        std::fs::write(&path, before).expect("it is ours");
+        io::Write::write_all(&mut open(&path).expect("it is ours"), b"x").expect("it is ours");
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), after);
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_says_of_itself() {
+    let (written, lines) = mpsc::channel();
+    let full = Arc::new(AtomicBool::new(false));
+    let destination = Destination::Other(Box::new(Valve { full, written }));
+    let key = || ItemKey::new(&[7; KEY_BYTES]);
+    let (audit, writer) = Audit::new(destination, OnFull::Block, Some(key()), 0x1a);
+    assert_eq!((audit.instance(), audit.item_key_id()), ("000000000000001a", Some(key().id())));
+    let client = client();
+    let mut entry = audit.begin(IpAddr::from([192, 0, 2, 1]));
+    entry.record.client = Some(&client);
+    assert!(!entry.is_settled() && entry.item_key().is_none());
+    entry.make_room(8).await;
+    assert!(entry.is_settled() && entry.item_key().is_some_and(|key| Some(key.id()) == audit.item_key_id()));
+    entry.make_room(8).await;
+    assert_eq!(audit.queued(), 3, "one for the line, and one for four hashes each");
+    drop(entry);
+    audit.stop();
+    assert_eq!(writer.run(), 0);
+    let Head { lines: count, hash } = audit.head();
+    let text = String::from_utf8(lines.try_iter().flatten().collect()).expect("text");
+    assert!(count == 2 && text.ends_with(&format!("\"chain\":\"000000000000001a/2/{hash}\"}}\n")), "{text}");
+    assert_eq!((format!("{hash:?}"), audit.told()), (hash.to_string(), 0));
+    audit.tell_head();
+    assert_eq!(audit.told(), 2);
+}
+
+#[tokio::test]
+async fn requests_turn_away_before_the_places_run_out() {
+    let (audit, valve, _written, thread) = full(OnFull::Block);
+    drop(call(&audit, &client()).await);
+    while !audit.is_stuck() {
+        tokio::task::yield_now().await;
+    }
+    assert!(audit.lacks_room() && audit.queued() == 1);
+    valve.store(false, Ordering::SeqCst);
+    audit.stop();
+    assert_eq!(thread.join().expect("it does not panic"), 0);
+    assert!(!audit.lacks_room() && audit.queued() == 0);
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, moved) = (folder.path().join("audit.log"), folder.path().join("audit.log.1"));
+    let (audit, writer) = Audit::new(Destination::file(&path).expect("it is ours"), OnFull::Block, None, 1);
+    let thread = std::thread::spawn(move || writer.run());
+    audit.event("first", Map::new());
+    while audit.unwritten() > 0 {
+        std::thread::yield_now();
+    }
+    std::fs::rename(&path, &moved).expect("it is ours");
+    audit.reopen();
+    while !path.exists() {
+        std::thread::yield_now();
+    }
+    audit.event("second", Map::new());
+    audit.stop();
+    assert_eq!(thread.join().expect("it does not panic"), 0);
+    let lines = |path| std::fs::read_to_string(path).expect("text").lines().count();
+    assert_eq!((lines(&moved), lines(&path)), (1, 2));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_goes_on_once_there_are_places() {
+    let (written, _lines) = mpsc::channel();
+    let destination = Destination::Other(Box::new(Valve { full: Arc::default(), written }));
+    let (audit, _writer) = Audit::new(destination, OnFull::Block, None, 1);
+    assert!(audit.take(PLACES).await);
+    let places = async {
+        tokio::task::yield_now().await;
+        audit.shared.give_back(PLACES);
+    };
+    let waiting = async { tokio::join!(audit.take(1), places).0 };
+    assert_eq!(tokio::time::timeout(STUCK_AFTER, waiting).await, Ok(true));
+}

@@ -301,3 +301,23 @@ fn some_lines(lines: &[u8]) -> &[u8] {
 pub(super) fn lines(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_ends_where_a_line_ends() {
+        let line = |bytes: usize| [&*vec![b'x'; bytes - 1], b"\n"].concat();
+        let (half, whole) = (line(BYTES_A_WRITE / 2), line(BYTES_A_WRITE));
+        for (lines, first) in [
+            (vec![], 0),
+            (half.clone(), half.len()),
+            (half.repeat(2), 2 * half.len()),
+            (half.repeat(9), 3 * half.len()),
+            ([&*half, &whole, &half].concat(), half.len() + whole.len()),
+        ] {
+            assert_eq!(some_lines(&lines).len(), first);
+        }
+    }
+}

@@ -62,3 +62,40 @@ impl fmt::Display for Awaited {
 }
 
 impl std::error::Error for Awaited {}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            RING_NAME,
+            json::{to_note, with_line},
+            key::Status,
+            samples::{key, signer},
+        },
+        *,
+    };
+
+    #[test]
+    fn a_ring_waits_until_enough_have_signed_it() {
+        let people = [signer("alice", 5), signer("bob", 6), signer("carol", 7)];
+        let approvers: Vec<Verifier> = people.iter().map(|person| person.verifier().clone()).collect();
+        let approval = Approval::new(approvers.clone(), 2);
+        assert_eq!((approval.approvers().len(), approval.needed()), (3, 2));
+        let mut note = to_note(&signer(RING_NAME, 1), 7, None, &[], &[key("3fa1", Status::Enabled, 0)]);
+        let check = |approval: &Approval, note: &[u8]| {
+            let ring = KeyRing::from_note(note, |_, _| true, &approvers).expect("a ring");
+            approval.check(&ring).map_err(|awaited| awaited.to_string())
+        };
+        let waits = |given, missing| {
+            Err(format!("generation 7 waits for approval: {given} of 2 have signed it; not yet {missing}"))
+        };
+        assert_eq!(check(&Approval::default(), &note), Ok(()));
+        assert_eq!(check(&approval, &note), waits(0, "alice, bob, carol"));
+        note = with_line(&note, &people[1]).expect("it is his first");
+        assert_eq!(check(&approval, &note), waits(1, "alice, carol"));
+        note = with_line(&note, &people[0]).expect("it is her first");
+        assert_eq!(check(&approval, &note), Ok(()));
+        note = with_line(&note, &people[2]).expect("it is her first");
+        assert_eq!(check(&approval, &note), Ok(()));
+    }
+}

@@ -172,3 +172,75 @@ impl Change {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            RING_NAME,
+            json::to_note,
+            samples::{at, key, signer},
+        },
+        *,
+    };
+
+    fn ring(recipients: &[&str], keys: &[Key]) -> KeyRing {
+        let recipients: Vec<String> = recipients.iter().map(|recipient| (*recipient).to_owned()).collect();
+        let note = to_note(&signer(RING_NAME, 1), 1, None, &recipients, keys);
+        KeyRing::from_note(&note, |_, _| true, &[]).expect("a valid ring")
+    }
+
+    #[track_caller]
+    fn check(before: Option<&KeyRing>, after: &KeyRing, words: &[&str]) {
+        let changes = difference(before.map(Outline::from).as_ref(), after);
+        assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), words);
+    }
+
+    #[test]
+    fn changes_in_words() {
+        use Status::{Destroyed, Disabled, Enabled};
+        let exportable = Key { exportable: true, ..key("0b7e", Enabled, 60) };
+        let first = ring(&[], &[key("3fa1", Enabled, 0), exportable.clone()]);
+        check(
+            None,
+            &first,
+            &[
+                "key 3fa1 is added, enabled: it becomes the primary at 1970-01-01T00:00:00Z (region CN)",
+                "key 0b7e is added, enabled: it becomes the primary at 1970-01-01T00:01:00Z (region CN); it may be exported, for all time",
+            ],
+        );
+        check(Some(&first), &first, &[]);
+        let moved = ring(&[], &[key("3fa1", Disabled, 0), Key { activates: at(90), ..exportable.clone() }]);
+        check(
+            Some(&first),
+            &moved,
+            &[
+                "key 3fa1 is disabled: its UIDs open no more, until it is enabled again",
+                "key 0b7e becomes the primary at 1970-01-01T00:01:30Z, not at 1970-01-01T00:01:00Z",
+            ],
+        );
+        let again = ring(&[], &[key("3fa1", Enabled, 0), Key { activates: at(90), ..exportable.clone() }]);
+        check(Some(&moved), &again, &["key 3fa1 is enabled: its UIDs open again"]);
+        let destroyed = ring(&[], &[key("3fa1", Destroyed, 0), exportable.clone()]);
+        check(Some(&first), &destroyed, &["key 3fa1 is DESTROYED: none of its UIDs can ever be opened again"]);
+        let broken = "key 3fa1 is gone, or another key has its id: replicas will refuse this ring";
+        let another = Key { check: exportable.check, ..key("3fa1", Destroyed, 0) };
+        check(Some(&first), &ring(&[], std::slice::from_ref(&exportable)), &[broken]);
+        check(Some(&destroyed), &ring(&[], &[another, exportable]), &[broken]);
+    }
+
+    #[test]
+    fn recipients_in_words() {
+        let keys = [key("3fa1", Status::Enabled, 0)];
+        let (whole, long) = ("r".repeat(128), format!("{}{}{}", "a".repeat(32), "b".repeat(65), "c".repeat(32)));
+        let shown = format!("{}…{}", "a".repeat(32), "c".repeat(32));
+        let added = |who: &str| format!("{who} is a recipient from now on, and can open every key");
+        let (one, both) = (ring(&["ann"], &keys), ring(&["ann", &whole, &long], &keys));
+        check(Some(&one), &both, &[&added(&whole), &added(&shown)]);
+        check(
+            Some(&both),
+            &one,
+            &[&format!("{whole} is no recipient any more"), &format!("{shown} is no recipient any more")],
+        );
+    }
+}

@@ -178,6 +178,9 @@ mod tests {
         check_primary(&keys, 20, "0002");
         check_primary(&[key("0001", Disabled, 5), key("0002", Destroyed, 5), key("0003", Enabled, 50)], 9, "0003");
         check_primary(&[key("0001", Enabled, 50), key("0002", Enabled, 50), key("0003", Enabled, 60)], 9, "0002");
+        let states = |now| keys.each_ref().map(|key| ring(1, &keys).state(key, at(now)));
+        assert_eq!(states(9), [KeyState::Primary, KeyState::Pending, KeyState::Pending]);
+        assert_eq!(states(20), [KeyState::Enabled, KeyState::Enabled, KeyState::Primary]);
         let newest: Vec<_> = ring(1, &keys).enabled_newest_first().map(|key| key.id.to_string()).collect();
         assert_eq!(newest, ["0002", "0001", "0003"]);
     }

@@ -80,6 +80,17 @@ mod tests {
     const KEY: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 
     #[test]
+    fn keys_of_four_kinds_need_no_plugin() {
+        let tag = "age1tag1qt8lw0ual6avlwmwatk888yqnmdamm7xfd0wak53ut6elz5c4swx2yqdj4e";
+        let post_quantum = include_str!("../../tests/golden/pq_recipient.txt").trim_end();
+        let post_quantum_tag = include_str!("../../tests/golden/tagpq_recipient.txt").trim_end();
+        for key in [KEY, post_quantum, tag, post_quantum_tag] {
+            let recipient = Recipient::parse(key).expect("it is one");
+            assert!(!recipient.is_plugin && recipient.key() == key, "{key}");
+        }
+    }
+
+    #[test]
     fn names_stand_before_keys_and_open_nothing() {
         for text in [KEY.to_owned(), format!("alice={KEY}"), format!("alice.b-c_d@example.com={KEY}")] {
             let recipient = Recipient::parse(&format!(" {text}\n")).expect("it is one");

@@ -352,6 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_off_or_too_large_is_not_opened() {
+        let (identities, recipient) = person();
+        let largest = vec![b'x'; FILE_BYTES_MAX - 1];
+        let sealed = seal(&largest, std::slice::from_ref(&recipient)).expect("it is sealed");
+        assert!(identities.open(&sealed).is_ok_and(|opened| *opened == largest));
+        let larger = seal(&vec![b'x'; FILE_BYTES_MAX], &[recipient]).expect("it is sealed");
+        let why = |file: &[u8]| identities.open(file).map(|_| ()).expect_err("it is wrong");
+        assert_eq!(why(&larger), SealError::TooLarge);
+        let end = sealed.windows(HEADER_END.len()).position(|part| part == HEADER_END).expect("a header ends");
+        for cut in [MAGIC.len(), end, end + HEADER_END.len() + 50, sealed.len() - 1] {
+            assert_eq!(why(&sealed[..cut]), SealError::NotAge, "{cut}");
+        }
+        let endless = [MAGIC, &[b'x'; HEADER_BYTES_MAX]].concat();
+        assert_eq!(why(&endless[..HEADER_BYTES_MAX - 1]), SealError::NotAge);
+        assert_eq!(why(&endless[..HEADER_BYTES_MAX]), SealError::LongHeader);
+    }
+
+    #[test]
     fn a_passphrase_that_costs_too_much_is_not_called_wrong() {
         let mut recipient = age::scrypt::Recipient::new(SecretString::from("hunter2".to_owned()));
         recipient.set_work_factor(10);

@@ -107,6 +107,9 @@ mod tests {
         check(6, &|keys| keys.truncate(3), Err(NotASuccessor::Vanished(id("0004"))));
         check(6, &|keys| keys[2] = key("0003", Enabled, 0), Err(NotASuccessor::Altered(id("0003"))));
         check(6, &|keys| keys[0] = key("0001", Enabled, 1), Err(NotASuccessor::Altered(id("0001"))));
+        let at_once = [key("0001", Enabled, 0), key("0004", Enabled, 100)];
+        let moved = ring(6, &[at_once[0].clone(), key("0004", Enabled, 900)]);
+        assert_eq!(ring(5, &at_once).check_successor(&moved, now), Err(NotASuccessor::Altered(id("0004"))));
         check(6, &|keys| keys[0].region = "US".into(), Err(NotASuccessor::Altered(id("0001"))));
         check(6, &|keys| keys[0].exportable = true, Err(NotASuccessor::Altered(id("0001"))));
         let mut times = before.to_vec();

@@ -10,6 +10,8 @@ pub(crate) mod digits;
 mod fast_path;
 mod short;
 mod spelling;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -250,7 +252,7 @@ impl Numbering {
     /// The hotline of this region with these digits. Digits that are a valid number after the country code are not a
     /// hotline, since UIDToPhone writes hotlines that way.
     fn hotline(&self, digits: &str) -> Option<Hotline> {
-        let hotline = Hotline::new(digits).filter(|_| self.short.is_some_and(|short| short.contains(digits)))?;
+        let hotline = Hotline::new(digits).filter(|hotline| self.short.is_some_and(|short| short.contains(hotline)))?;
         let text = format!("+{}{digits}", self.country_code);
         let explicit = self.parse(&text)?;
         self.valid(&explicit, &text).is_none().then_some(hotline)
@@ -372,23 +374,4 @@ fn known_region(util: &PhoneNumberUtil, code: &str) -> Option<(Region, i32)> {
     }
     let region = Region::from_code(code).ok()?;
     Some((region, util.get_country_code_for_region(region)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn what_stands_between_the_digits_of_explicit_numbers_says_nothing(
-            text in r"\+[- ]{0,2}(8[- ]?6|44|1|3-9|852|54 9)?([- ]{0,2}[0-9]){0,14}[- ]{0,2}",
-        ) {
-            let numbering = Numbering::new(NUMBERS_NEWEST, "CN").expect("known");
-            let joined: String = text.chars().filter(|c| *c == '+' || c.is_ascii_digit()).collect();
-            let read = |text: &str| numbering.parse(text).map(|parsed| (parsed.e164.digits(), parsed.digits, parsed.number));
-            prop_assert_eq!(read(&text), read(&joined));
-        }
-    }
 }

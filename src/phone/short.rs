@@ -5,6 +5,8 @@ use std::{collections::HashMap, sync::OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
+use crate::number::Hotline;
+
 /// Maximum bytes of one compiled pattern. The longest in the table takes a tenth of this.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 
@@ -40,9 +42,10 @@ impl ShortNumbers {
 }
 
 impl OfRegion {
-    /// Whether `digits`, which must be ASCII digits, are a short number.
-    pub(super) fn contains(&self, digits: &str) -> bool {
-        let has_length = digits.len() < 32 && self.lengths >> digits.len() & 1 == 1;
+    /// Whether these digits are a short number.
+    pub(super) fn contains(&self, hotline: &Hotline) -> bool {
+        let digits = hotline.as_str();
+        let has_length = self.lengths >> digits.len() & 1 == 1;
         has_length && self.compiled.get_or_init(|| self.compile()).is_match(digits)
     }
 

@@ -58,9 +58,11 @@ fn what_is_wrong_is_told_where_it_is() {
     check(&[], none, 9, &[(Cut, 1, 9)]);
     check(&[&[1, 2, 3, 3, 4, 5, 6, 7, 8, 9]], none, 0, &[(Repeated, 3, 3)]);
     check(&[&[1, 2, 3, 4, 5, 6, 2, 7, 8, 9]], none, 0, &[(Repeated, 2, 2)]);
+    check(&[&[4, 5, 6, 7, 8, 9], &[1, 2, 3, 4]], none, 0, &[(Repeated, 4, 4)]);
     check(&[&[1, 2, 4, 3, 5, 6, 7, 8, 9]], none, 0, &[(Reordered, 3, 3)]);
     check(&[&[1, 3, 4, 5, 6, 7, 8, 9, 2]], none, 0, &[(Reordered, 2, 2)]);
     check(&[&[1, 2, 4, 5, 6, 7, 8, 9], &[3]], none, 0, &[(Moved, 3, 3)]);
+    check(&[&[1, 4, 6, 7, 8, 9], &[5]], none, 0, &[(Missing, 2, 3), (Moved, 5, 5)]);
     let altered = |at: usize, byte: usize| {
         move |lines: &mut Vec<Vec<u8>>| {
             let line = &mut lines[at - 1];
@@ -87,4 +89,47 @@ fn what_is_wrong_is_told_where_it_is() {
     };
     check(&[&[1, 2, 3, 4, 5, 6, 7, 8, 9]], remade, 0, &[]);
     check(&[&[1, 2, 3, 4, 5, 6, 7, 8, 9]], remade, 9, &[(Remade, 9, 9)]);
+}
+
+/// The chains of one file with these lines, by number, of a chain of nine.
+fn chains(numbers: &[usize]) -> Chains {
+    let (lines, mut chains) = (log(9), Chains::default());
+    for (number, line) in numbers.iter().zip(1..) {
+        let (location, link) = (Location { file: 0, line }, ChainedLine::of(&lines[number - 1]).expect("a link"));
+        chains.add(link, Facts { location, time: "", is_end: *number == 9 });
+    }
+    chains
+}
+
+#[test]
+fn a_chain_is_ended_if_its_last_line_is_there() {
+    for (numbers, is_ended) in
+        [(&[1, 2, 3, 4, 5, 6, 7, 8, 9][..], true), (&[9], true), (&[9, 1, 2], true), (&[1, 2, 3], false)]
+    {
+        let found = chains(numbers).finish().chains;
+        assert_eq!(found.iter().map(|found| found.is_ended).collect::<Vec<_>>(), [is_ended], "{numbers:?}");
+    }
+}
+
+#[test]
+fn a_replica_that_has_not_written_yet_lacks_nothing() {
+    let nothing = Chains::new(HashMap::from([(INSTANCE, Head::default())])).finish();
+    assert_eq!((nothing.count, nothing.chains.len()), (0, 0));
+}
+
+#[test]
+fn so_many_faults_and_chains_are_kept() {
+    let repeated = chains(&vec![1; FAULTS_MAX + 8]).finish();
+    assert_eq!((repeated.faults.len(), repeated.count), (FAULTS_MAX, FAULTS_MAX as u64 + 7));
+    let mut many = Chains::default();
+    for at in 0..CHAINS_MAX as u64 + 2 {
+        let (mut instance, mut sealed) = ([0; 16], Vec::new());
+        data_encoding::HEXLOWER.encode_mut(&at.to_be_bytes(), &mut instance);
+        Chain::new(instance).seal(b"{}", &mut sealed);
+        let link = ChainedLine::of(&sealed[..sealed.len() - 1]).expect("a link");
+        many.add(link, Facts { location: Location { file: 0, line: at }, time: "", is_end: false });
+    }
+    let many = many.finish();
+    let wrong: Vec<_> = many.faults.iter().map(|fault| fault.wrong).collect();
+    assert_eq!((many.chains.len(), wrong), (CHAINS_MAX, vec![Wrong::TooMuch; 2]));
 }

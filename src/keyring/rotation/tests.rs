@@ -112,6 +112,9 @@ fn of_two_copies_the_more_cautious_wins() {
     assert_eq!(statuses(&joined), expected.map(|(id, status)| (id.to_owned(), status)));
     assert_eq!(added, [id("0004")]);
     assert!(changes.iter().all(StatusChange::closes) && changes.len() == 2);
+    assert_eq!(changes[0].to_string(), "key 0002: enabled becomes disabled");
+    let opens = |from, to| !StatusChange { id: id("0001"), from, to }.closes();
+    assert!(opens(Disabled, Enabled) && opens(Disabled, Disabled));
     // A key destroyed in one copy is also removed from the previous ring.
     let Previous::Rewritten(previous) = revision.previous else { panic!("the ring before still has the material") };
     assert_eq!(read(&previous).key(id("0003")).map(|key| key.status), Some(Destroyed));
