@@ -112,7 +112,7 @@ impl Opened {
     pub fn add(&mut self, id: KeyId, count: u64, now: Timestamp) {
         self.all.add(count, now);
         let place = self.keys.iter().position(|(known, _)| *known == id).unwrap_or_else(|| self.room_for(id, now));
-        self.keys[place].1 = self.keys[place].1.max(now);
+        self.keys[place].1 = now;
         self.of_keys[place].add(count, now);
     }
 

@@ -165,6 +165,7 @@ impl NumberCipher {
         sealed: &[[u8; SEALED_NUMBER_BYTES]],
         numbers: &mut [Option<[u8; NUMBER_BYTES]>],
     ) {
+        debug_assert_eq!(keys.len(), sealed.len());
         let chunks = sealed.chunks(BLOCKS).zip(numbers.chunks_mut(BLOCKS));
         for (keys, (sealed, numbers)) in keys.chunks(BLOCKS).zip(chunks) {
             open_blocks(

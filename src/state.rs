@@ -149,7 +149,8 @@ impl ReplicaState {
 
     /// Makes the ring in use write numbers of these regions with their trunk prefix.
     pub fn use_trunk_zero(&self, regions: TrunkZeroRegions) {
-        let tokenizer = Tokenizer::new(self.tokenizer().ring().clone(), regions).expect("this ring is in use");
+        let ring = self.tokenizer().ring().clone();
+        let tokenizer = Tokenizer::without_self_test(ring, regions).expect("this ring is in use");
         tokenizer.warm_up();
         self.tokenizer.store(Arc::new(tokenizer));
     }

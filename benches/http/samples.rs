@@ -169,16 +169,10 @@ pub fn foreign() -> Vec<Sample> {
     std::iter::repeat_with(any).take(NUMBERS).collect()
 }
 
-/// Numbers that are in no table: libphonenumber gives a zero or a 9 in them a special meaning.
+/// The same in brackets: spellings that are read by libphonenumber.
 pub fn unusual() -> Vec<Sample> {
-    let mut random = Random::new(39);
-    let any = || {
-        let begun = ["3906698", "549114"][usize::try_from(random.below(2)).unwrap()];
-        let digits =
-            format!("{begun}{:0left$}", random.below(10_u64.pow(12 - begun.len() as u32)), left = 12 - begun.len());
-        Sample { spelling: format!("+{digits}"), dialled: format!("00{digits}"), digits: digits.parse().unwrap() }
-    };
-    std::iter::repeat_with(any).take(NUMBERS).collect()
+    let in_brackets = |sample: Sample| Sample { spelling: format!("(+{})", sample.digits), ..sample };
+    foreign().into_iter().map(in_brackets).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

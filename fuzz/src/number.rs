@@ -25,9 +25,8 @@ const REGIONS: [&str; 13] = ["CN", "US", "DE", "GB", "IT", "AR", "BR", "MX", "HU
 /// Items of one batch.
 const ITEMS_MAX: usize = 12;
 
-/// Items that the tokenizer seals together, and opens together.
-const SEALED_TOGETHER: usize = 64;
-const OPENED_TOGETHER: usize = 512;
+/// Items that the tokenizer seals or opens together.
+const TOGETHER: usize = 64;
 
 /// One of so many inputs is made a batch of more than these, which costs as much as hundreds of others.
 const SELDOM: usize = 64;
@@ -93,8 +92,8 @@ pub fn check(data: &[u8]) {
     assert!(alone.eq(back));
     match pick(data, SELDOM) {
         0..4 => {
-            check_many(region, Mode::PhoneToUid, &items, SEALED_TOGETHER + 7);
-            check_many(region, Mode::PhoneToAliases, &items, SEALED_TOGETHER + 7);
+            check_many(region, Mode::PhoneToUid, &items, TOGETHER + 7);
+            check_many(region, Mode::PhoneToAliases, &items, TOGETHER + 7);
         }
         4 => {
             let aliases = region.map(Mode::PhoneToAliases, &items).into_iter().flatten();
@@ -102,8 +101,8 @@ pub fn check(data: &[u8]) {
                 aliases.flat_map(|uids| uids.split('\n').map(forged_after).collect::<Vec<_>>()).flatten().collect();
             uids.push("no uid".to_owned());
             let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
-            check_many(region, Mode::UidToPhone, &uids, OPENED_TOGETHER + 7);
-            check_many(region, Mode::RewrapUid, &uids, OPENED_TOGETHER + 7);
+            check_many(region, Mode::UidToPhone, &uids, TOGETHER + 7);
+            check_many(region, Mode::RewrapUid, &uids, TOGETHER + 7);
         }
         _ => {}
     }

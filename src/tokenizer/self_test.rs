@@ -10,7 +10,7 @@ use crate::{
 
 impl Tokenizer {
     /// Seals a number with every enabled key in two ways, with the crates' cipher and with the fast one, and opens it
-    /// again, alone and among UIDs of other keys. Returns whether all agree.
+    /// again, as UIDs of one key are opened and as those of many. Returns whether all agree.
     pub(super) fn computes_correctly(&self) -> bool {
         let context = Context::default();
         let Some(number) = E164::new(8_613_988_888_888) else { return false };
@@ -18,10 +18,10 @@ impl Tokenizer {
         self.ring.keys().iter().zip(&self.mappers).all(|(key, mapper)| {
             let (Some(material), Some(cipher)) = (key.material(), &mapper.cipher) else { return true };
             let (prefix, mut sealed, mut opened) = (cipher.prefix(&context), [[0; SEALED_NUMBER_BYTES]], [None; 2]);
-            let (alone, among_others) = opened.split_at_mut(1);
+            let (of_one, of_many) = opened.split_at_mut(1);
             cipher.seal(&prefix, &[plaintext], &mut sealed);
-            cipher.open(&prefix, &sealed, alone);
-            NumberCipher::open_of_many(&[(cipher, &prefix)], &sealed, among_others);
+            cipher.open(&prefix, &sealed, of_one);
+            NumberCipher::open_of_many(&[(cipher, &prefix)], &sealed, of_many);
             let reference = Cipher::new(material.expose(), key.id, &context).seal(&plaintext);
             let uid = Uid { key_id: key.id, sealed: Sealed::Short(sealed[0]) };
             let reference_uid = Uid { key_id: key.id, sealed: Sealed::Long(reference) };

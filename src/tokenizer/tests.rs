@@ -154,3 +154,22 @@ fn a_text_is_read_by_the_rules_of_its_key() {
     assert!(readings.contains("+16502530000") && readings.len() == 2, "{readings:?}");
     assert!(tokenizer.canonical("").is_err());
 }
+
+#[test]
+fn uids_of_many_keys_are_opened_as_each_alone() {
+    let tokenizer = tokenizer(ring(&["CN", "US", "CN"]));
+    let phones: Vec<_> = (0..70).map(|at| format!("+861398888{at:04}")).collect();
+    let mut uids: Vec<_> = [0, 10, 20].map(|second| map(&tokenizer, second, Mode::PhoneToUid, &phones)).concat();
+    // Each key's stand together, then they take turns.
+    let in_turn: Vec<_> = (0..210).map(|at| uids[at % 3 * 70 + at / 3].clone()).collect();
+    uids.extend(in_turn);
+    for forged in [3, 130, 209, 300, 419] {
+        let other = if uids[forged][10..].starts_with('a') { "b" } else { "a" };
+        uids[forged].replace_range(10..11, other);
+    }
+    let opened = map(&tokenizer, 20, Mode::UidToPhone, &uids);
+    let alone: Vec<_> = uids.iter().flat_map(|uid| map(&tokenizer, 20, Mode::UidToPhone, &[uid])).collect();
+    assert_eq!(opened, alone);
+    assert_eq!(opened.iter().filter(|opened| *opened == "not_authentic").count(), 5);
+    assert!(opened[..3].iter().zip(&phones).all(|(opened, phone)| opened[2..] == phone[1..]));
+}

@@ -39,7 +39,7 @@ fn the_fast_path_is_libphonenumbers() {
     for region in &derived.regions {
         let numbering = Numbering::new(NUMBERS_NEWEST, &region.code).unwrap();
         let alone = Numbering::new(NUMBERS_NEWEST, &region.code).unwrap().without_fast_path();
-        let trunk_zero = TrunkZeroRegions::new([&*region.code]).unwrap();
+        let trunk_zero = TrunkZeroRegions::new([&*region.code, "CN", "GB"]).unwrap();
         for _ in 0..NUMBERS {
             let spelling = spelling(&derived, region, &mut random);
             let (found, expected) = (numbering.normalize(&spelling), alone.normalize(&spelling));
@@ -58,6 +58,21 @@ fn the_fast_path_is_libphonenumbers() {
     assert!(compared > 240 * NUMBERS && numbers > compared * 2 / 5, "{numbers} of {compared}");
 }
 
+/// libphonenumber treats zeros before a number in ways of their own.
+#[test]
+fn zeros_before_a_number_are_libphonenumbers() {
+    let numbering = Numbering::new(NUMBERS_NEWEST, "CN").unwrap();
+    let alone = Numbering::new(NUMBERS_NEWEST, "CN").unwrap().without_fast_path();
+    for code in Derived::new().regions.iter().map(|region| region.country_code).chain([800, 870, 878, 882, 883]) {
+        for (zeros, rest) in
+            (0..=14).flat_map(|zeros| ["", "1", "9", "61", "123456", "20123456"].map(|rest| (zeros, rest)))
+        {
+            let text = format!("+{code}{:0<zeros$}{rest}", "");
+            assert!(numbering.normalize(&text) == alone.normalize(&text), "{text}");
+        }
+    }
+}
+
 fn spelling(derived: &Derived, region: &derived::Region, random: &mut Random) -> String {
     let of = random.percent(60).then_some(region);
     let mut digits = derived.pick(of, random).unwrap_or_default().into_bytes();
@@ -69,8 +84,10 @@ fn spelling(derived: &Derived, region: &derived::Region, random: &mut Random) ->
     if random.percent(15) {
         // Few of these are valid, many are possible.
         let of = &derived.regions[random.below(derived.regions.len())];
+        let zeros = [0, 0, random.below(14)][random.below(3)];
         let national = (0..4 + random.below(9)).map(|_| b"0123456789"[random.below(10)]);
-        digits = of.country_code.to_string().bytes().chain(national).collect();
+        let national = std::iter::repeat_n(b'0', zeros).chain(national);
+        digits = of.country_code.to_string().bytes().chain(national).take(16).collect();
     }
     if random.percent(25) && !digits.is_empty() {
         let at = random.below(digits.len());

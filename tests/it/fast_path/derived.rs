@@ -17,6 +17,9 @@ const METADATA: &[u8] = include_bytes!("../../../src/phone/libphonenumber-9.0.42
 /// Maximum digits of a number.
 const DIGITS_MAX: usize = 15;
 
+/// Maximum zeros before a national number that rlibphonenumber writes.
+const ZEROS_MAX: usize = 10;
+
 /// Everything that the metadata say of the numbers of one country code.
 struct Plan {
     regions: Vec<OfRegion>,
@@ -34,6 +37,7 @@ struct Plan {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Walk {
     length: usize,
+    is_all_zeros: bool,
     states: Vec<StateID>,
     /// The state of the prefix's pattern if a 0 stood before the number.
     after_zero: Option<StateID>,
@@ -72,12 +76,13 @@ impl Plan {
 
     fn start(&self) -> Walk {
         let after_zero = self.prefix.as_ref().map(|prefix| prefix.next(prefix.start(), 0));
-        Walk { length: 0, states: self.patterns().map(Pattern::start).collect(), after_zero }
+        Walk { length: 0, is_all_zeros: true, states: self.patterns().map(Pattern::start).collect(), after_zero }
     }
 
-    /// Continues with one more digit; `None` if a prefix might be removed then.
+    /// Continues with one more digit; `None` if a prefix might be removed then, or zeros.
     fn next(&self, walk: &Walk, digit: u8) -> Option<Walk> {
-        if walk.length + self.country_code_digits == DIGITS_MAX {
+        let is_all_zeros = walk.is_all_zeros && digit == 0;
+        if walk.length + self.country_code_digits == DIGITS_MAX || (is_all_zeros && walk.length == ZEROS_MAX) {
             return None;
         }
         let states: Vec<StateID> =
@@ -89,7 +94,7 @@ impl Plan {
             }
             after_zero = after_zero.map(|state| prefix.next(state, digit)).filter(|state| !prefix.matches(*state));
         }
-        Some(Walk { length: walk.length + 1, states, after_zero })
+        Some(Walk { length: walk.length + 1, is_all_zeros, states, after_zero })
     }
 
     /// What is known of the number that was walked.
