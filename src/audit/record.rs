@@ -196,13 +196,14 @@ fn field(out: &mut Vec<u8>, name: &str, value: u64) {
 /// The line of an event that is not a request. `fields` tell who or what it is about.
 pub fn event_line(time: Timestamp, event: &str, fields: Map<String, Value>) -> Vec<u8> {
     let mut line = format!("{{\"time\":\"{time:.6}\",\"event\":\"{event}\"").into_bytes();
+    let end = b"}\n";
     for (name, value) in fields {
-        let value = bounded(value).to_string();
-        if line.len() + name.len() + value.len() + LINK_BYTES_MAX < LINE_BYTES_MAX {
-            put(&mut line, format_args!(",\"{name}\":{value}"));
+        let field = format!(",\"{name}\":{}", bounded(value));
+        if line.len() + field.len() + end.len() + LINK_BYTES_MAX <= LINE_BYTES_MAX {
+            line.extend_from_slice(field.as_bytes());
         }
     }
-    line.extend_from_slice(b"}\n");
+    line.extend_from_slice(end);
     line
 }
 

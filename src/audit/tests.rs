@@ -1,8 +1,12 @@
-//! What waits, and what goes on, while the log cannot be written.
+//! What waits, and what goes on, while the log cannot be written; and how long an event may be.
 
 use std::{io, sync::mpsc};
 
-use super::{entry::PLACES_AT_THE_END, *};
+use super::{
+    chain::{LINE_BYTES_MAX, LINK_BYTES_MAX},
+    entry::PLACES_AT_THE_END,
+    *,
+};
 use crate::auth::Username;
 
 /// A file that fails while it is full.
@@ -256,4 +260,16 @@ async fn a_request_that_waits_goes_on_once_there_are_places() {
     };
     let waiting = async { tokio::join!(audit.take(1), places).0 };
     assert_eq!(tokio::time::timeout(STUCK_AFTER, waiting).await, Ok(true));
+}
+
+#[test]
+fn an_event_is_no_longer_than_the_bound() {
+    let most = LINE_BYTES_MAX - LINK_BYTES_MAX;
+    let length = |last: usize| {
+        let fields = (0..(most - 70) / 1009).map(|at| (format!("a{at:02}"), "a".repeat(1000).into()));
+        event_line(Timestamp::UNIX_EPOCH, "start", fields.chain([("b".into(), "b".repeat(last).into())]).collect())
+            .len()
+    };
+    let left = most - length(0);
+    assert!(length(left) == most && length(left + 1) < most);
 }
