@@ -101,33 +101,32 @@ impl<const N: usize> Pieces<N> {
 #[derive(Debug, Default)]
 pub struct Opened {
     all: Window,
-    /// At most [`KEYS_MAX`] keys, and when each was last used. Their counts are kept apart: a batch of UIDs of 200 keys
-    /// searches this list 200 times.
-    keys: Vec<(KeyId, Timestamp)>,
-    of_keys: Vec<Window>,
+    /// At most [`KEYS_MAX`] keys.
+    keys: Vec<(KeyId, Window)>,
 }
 
 impl Opened {
     /// Counts UIDs of the key `id` that were opened at `now`.
     pub fn add(&mut self, id: KeyId, count: u64, now: Timestamp) {
         self.all.add(count, now);
-        let place = self.keys.iter().position(|(known, _)| *known == id).unwrap_or_else(|| self.room_for(id, now));
-        self.keys[place].1 = now;
-        self.of_keys[place].add(count, now);
+        let place = match self.keys.iter().position(|(known, _)| *known == id) {
+            Some(place) => place,
+            None => {
+                self.make_room();
+                self.keys.push((id, Window::default()));
+                self.keys.len() - 1
+            }
+        };
+        self.keys[place].1.add(count, now);
     }
 
-    /// A place for another key. If there is none left, it takes that of the key that was used the longest ago.
-    fn room_for(&mut self, id: KeyId, now: Timestamp) -> usize {
-        let is_full = self.keys.len() >= KEYS_MAX;
-        let oldest = (0..self.keys.len()).min_by_key(|place| self.keys[*place].1).filter(|_| is_full);
-        let place = oldest.unwrap_or_else(|| {
-            self.of_keys.push(Window::default());
-            self.keys.push((id, now));
-            self.keys.len() - 1
-        });
-        self.keys[place] = (id, now);
-        self.of_keys[place] = Window::default();
-        place
+    /// Forgets the key that was used the longest ago, if there is no room for another.
+    fn make_room(&mut self) {
+        if self.keys.len() < KEYS_MAX {
+            return;
+        }
+        let oldest = (0..self.keys.len()).min_by_key(|place| self.keys[*place].1.minutes.newest);
+        oldest.map(|place| self.keys.swap_remove(place));
     }
 
     /// The counts over all keys, as of `now`.
@@ -137,7 +136,7 @@ impl Opened {
 
     /// The counts of each key that was used in the last day, as of `now`.
     pub fn by_key(&self, now: Timestamp) -> Vec<(KeyId, Lately)> {
-        let keys = self.keys.iter().zip(&self.of_keys).map(|((id, _), window)| (*id, window.at(now)));
+        let keys = self.keys.iter().map(|(id, window)| (*id, window.at(now)));
         keys.filter(|(_, lately)| lately.day > 0).collect()
     }
 }

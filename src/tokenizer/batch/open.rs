@@ -66,15 +66,17 @@ impl Batch<'_> {
     ) {
         // `find` found enabled keys only, which have both.
         let key = |index: &usize| self.tokenizer.mappers[*index].cipher.as_ref().zip(self.prefix(*index));
-        match indexes {
-            [first, others @ ..] if others.iter().all(|index| index == first) => match key(first) {
-                Some((cipher, prefix)) => cipher.open(prefix, sealed, numbers),
-                None => numbers.fill(None),
-            },
-            _ => match indexes.iter().map(key).collect::<Option<Vec<_>>>() {
-                Some(keys) => NumberCipher::open_of_many(&keys, sealed, numbers),
-                None => numbers.fill(None),
-            },
+        let opened = match indexes {
+            [first, others @ ..] if others.iter().all(|index| index == first) => {
+                key(first).map(|(cipher, prefix)| cipher.open(prefix, sealed, numbers))
+            }
+            _ => {
+                let keys: Option<Vec<_>> = indexes.iter().map(key).collect();
+                keys.map(|keys| NumberCipher::open_of_many(&keys, sealed, numbers))
+            }
+        };
+        if opened.is_none() {
+            numbers.fill(None);
         }
     }
 
