@@ -3,6 +3,8 @@
 //! Metrics only grow, and need somebody who keeps them. These counts answer by themselves: "does anybody still open
 //! UIDs of that key?"
 
+use std::{collections::BTreeMap, mem};
+
 use jiff::Timestamp;
 
 use crate::ids::KeyId;
@@ -13,8 +15,8 @@ const MINUTES: usize = 60;
 /// Pieces of a day, a quarter of an hour each.
 const QUARTERS: usize = 96;
 
-/// Keys that are counted separately for one client. Few rings have as many enabled keys.
-const KEYS_MAX: usize = 32;
+/// Keys whose latest counts are kept apart: 10 KiB for a client.
+const LATEST_MAX: usize = 256;
 
 /// The counts of the last hour and the last day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,47 +99,97 @@ impl<const N: usize> Pieces<N> {
     }
 }
 
-/// UIDs that a client opened, in all and by their key.
+/// UIDs that were opened, in all and by their key. If there are more than `KEYS_MAX` keys, those used last are known.
 #[derive(Debug, Default)]
-pub struct Opened {
+pub struct Opened<const KEYS_MAX: usize> {
     all: Window,
-    /// At most [`KEYS_MAX`] keys.
-    keys: Vec<(KeyId, Window)>,
+    keys: BTreeMap<KeyId, (Decoded, Window)>,
+    /// What a minute has so far, which is in no other field yet. Windows of hundreds of keys are too large to be
+    /// looked at for each batch: of the time of one with 1,000 UIDs of 200 keys, that was a tenth.
+    latest: Vec<(KeyId, Decoded)>,
 }
 
-impl Opened {
-    /// Counts UIDs of the key `id` that were opened at `now`.
-    pub fn add(&mut self, id: KeyId, count: u64, now: Timestamp) {
-        self.all.add(count, now);
-        let place = match self.keys.iter().position(|(known, _)| *known == id) {
-            Some(place) => place,
-            None => {
-                self.make_room();
-                self.keys.push((id, Window::default()));
-                self.keys.len() - 1
-            }
-        };
-        self.keys[place].1.add(count, now);
+/// How much was decoded with one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// UIDs that were decoded since the start.
+    pub count: u64,
+    /// When the last of them was decoded.
+    pub last: Option<Timestamp>,
+}
+
+impl Decoded {
+    fn add(&mut self, more: Self) {
+        self.count += more.count;
+        self.last = self.last.max(more.last);
+    }
+}
+
+impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
+    /// Counts UIDs that were opened at `now`, by key.
+    pub fn add(&mut self, uids: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
+        let latest = self.latest.first().and_then(|(_, decoded)| decoded.last);
+        if latest.is_some_and(|latest| pieces(latest) != pieces(now)) {
+            self.settle();
+        }
+        let mut next = 0;
+        for (id, count) in uids.filter(|(_, count)| *count > 0) {
+            // Batches name keys in the order of the ring, so that few are passed over.
+            let mut places = (next..self.latest.len()).chain(0..next);
+            let place = match places.find(|place| self.latest[*place].0 == id) {
+                Some(place) => place,
+                None => {
+                    if self.latest.len() >= LATEST_MAX {
+                        self.settle();
+                    }
+                    self.latest.push((id, Decoded::default()));
+                    self.latest.len() - 1
+                }
+            };
+            self.latest[place].1.add(Decoded { count, last: Some(now) });
+            next = place + 1;
+        }
     }
 
-    /// Forgets the key that was used the longest ago, if there is no room for another.
-    fn make_room(&mut self) {
-        if self.keys.len() < KEYS_MAX {
-            return;
+    /// Adds the latest counts to the others.
+    fn settle(&mut self) {
+        let mut latest = mem::take(&mut self.latest);
+        for (id, decoded) in latest.drain(..) {
+            let then = decoded.last.unwrap_or_default();
+            self.all.add(decoded.count, then);
+            if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&id) {
+                self.forget_oldest();
+            }
+            let (before, window) = self.keys.entry(id).or_default();
+            before.add(decoded);
+            window.add(decoded.count, then);
         }
-        let oldest = (0..self.keys.len()).min_by_key(|place| self.keys[*place].1.minutes.newest);
-        oldest.map(|place| self.keys.swap_remove(place));
+        self.latest = latest;
+    }
+
+    /// Forgets the key that was used the longest ago.
+    fn forget_oldest(&mut self) {
+        let oldest = self.keys.iter().min_by_key(|(_, (decoded, _))| decoded.last).map(|(id, _)| *id);
+        oldest.map(|id| self.keys.remove(&id));
     }
 
     /// The counts over all keys, as of `now`.
-    pub fn all(&self, now: Timestamp) -> Lately {
+    pub fn all(&mut self, now: Timestamp) -> Lately {
+        self.settle();
         self.all.at(now)
     }
 
     /// The counts of each key that was used in the last day, as of `now`.
-    pub fn by_key(&self, now: Timestamp) -> Vec<(KeyId, Lately)> {
-        let keys = self.keys.iter().map(|(id, window)| (*id, window.at(now)));
+    pub fn by_key(&mut self, now: Timestamp) -> Vec<(KeyId, Lately)> {
+        self.settle();
+        let keys = self.keys.iter().map(|(id, (_, window))| (*id, window.at(now)));
         keys.filter(|(_, lately)| lately.day > 0).collect()
+    }
+
+    /// What was opened of the key `id`: since the start, and as of `now`.
+    pub fn of_key(&mut self, id: KeyId, now: Timestamp) -> (Decoded, Lately) {
+        self.settle();
+        self.keys.get(&id).map(|(decoded, window)| (*decoded, window.at(now))).unwrap_or_default()
     }
 }
 
@@ -203,16 +255,59 @@ mod tests {
     }
 
     #[test]
+    fn counts_by_key_are_what_a_list_of_all_would_say() {
+        let id = |number: u64| KeyId::from_bytes([1, u8::try_from(number).expect("small")]).expect("not 0");
+        let (mut opened, mut all, mut random) = (Opened::<{ usize::MAX }>::default(), Vec::new(), 1_u64);
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let mut second = 0;
+        for _ in 0..2000 {
+            second += i64::try_from(next(50)).expect("it is small");
+            // Any keys in any order, even twice, and some of which nothing was opened.
+            let uids: Vec<_> = (0..next(6)).map(|_| (id(next(12)), next(4))).collect();
+            opened.add(uids.iter().copied(), at(second));
+            all.extend(uids.iter().filter(|(_, count)| *count > 0).map(|(id, count)| (*id, *count, second)));
+            if next(8) > 0 {
+                continue;
+            }
+            let now = at(second);
+            let mut windows: BTreeMap<_, Window> = BTreeMap::new();
+            for (id, count, then) in &all {
+                windows.entry(*id).or_default().add(*count, at(*then));
+            }
+            for key in (0..12).map(id) {
+                let mine: Vec<_> = all.iter().filter(|(id, ..)| *id == key).collect();
+                let decoded = Decoded {
+                    count: mine.iter().map(|(_, count, _)| count).sum(),
+                    last: mine.iter().map(|(.., then)| at(*then)).max(),
+                };
+                let lately = windows.get(&key).map(|window| window.at(now)).unwrap_or_default();
+                assert_eq!(opened.of_key(key, now), (decoded, lately), "{key} at {second}");
+            }
+            let by_key = windows.iter().map(|(id, window)| (*id, window.at(now)));
+            assert_eq!(opened.by_key(now), by_key.filter(|(_, lately)| lately.day > 0).collect::<Vec<_>>());
+            let sum = windows.values().map(|window| window.at(now));
+            let sum = sum.fold((0, 0), |(hour, day), lately| (hour + lately.hour, day + lately.day));
+            assert_eq!(opened.all(now), Lately { hour: sum.0, day: sum.1 });
+        }
+    }
+
+    #[test]
     fn keys_of_a_client_are_bounded_and_its_sum_is_not() {
-        let mut opened = Opened::default();
+        let mut opened = Opened::<32>::default();
         let id = |number: u16| KeyId::from_bytes(number.to_be_bytes()).expect("not 0");
         for number in 1..=100_u16 {
-            opened.add(id(number), 1, at(i64::from(number) * 60));
+            opened.add([(id(number), 1)].into_iter(), at(i64::from(number) * 60));
         }
         let now = at(6000);
-        assert_eq!((opened.all(now), opened.keys.len()), (Lately { hour: 60, day: 100 }, KEYS_MAX));
+        assert_eq!((opened.all(now), opened.keys.len()), (Lately { hour: 60, day: 100 }, 32));
         let by_key = opened.by_key(now);
         assert!((69..=100).all(|number| by_key.contains(&(id(number), Lately { hour: 1, day: 1 }))));
         assert!(opened.by_key(at(200_000)).is_empty());
+        opened.add((1..=1000).map(|number| (id(number), 1)), at(200_000));
+        assert!(opened.latest.len() <= LATEST_MAX);
+        assert_eq!((opened.all(at(200_000)), opened.keys.len()), (Lately { hour: 1000, day: 1000 }, 32));
     }
 }

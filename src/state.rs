@@ -2,7 +2,6 @@
 //! them. Reloads replace them, and requests read them.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use tokio::{
 use crate::{
     auth::Clients,
     ids::KeyId,
-    lately::{Lately, Window},
+    lately::{Decoded, Lately, Opened},
     limits::Terms,
     lock::lock,
     phone::TrunkZeroRegions,
@@ -39,7 +38,7 @@ pub struct ReplicaState {
     tokenizer: ArcSwap<Tokenizer>,
     clients: ArcSwap<Clients>,
     terms: Arc<ArcSwap<Terms>>,
-    decoded: Mutex<BTreeMap<KeyId, (Decoded, Window)>>,
+    decoded: Mutex<Opened<{ usize::MAX }>>,
     reloads: Mutex<Reloads>,
     looks: Mutex<Looks>,
     look_wanted: Notify,
@@ -49,15 +48,6 @@ pub struct ReplicaState {
     pub instance: String,
     /// When this process started.
     pub started: Timestamp,
-}
-
-/// How much was decoded with one key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Decoded {
-    /// UIDs that were decoded since the start.
-    pub count: u64,
-    /// When the last of them was decoded.
-    pub last: Option<Timestamp>,
 }
 
 /// The outcome of the last reloads.
@@ -196,25 +186,14 @@ impl ReplicaState {
         if uses.iter().all(|(_, uses)| uses.opened == 0) {
             return;
         }
-        let mut decoded = lock(&self.decoded);
-        for (id, uses) in uses.iter().filter(|(_, uses)| uses.opened > 0) {
-            let (entry, lately) = decoded.entry(*id).or_default();
-            entry.count += uses.opened;
-            entry.last = entry.last.max(Some(now));
-            lately.add(uses.opened, now);
-        }
-        drop(decoded);
-        usage.count_opened(uses.iter().map(|(id, uses)| (*id, uses.opened)), now);
+        let opened = || uses.iter().map(|(id, uses)| (*id, uses.opened));
+        lock(&self.decoded).add(opened(), now);
+        usage.count_opened(opened(), now);
     }
 
-    /// How much was decoded with the key `id`.
-    pub fn decoded(&self, id: KeyId) -> Decoded {
-        lock(&self.decoded).get(&id).map(|(decoded, _)| *decoded).unwrap_or_default()
-    }
-
-    /// How much was decoded with the key `id` in the last hour and day before `now`.
-    pub fn decoded_lately(&self, id: KeyId, now: Timestamp) -> Lately {
-        lock(&self.decoded).get(&id).map(|(_, lately)| lately.at(now)).unwrap_or_default()
+    /// How much was decoded with the key `id`: since the start, and in the last hour and day before `now`.
+    pub fn decoded(&self, id: KeyId, now: Timestamp) -> (Decoded, Lately) {
+        lock(&self.decoded).of_key(id, now)
     }
 
     /// Asks for a look at the ring file now, and waits briefly for it. Returns whether a look finished.

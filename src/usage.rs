@@ -72,12 +72,15 @@ impl Limit {
     }
 }
 
+/// Keys that are counted separately for one client. Few rings have as many enabled keys.
+const KEYS_MAX: usize = 32;
+
 /// Counts for one client: items by mode and outcome, and values that counted towards its limits.
 #[derive(Debug, Default)]
 pub struct Usage {
     items: [[AtomicU64; Outcome::ALL.len()]; Mode::ALL.len()],
     charged: [AtomicU64; Limit::ALL.len()],
-    opened: Mutex<Opened>,
+    opened: Mutex<Opened<KEYS_MAX>>,
 }
 
 impl Usage {
@@ -95,13 +98,12 @@ impl Usage {
 
     /// Counts UIDs that were opened at `now`, by key.
     pub fn count_opened(&self, uids: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
-        let mut opened = lock(&self.opened);
-        uids.filter(|(_, uids)| *uids > 0).for_each(|(id, uids)| opened.add(id, uids, now));
+        lock(&self.opened).add(uids, now);
     }
 
     /// UIDs that were opened in the last hour and the last day before `now`: in all, and by key.
     pub fn opened(&self, now: Timestamp) -> (Lately, Vec<(KeyId, Lately)>) {
-        let opened = lock(&self.opened);
+        let mut opened = lock(&self.opened);
         (opened.all(now), opened.by_key(now))
     }
 

@@ -154,7 +154,7 @@ impl Admin {
         let (primary, head, reloads) =
             (ring.primary(now).id, self.telemetry.audit.head(), self.telemetry.state.reloads());
         let keys = ring.keys().iter().map(|key| {
-            let decoded = self.telemetry.state.decoded(key.id);
+            let (decoded, _) = self.telemetry.state.decoded(key.id, now);
             KeyInUse {
                 id: key.id,
                 status: key.status,

@@ -262,7 +262,7 @@ impl Telemetry {
         let mut decoded =
             families.begin("callveil_decoded", "UIDs that were opened, by their key", MetricType::Counter)?;
         for key in ring.keys() {
-            count_of(&mut decoded, &[("key", &key.id.to_string())], self.state.decoded(key.id).count)?;
+            count_of(&mut decoded, &[("key", &key.id.to_string())], self.state.decoded(key.id, now).0.count)?;
         }
         Ok(())
     }

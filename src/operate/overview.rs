@@ -58,7 +58,7 @@ impl Telemetry {
         let tokenizer = self.state.tokenizer();
         let ring = tokenizer.ring();
         let keys = ring.keys().iter().map(|key| {
-            let decoded = self.state.decoded(key.id);
+            let (decoded, lately) = self.state.decoded(key.id, now);
             let span = Span {
                 id: key.id.to_string(),
                 state: ring.state(key, now),
@@ -66,7 +66,6 @@ impl Telemetry {
                 activates: key.activates,
                 retired: key.disabled.filter(|_| key.status != Status::Enabled),
             };
-            let lately = self.state.decoded_lately(key.id, now);
             KeyFigures { span, lately, opened: decoded.count, last_opened: decoded.last }
         });
         RingFigures {
