@@ -1,4 +1,4 @@
-//! Counts of events in the last hour and the last day, in bounded memory.
+//! Counts of UIDs that were opened: in the last hour and the last day, and since the start.
 //!
 //! Metrics only grow, and need somebody who keeps them. These counts answer by themselves: "does anybody still open
 //! UIDs of that key?"
@@ -15,7 +15,7 @@ const MINUTES: usize = 60;
 /// Pieces of a day, a quarter of an hour each.
 const QUARTERS: usize = 96;
 
-/// Keys whose latest counts are kept apart: 10 KiB for a client.
+/// Keys of a ring whose latest counts are kept apart: at most 10 KiB.
 const LATEST_MAX: usize = 256;
 
 /// The counts of the last hour and the last day.
@@ -29,14 +29,14 @@ pub struct Lately {
 
 /// A sum over the last hour and one over the last day. Old counts drop out by themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Window {
+struct Window {
     minutes: Pieces<MINUTES>,
     quarters: Pieces<QUARTERS>,
 }
 
 impl Window {
     /// Counts `count` more at `now`.
-    pub fn add(&mut self, count: u64, now: Timestamp) {
+    fn add(&mut self, count: u64, now: Timestamp) {
         let (minute, quarter) = pieces(now);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.minutes.add(count, minute);
@@ -44,7 +44,7 @@ impl Window {
     }
 
     /// The counts as of `now`.
-    pub fn at(&self, now: Timestamp) -> Lately {
+    fn at(&self, now: Timestamp) -> Lately {
         let (minute, quarter) = pieces(now);
         Lately { hour: self.minutes.sum(minute), day: self.quarters.sum(quarter) }
     }
@@ -99,16 +99,6 @@ impl<const N: usize> Pieces<N> {
     }
 }
 
-/// UIDs that were opened, in all and by their key. If there are more than `KEYS_MAX` keys, those used last are known.
-#[derive(Debug, Default)]
-pub struct Opened<const KEYS_MAX: usize> {
-    all: Window,
-    keys: BTreeMap<KeyId, (Decoded, Window)>,
-    /// What a minute has so far, which is in no other field yet. Windows of hundreds of keys are too large to be
-    /// looked at for each batch: of the time of one with 1,000 UIDs of 200 keys, that was a tenth.
-    latest: Vec<(KeyId, Decoded)>,
-}
-
 /// How much was decoded with one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
@@ -118,59 +108,76 @@ pub struct Decoded {
     pub last: Option<Timestamp>,
 }
 
-impl Decoded {
-    fn add(&mut self, more: Self) {
-        self.count += more.count;
-        self.last = self.last.max(more.last);
-    }
+/// UIDs that were opened, in all and by their key. Of more than `KEYS_MAX` keys it knows those that were used last.
+#[derive(Debug, Default)]
+pub struct Opened<const KEYS_MAX: usize> {
+    all: Window,
+    keys: BTreeMap<KeyId, Box<(Decoded, Window)>>,
+    /// What was opened in the minute of `now` and is in no other field yet, by the index of the key in its ring. Windows
+    /// of hundreds of keys are too large to be looked at for each batch: of the time of one with 1,000 UIDs of 200 keys,
+    /// that was a tenth.
+    latest: Vec<Option<OfKey>>,
+    now: Timestamp,
+}
+
+/// UIDs of one key that were opened in one minute.
+#[derive(Clone, Copy, Debug)]
+struct OfKey {
+    id: KeyId,
+    count: u64,
+    last: Timestamp,
 }
 
 impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
-    /// Counts UIDs that were opened at `now`, by key.
-    pub fn add(&mut self, uids: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
-        let latest = self.latest.first().and_then(|(_, decoded)| decoded.last);
-        if latest.is_some_and(|latest| pieces(latest) != pieces(now)) {
+    /// Counts UIDs that were opened at `now`. `uids` has the index of each key in its ring, its id, and their number.
+    pub fn add(&mut self, uids: impl Iterator<Item = (usize, KeyId, u64)>, now: Timestamp) {
+        if pieces(self.now) != pieces(now) {
             self.settle();
         }
-        let mut next = 0;
-        for (id, count) in uids.filter(|(_, count)| *count > 0) {
-            // Batches name keys in the order of the ring, so that few are passed over.
-            let mut places = (next..self.latest.len()).chain(0..next);
-            let place = match places.find(|place| self.latest[*place].0 == id) {
-                Some(place) => place,
-                None => {
-                    if self.latest.len() >= LATEST_MAX {
-                        self.settle();
-                    }
-                    self.latest.push((id, Decoded::default()));
-                    self.latest.len() - 1
+        self.now = now;
+        for (index, id, count) in uids.filter(|(.., count)| *count > 0) {
+            let more = OfKey { id, count, last: now };
+            if index >= LATEST_MAX {
+                self.settle_key(more);
+                continue;
+            }
+            if index >= self.latest.len() {
+                self.latest.resize(index + 1, None);
+            }
+            match &mut self.latest[index] {
+                Some(known) if known.id == id => {
+                    known.count += count;
+                    known.last = known.last.max(now);
                 }
-            };
-            self.latest[place].1.add(Decoded { count, last: Some(now) });
-            next = place + 1;
+                // It is of another ring.
+                place => {
+                    let other = place.replace(more);
+                    other.into_iter().for_each(|other| self.settle_key(other));
+                }
+            }
         }
     }
 
     /// Adds the latest counts to the others.
     fn settle(&mut self) {
         let mut latest = mem::take(&mut self.latest);
-        for (id, decoded) in latest.drain(..) {
-            let then = decoded.last.unwrap_or_default();
-            self.all.add(decoded.count, then);
-            if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&id) {
-                self.forget_oldest();
-            }
-            let (before, window) = self.keys.entry(id).or_default();
-            before.add(decoded);
-            window.add(decoded.count, then);
-        }
+        // No key may be forgotten for another of this minute if it was itself used later.
+        let (known, new): (Vec<_>, Vec<_>) =
+            latest.drain(..).flatten().partition(|latest| self.keys.contains_key(&latest.id));
+        known.into_iter().chain(new).for_each(|latest| self.settle_key(latest));
         self.latest = latest;
     }
 
-    /// Forgets the key that was used the longest ago.
-    fn forget_oldest(&mut self) {
-        let oldest = self.keys.iter().min_by_key(|(_, (decoded, _))| decoded.last).map(|(id, _)| *id);
-        oldest.map(|id| self.keys.remove(&id));
+    fn settle_key(&mut self, OfKey { id, count, last }: OfKey) {
+        self.all.add(count, last);
+        let (decoded, window) = &mut **self.keys.entry(id).or_default();
+        decoded.count += count;
+        decoded.last = decoded.last.max(Some(last));
+        window.add(count, last);
+        if self.keys.len() > KEYS_MAX {
+            let oldest = self.keys.iter().min_by_key(|(_, of_key)| of_key.0.last).map(|(id, _)| *id);
+            oldest.map(|id| self.keys.remove(&id));
+        }
     }
 
     /// The counts over all keys, as of `now`.
@@ -179,17 +186,17 @@ impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
         self.all.at(now)
     }
 
-    /// The counts of each key that was used in the last day, as of `now`.
+    /// The counts of each known key that was used in the last day, as of `now`.
     pub fn by_key(&mut self, now: Timestamp) -> Vec<(KeyId, Lately)> {
         self.settle();
-        let keys = self.keys.iter().map(|(id, (_, window))| (*id, window.at(now)));
+        let keys = self.keys.iter().map(|(id, of_key)| (*id, of_key.1.at(now)));
         keys.filter(|(_, lately)| lately.day > 0).collect()
     }
 
-    /// What was opened of the key `id`: since the start, and as of `now`.
+    /// What was opened of the key `id`, if it is known: since the start, and as of `now`.
     pub fn of_key(&mut self, id: KeyId, now: Timestamp) -> (Decoded, Lately) {
         self.settle();
-        self.keys.get(&id).map(|(decoded, window)| (*decoded, window.at(now))).unwrap_or_default()
+        self.keys.get(&id).map(|of_key| (of_key.0, of_key.1.at(now))).unwrap_or_default()
     }
 }
 
@@ -254,60 +261,107 @@ mod tests {
         check(&window, -31_536_000, 2, 2);
     }
 
+    fn id(number: usize) -> KeyId {
+        KeyId::from_bytes(u16::try_from(number).expect("small").to_be_bytes()).expect("not 0")
+    }
+
     #[test]
     fn counts_by_key_are_what_a_list_of_all_would_say() {
-        let id = |number: u64| KeyId::from_bytes([1, u8::try_from(number).expect("small")]).expect("not 0");
         let (mut opened, mut all, mut random) = (Opened::<{ usize::MAX }>::default(), Vec::new(), 1_u64);
         let mut next = |below: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
+            usize::try_from((random >> 33) % below).expect("it is small")
         };
         let mut second = 0;
-        for _ in 0..2000 {
-            second += i64::try_from(next(50)).expect("it is small");
-            // Any keys in any order, even twice, and some of which nothing was opened.
-            let uids: Vec<_> = (0..next(6)).map(|_| (id(next(12)), next(4))).collect();
-            opened.add(uids.iter().copied(), at(second));
-            all.extend(uids.iter().filter(|(_, count)| *count > 0).map(|(id, count)| (*id, *count, second)));
+        for _ in 0..3000 {
+            second += match next(40) {
+                0 => 5 * 3600,
+                1..=4 => -100,
+                _ => i64::try_from(next(50)).expect("it is small"),
+            };
+            // Any keys in any order, even twice, and some of which nothing was opened. Reloads change their indexes.
+            let ring = next(2) * 250;
+            let uids: Vec<_> = (0..next(6)).map(|_| (next(12), next(4) as u64)).collect();
+            opened.add(uids.iter().map(|(key, count)| (ring + key, id(1 + key), *count)), at(second));
+            all.extend(uids.iter().filter(|(_, count)| *count > 0).map(|(key, count)| (id(1 + key), *count, second)));
             if next(8) > 0 {
                 continue;
             }
             let now = at(second);
-            let mut windows: BTreeMap<_, Window> = BTreeMap::new();
+            let (mut windows, mut sum) = (BTreeMap::<_, Window>::new(), Window::default());
             for (id, count, then) in &all {
                 windows.entry(*id).or_default().add(*count, at(*then));
-            }
-            for key in (0..12).map(id) {
-                let mine: Vec<_> = all.iter().filter(|(id, ..)| *id == key).collect();
-                let decoded = Decoded {
-                    count: mine.iter().map(|(_, count, _)| count).sum(),
-                    last: mine.iter().map(|(.., then)| at(*then)).max(),
-                };
-                let lately = windows.get(&key).map(|window| window.at(now)).unwrap_or_default();
-                assert_eq!(opened.of_key(key, now), (decoded, lately), "{key} at {second}");
+                sum.add(*count, at(*then));
             }
             let by_key = windows.iter().map(|(id, window)| (*id, window.at(now)));
-            assert_eq!(opened.by_key(now), by_key.filter(|(_, lately)| lately.day > 0).collect::<Vec<_>>());
-            let sum = windows.values().map(|window| window.at(now));
-            let sum = sum.fold((0, 0), |(hour, day), lately| (hour + lately.hour, day + lately.day));
-            assert_eq!(opened.all(now), Lately { hour: sum.0, day: sum.1 });
+            let by_key: Vec<_> = by_key.filter(|(_, lately)| lately.day > 0).collect();
+            // Each of these has to take the latest counts into account by itself.
+            match next(3) {
+                0 => assert_eq!(opened.by_key(now), by_key, "at {second}"),
+                1 => assert_eq!(opened.all(now), sum.at(now), "at {second}"),
+                _ => {
+                    let key = id(1 + next(12));
+                    let mine = || all.iter().filter(|(id, ..)| *id == key);
+                    let count = mine().map(|(_, count, _)| count).sum();
+                    let decoded = Decoded { count, last: mine().map(|(.., then)| at(*then)).max() };
+                    let lately = windows.get(&key).map(|window| window.at(now)).unwrap_or_default();
+                    assert_eq!(opened.of_key(key, now), (decoded, lately), "{key} at {second}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn batches_of_one_minute_share_a_short_list() {
+        let mut opened = Opened::<32>::default();
+        for second in [0, 59, 31] {
+            opened.add([5, 3, 4].into_iter().map(|key| (key - 3, id(key), 1)), at(second));
+            assert_eq!((opened.latest.len(), opened.keys.len()), (3, 0));
+        }
+        opened.add([(0, id(3), 1)].into_iter(), at(60));
+        assert_eq!((opened.latest.len(), opened.keys.len()), (1, 3));
+        let decoded = Decoded { count: 3, last: Some(at(59)) };
+        assert_eq!(opened.of_key(id(5), at(60)), (decoded, Lately { hour: 3, day: 3 }));
+        // Rings may have more keys than the list has room for.
+        opened.add((0..1000).map(|index| (index, id(1 + index), 1)), at(60));
+        assert_eq!((opened.latest.len(), opened.keys.len()), (LATEST_MAX, 32));
+        assert_eq!(opened.all(at(60)).day, 1010);
+    }
+
+    #[test]
+    fn the_keys_used_last_are_known() {
+        let mut opened = Opened::<3>::default();
+        let mut add = |keys: &[usize], second| {
+            opened.add(keys.iter().map(|key| (*key, id(*key), 1)), at(second));
+            opened.by_key(at(second)).iter().map(|(id, lately)| (id.to_bytes()[1], lately.hour)).collect::<Vec<_>>()
+        };
+        assert_eq!(add(&[9, 8, 7], 0), [(7, 1), (8, 1), (9, 1)]);
+        assert_eq!(add(&[9, 8], 60), [(7, 1), (8, 2), (9, 2)]);
+        // A new key takes the place of the one that was used the longest ago.
+        assert_eq!(add(&[1], 70), [(1, 1), (8, 2), (9, 2)]);
+        assert_eq!(add(&[9], 80), [(1, 1), (8, 2), (9, 3)]);
+        // All known keys are used again together with a new one: one of them is forgotten.
+        let known = add(&[2, 1, 8, 9], 120);
+        assert!(known.len() == 3 && known.iter().filter(|(_, hour)| *hour > 1).count() >= 2, "{known:?}");
+        // In a minute, the order of use counts.
+        opened.add([(1, id(1), 1)].into_iter(), at(239));
+        for (key, second) in [(2, 230), (3, 231), (4, 232), (5, 233)] {
+            opened.add([(key, id(key), 1)].into_iter(), at(second));
+        }
+        let known: Vec<_> = opened.by_key(at(239)).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(known, [id(1), id(4), id(5)]);
     }
 
     #[test]
     fn keys_of_a_client_are_bounded_and_its_sum_is_not() {
         let mut opened = Opened::<32>::default();
-        let id = |number: u16| KeyId::from_bytes(number.to_be_bytes()).expect("not 0");
-        for number in 1..=100_u16 {
-            opened.add([(id(number), 1)].into_iter(), at(i64::from(number) * 60));
+        for number in 1..=100 {
+            opened.add([(number, id(number), 1)].into_iter(), at(60 * i64::try_from(number).expect("it is small")));
         }
         let now = at(6000);
         assert_eq!((opened.all(now), opened.keys.len()), (Lately { hour: 60, day: 100 }, 32));
         let by_key = opened.by_key(now);
         assert!((69..=100).all(|number| by_key.contains(&(id(number), Lately { hour: 1, day: 1 }))));
         assert!(opened.by_key(at(200_000)).is_empty());
-        opened.add((1..=1000).map(|number| (id(number), 1)), at(200_000));
-        assert!(opened.latest.len() <= LATEST_MAX);
-        assert_eq!((opened.all(at(200_000)), opened.keys.len()), (Lately { hour: 1000, day: 1000 }, 32));
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     limits::Terms,
     lock::lock,
     phone::TrunkZeroRegions,
-    tokenizer::{Tokenizer, batch::KeyUse},
+    tokenizer::{Tokenizer, batch::UsedKey},
     usage::Usage,
 };
 
@@ -182,11 +182,11 @@ impl ReplicaState {
     }
 
     /// Counts UIDs that were decoded at `now`, for the replica and for the client whose `usage` this is.
-    pub fn count_decoded(&self, uses: &[(KeyId, KeyUse)], usage: &Usage, now: Timestamp) {
-        if uses.iter().all(|(_, uses)| uses.opened == 0) {
+    pub fn count_decoded(&self, uses: &[UsedKey], usage: &Usage, now: Timestamp) {
+        if uses.iter().all(|key| key.opened == 0) {
             return;
         }
-        let opened = || uses.iter().map(|(id, uses)| (*id, uses.opened));
+        let opened = || uses.iter().map(|key| (key.index, key.id, key.opened));
         lock(&self.decoded).add(opened(), now);
         usage.count_opened(opened(), now);
     }

@@ -96,8 +96,8 @@ impl Usage {
         self.items[mode as usize][outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts UIDs that were opened at `now`, by key.
-    pub fn count_opened(&self, uids: impl Iterator<Item = (KeyId, u64)>, now: Timestamp) {
+    /// Counts UIDs that were opened at `now`, as [`Opened::add`] does.
+    pub fn count_opened(&self, uids: impl Iterator<Item = (usize, KeyId, u64)>, now: Timestamp) {
         lock(&self.opened).add(uids, now);
     }
 

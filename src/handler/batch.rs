@@ -17,11 +17,10 @@ use tokio::{
 use crate::{
     audit::{ItemHash, ItemKey},
     auth::Client,
-    ids::KeyId,
     item::Mode,
     mapped::Mapped,
     number::trim,
-    tokenizer::{Tokenizer, batch::KeyUse},
+    tokenizer::{Tokenizer, batch::UsedKey},
     wire::Call,
 };
 
@@ -110,7 +109,7 @@ pub(super) fn keep_room(mut mapped: Mapped) {
 /// A batch that was mapped.
 pub(super) struct Done {
     pub(super) mapped: Mapped,
-    pub(super) uses: SmallVec<[(KeyId, KeyUse); 2]>,
+    pub(super) uses: SmallVec<[UsedKey; 2]>,
     pub(super) passed: usize,
     pub(super) now: Timestamp,
 }

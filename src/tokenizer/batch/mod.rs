@@ -30,13 +30,24 @@ pub struct Batch<'t> {
     uses: SmallVec<[KeyUse; 4]>,
 }
 
-/// How many items of a batch a key was used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyUse {
+/// A key that a batch used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedKey {
+    /// Its index in the ring.
+    pub index: usize,
+    /// Its id.
+    pub id: KeyId,
     /// UIDs that it opened.
     pub opened: u64,
     /// UIDs that it made.
     pub sealed: u64,
+}
+
+/// How many UIDs of a batch a key opened and made.
+#[derive(Clone, Copy, Default)]
+struct KeyUse {
+    opened: u64,
+    sealed: u64,
 }
 
 impl<'t> Batch<'t> {
@@ -84,9 +95,15 @@ impl Batch<'_> {
     }
 
     /// The keys that this batch used, and for how many items each.
-    pub fn uses(&self) -> impl Iterator<Item = (KeyId, KeyUse)> {
-        let keys = self.tokenizer.ring.keys().iter().zip(&self.uses);
-        keys.filter(|(_, uses)| **uses != KeyUse::default()).map(|(key, uses)| (key.id, *uses))
+    pub fn uses(&self) -> impl Iterator<Item = UsedKey> {
+        let keys = self.tokenizer.ring.keys().iter().zip(&self.uses).enumerate();
+        let used = keys.map(|(index, (key, KeyUse { opened, sealed }))| UsedKey {
+            index,
+            id: key.id,
+            opened: *opened,
+            sealed: *sealed,
+        });
+        used.filter(|key| key.opened + key.sealed > 0)
     }
 
     /// How many items already had the wanted form: UIDs where UIDs are made, and numbers that were passed.
