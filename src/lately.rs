@@ -15,7 +15,7 @@ const MINUTES: usize = 60;
 /// Pieces of a day, a quarter of an hour each.
 const QUARTERS: usize = 96;
 
-/// Keys of a ring whose latest counts are kept apart: at most 10 KiB.
+/// Keys of a ring whose latest counts are kept apart, in at most 20 KiB.
 const LATEST_MAX: usize = 256;
 
 /// The counts of the last hour and the last day.
@@ -113,10 +113,10 @@ pub struct Decoded {
 pub struct Opened<const KEYS_MAX: usize> {
     all: Window,
     keys: BTreeMap<KeyId, Box<(Decoded, Window)>>,
-    /// What was opened in the minute of `now` and is in no other field yet, by the index of the key in its ring. Windows
-    /// of hundreds of keys are too large to be looked at for each batch: of the time of one with 1,000 UIDs of 200 keys,
-    /// that was a tenth.
+    /// What was opened in the minute of `now` and is in no other field yet, by the index of the key in its ring. To look
+    /// at the windows of 200 keys for each batch took a tenth of the time of one with 1,000 UIDs.
     latest: Vec<Option<OfKey>>,
+    /// When something was last added.
     now: Timestamp,
 }
 
@@ -149,10 +149,11 @@ impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
                     known.count += count;
                     known.last = known.last.max(now);
                 }
-                // It is of another ring.
                 place => {
-                    let other = place.replace(more);
-                    other.into_iter().for_each(|other| self.settle_key(other));
+                    // After a reload, another key may have had this index.
+                    if let Some(other) = place.replace(more) {
+                        self.settle_key(other);
+                    }
                 }
             }
         }
@@ -161,13 +162,14 @@ impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
     /// Adds the latest counts to the others.
     fn settle(&mut self) {
         let mut latest = mem::take(&mut self.latest);
-        // No key may be forgotten for another of this minute if it was itself used later.
+        // Known keys come first: no new key may take the place of one that was used in this minute as well.
         let (known, new): (Vec<_>, Vec<_>) =
             latest.drain(..).flatten().partition(|latest| self.keys.contains_key(&latest.id));
         known.into_iter().chain(new).for_each(|latest| self.settle_key(latest));
         self.latest = latest;
     }
 
+    /// Adds what was opened with one key. Of too many keys, the one that was used the longest ago is forgotten.
     fn settle_key(&mut self, OfKey { id, count, last }: OfKey) {
         self.all.add(count, last);
         let (decoded, window) = &mut **self.keys.entry(id).or_default();
@@ -203,6 +205,7 @@ impl<const KEYS_MAX: usize> Opened<KEYS_MAX> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("a time")
@@ -267,11 +270,8 @@ mod tests {
 
     #[test]
     fn counts_by_key_are_what_a_list_of_all_would_say() {
-        let (mut opened, mut all, mut random) = (Opened::<{ usize::MAX }>::default(), Vec::new(), 1_u64);
-        let mut next = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            usize::try_from((random >> 33) % below).expect("it is small")
-        };
+        let (mut opened, mut all, mut random) = (Opened::<{ usize::MAX }>::default(), Vec::new(), random::values(1));
+        let mut next = |below: u64| usize::try_from((random() >> 33) % below).expect("it is small");
         let mut second = 0;
         for _ in 0..3000 {
             second += match next(40) {

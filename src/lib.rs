@@ -94,5 +94,7 @@ pub mod ids;
 
 mod json;
 mod lock;
+#[cfg(test)]
+mod random;
 mod secret;
 pub mod version;

@@ -322,6 +322,7 @@ mod tests {
     use data_encoding::HEXLOWER;
 
     use super::*;
+    use crate::random;
 
     fn hex(text: &str) -> Vec<u8> {
         HEXLOWER.decode(text.as_bytes()).expect("test vectors are hex")
@@ -345,11 +346,8 @@ mod tests {
 
     #[test]
     fn numbers_are_sealed_as_the_crate_does() {
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = move || {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            random.to_be_bytes()
-        };
+        let mut random = random::values(0x9e37_79b9_7f4a_7c15);
+        let mut next = || random().to_be_bytes();
         for case in 0..400 {
             let key: [u8; KEY_BYTES] = std::array::from_fn(|_| next()[0]);
             let id = KeyId::from_bytes([next()[0], 1]).expect("not zero");

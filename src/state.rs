@@ -20,7 +20,7 @@ use crate::{
     limits::Terms,
     lock::lock,
     phone::TrunkZeroRegions,
-    tokenizer::{Tokenizer, batch::UsedKey},
+    tokenizer::{Tokenizer, batch::KeyUse},
     usage::Usage,
 };
 
@@ -182,11 +182,11 @@ impl ReplicaState {
     }
 
     /// Counts UIDs that were decoded at `now`, for the replica and for the client whose `usage` this is.
-    pub fn count_decoded(&self, uses: &[UsedKey], usage: &Usage, now: Timestamp) {
-        if uses.iter().all(|key| key.opened == 0) {
+    pub fn count_decoded(&self, uses: &[(usize, KeyId, KeyUse)], usage: &Usage, now: Timestamp) {
+        if uses.iter().all(|(.., uses)| uses.opened == 0) {
             return;
         }
-        let opened = || uses.iter().map(|key| (key.index, key.id, key.opened));
+        let opened = || uses.iter().map(|(index, id, uses)| (*index, *id, uses.opened));
         lock(&self.decoded).add(opened(), now);
         usage.count_opened(opened(), now);
     }

@@ -267,6 +267,7 @@ impl std::error::Error for MalformedUid {}
 mod tests {
     use super::*;
     use crate::number::TEXT_BYTES_MAX;
+    use crate::random;
 
     fn verbatim(text: &str) -> Number<'_> {
         Number::Verbatim(Text::exact(text).expect("a text without marks"))
@@ -345,12 +346,9 @@ mod tests {
 
     #[test]
     fn eight_characters_at_once_are_base32() {
-        let mut random = 1_u64;
+        let mut next = random::values(1);
         for _ in 0..20_000 {
-            let bytes = std::array::from_fn(|_| {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                random.to_be_bytes()[0]
-            });
+            let bytes = std::array::from_fn(|_| next().to_be_bytes()[0]);
             let chars = encode_short(bytes);
             assert_eq!(str::from_utf8(&chars), Ok(base32::encode(BASE32, &bytes).as_str()));
             assert_eq!(decoded(chars), Some(bytes));

@@ -17,10 +17,11 @@ use tokio::{
 use crate::{
     audit::{ItemHash, ItemKey},
     auth::Client,
+    ids::KeyId,
     item::Mode,
     mapped::Mapped,
     number::trim,
-    tokenizer::{Tokenizer, batch::UsedKey},
+    tokenizer::{Tokenizer, batch::KeyUse},
     wire::Call,
 };
 
@@ -109,7 +110,7 @@ pub(super) fn keep_room(mut mapped: Mapped) {
 /// A batch that was mapped.
 pub(super) struct Done {
     pub(super) mapped: Mapped,
-    pub(super) uses: SmallVec<[UsedKey; 2]>,
+    pub(super) uses: SmallVec<[(usize, KeyId, KeyUse); 2]>,
     pub(super) passed: usize,
     pub(super) now: Timestamp,
 }

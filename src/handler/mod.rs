@@ -184,7 +184,7 @@ impl Handler {
         client.usage.count(call.mode, Outcome::Mapped, record.mapped);
         client.usage.count(call.mode, Outcome::Passed, passed);
         client.usage.count(call.mode, Outcome::Failed, record.failures.total());
-        record.keys = uses.iter().map(|key| (key.id, key.opened + key.sealed)).collect();
+        record.keys = uses.iter().map(|(_, id, uses)| (*id, uses.opened + uses.sealed)).collect();
         if let Some(key) = entry.item_key() {
             entry.record.hashes = hash_items(key, &tokenizer, client, call, &mapped);
         }

@@ -93,6 +93,7 @@ fn eight_digits(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random;
 
     #[test]
     fn digits_are_those_that_integers_are_written_with() {
@@ -106,10 +107,9 @@ mod tests {
         for power in POWERS_OF_TEN.into_iter().skip(1) {
             [power - 1, power / 3, power / 7, power / 10 * 9].into_iter().for_each(check);
         }
-        let mut random = 1_u64;
+        let mut next = random::values(1);
         for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            check(random % 10_000_000_000_000_000);
+            check(next() % 10_000_000_000_000_000);
         }
     }
 

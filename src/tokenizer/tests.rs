@@ -1,6 +1,6 @@
 //! The results of items, single and in batches.
 
-use super::{batch::UsedKey, *};
+use super::{batch::KeyUse, *};
 use crate::{
     item::{Mode, PlainNumbers},
     keyring::rotation::{self, Export},
@@ -140,10 +140,10 @@ fn a_batch_counts_what_each_key_did() {
     batch.map(Mode::RewrapUid, &uids, &mut mapped);
     batch.map(Mode::UidToPhone, &[""], &mut mapped);
     let mut uses: Vec<_> = batch.uses().collect();
-    uses.sort_by_key(|key| key.sealed);
+    uses.sort_by_key(|(.., uses)| uses.sealed);
     let index = |id| tokenizer.ring().index_of(id).expect("a key of the ring");
-    let opened = UsedKey { index: index(old), id: old, opened: 2, sealed: 0 };
-    assert_eq!(uses, [opened, UsedKey { index: index(new), id: new, opened: 0, sealed: 2 }]);
+    let [opened, sealed] = [KeyUse { opened: 2, sealed: 0 }, KeyUse { opened: 0, sealed: 2 }];
+    assert_eq!(uses, [(index(old), old, opened), (index(new), new, sealed)]);
     let failures: Vec<_> = mapped.failures().iter().collect();
     assert_eq!(failures, [(ItemError::MalformedUid, 1)]);
 }

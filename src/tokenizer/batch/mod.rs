@@ -30,24 +30,13 @@ pub struct Batch<'t> {
     uses: SmallVec<[KeyUse; 4]>,
 }
 
-/// A key that a batch used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UsedKey {
-    /// Its index in the ring.
-    pub index: usize,
-    /// Its id.
-    pub id: KeyId,
+/// How many items of a batch a key was used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
     /// UIDs that it opened.
     pub opened: u64,
     /// UIDs that it made.
     pub sealed: u64,
-}
-
-/// How many UIDs of a batch a key opened and made.
-#[derive(Clone, Copy, Default)]
-struct KeyUse {
-    opened: u64,
-    sealed: u64,
 }
 
 impl<'t> Batch<'t> {
@@ -94,16 +83,11 @@ impl Batch<'_> {
         self.open_with(uids, PlainNumbers::Refuse, mapped, |_, number, text| number.push_canonical(text));
     }
 
-    /// The keys that this batch used, and for how many items each.
-    pub fn uses(&self) -> impl Iterator<Item = UsedKey> {
+    /// The keys that this batch used, by their index in the ring, and for how many items each.
+    pub fn uses(&self) -> impl Iterator<Item = (usize, KeyId, KeyUse)> {
         let keys = self.tokenizer.ring.keys().iter().zip(&self.uses).enumerate();
-        let used = keys.map(|(index, (key, KeyUse { opened, sealed }))| UsedKey {
-            index,
-            id: key.id,
-            opened: *opened,
-            sealed: *sealed,
-        });
-        used.filter(|key| key.opened + key.sealed > 0)
+        let used = keys.filter(|(_, (_, uses))| **uses != KeyUse::default());
+        used.map(|(index, (key, uses))| (index, key.id, *uses))
     }
 
     /// How many items already had the wanted form: UIDs where UIDs are made, and numbers that were passed.
