@@ -247,7 +247,8 @@ def main():
     if sys.argv[1:2] == ["--as-script"]:
         form, folder, source, to = sys.argv[2:]
         with open(f"{folder}/keyring.json") as file:
-            return script(json.load(file), form, source, to)
+            # The ring is a signed note: its signatures follow an empty line.
+            return script(json.loads(file.read().split("\n\n")[0]), form, source, to)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/callveil")
     parser.add_argument("--previous", type=os.path.abspath, help="another build, instead of the script")
