@@ -206,7 +206,7 @@ impl Region {
         assert_eq!(mapped.len(), items.len());
         // What the audit log counts.
         let (mut opened, mut sealed) = (0, 0);
-        for (_, uses) in batch.uses() {
+        for (.., uses) in batch.uses() {
             (opened, sealed) = (opened + uses.opened, sealed + uses.sealed);
         }
         let good = mapped.iter().flatten().count() - batch.passed();
